@@ -1,0 +1,15 @@
+"""Log-time optimizers for language models.
+
+>>> import adana
+>>> # optimizer = adana.ADana(adana.param_groups(model), lr=1e-3, total_steps=10_000)
+
+Importing this package imports torch and nothing else that is heavy; the training engine, the
+comparison tool and the report live in subpackages that are imported when used.
+"""
+
+from adana import schedules
+from adana.optim import ADana, LogAdamW, param_groups
+
+__version__ = "0.1.0"
+
+__all__ = ["ADana", "LogAdamW", "__version__", "param_groups", "schedules"]

@@ -1,0 +1,144 @@
+"""ADana: Adam with log-time averages, a damped momentum and log-time weight decay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from torch import Tensor
+
+from adana import schedules
+from adana.optim.base import EPS, DecayOrder, LogTimeOptimizer, check_range
+from adana.optim.update import Hyper
+
+Variant = Literal["paper", "released"]
+
+_EXTRA_MOMENTUM: dict[str, float] = {"paper": 0.0, "released": 1.0}
+_DECAY_ORDER: dict[str, DecayOrder] = {"paper": "before", "released": "after"}
+
+
+class ADana(LogTimeOptimizer):
+    r"""ADana (arXiv 2602.05298), a drop-in for `torch.optim.AdamW` with a growing memory.
+
+    At step t (from 1), with :math:`a_t = \delta / (\delta + t)`::
+
+        m <- m + a_t (g - m)
+        v <- v + a_t (g^2 - v)
+        u  = (g + momentum_scale * (1 + t)^(1 - kappa) * m) / (sqrt(v) + eps)
+        p <- p - gamma(t) * omega / (decay_offset + t) * p - lr * u
+
+    where `gamma(t) = lr / peak_lr` is the learning-rate schedule. No bias correction: m and v carry
+    the same total weight, 0.89 after one step and 0.998 after four (`schedules.ema_total_weight`).
+
+    Args:
+        params: parameters, named parameters or groups, as for any `torch.optim` optimizer. A group
+            may set any hyperparameter below. `adana.param_groups(model)` makes the usual two.
+        lr: peak learning rate eta; schedulers of `torch.optim.lr_scheduler` then change it.
+            For language models about a third of AdamW's (spec/training.md section 3.1: 1.3e-3
+            against 3.8e-3 at 45.7 M parameters), half of it at 0.2 M.
+        kappa: damping exponent, 0 <= kappa <= 1; 1 makes the momentum multiplier constant.
+            Useful range 0.75 to 0.9. Default 0.85 (the paper's main setting).
+        delta: EMA constant, > 0. The mean age of the averages is t / (delta + 1). Default 8.
+        omega: weight-decay strength, >= 0; AdamW's is lr * weight_decay * total_steps. Default 4.
+        total_steps: number of optimizer steps T planned, which sets the default `decay_offset`.
+        decay_offset: S in steps. Default total_steps / 10; without a horizon 100 * omega, so that
+            the first decay is at most 1 %. Never below omega by default.
+        eps: added to sqrt(v), outside the root. Default 1e-8.
+        momentum_scale: factor on the momentum term (the reference's gamma_3). Default 1.
+        variant: "paper" (default) is the published formula, above, and the class behind the paper's
+            Enoki curves. "released" reproduces the authors' released code: the multiplier of m is
+            `1 + (1 + t)^(1 - kappa)` and decay comes after the update; its best learning rate
+            differs by 10 to 30 % (spec/optimizers.md section 1).
+        first_step: index of the first step in `a_t` and the momentum multiplier: 1 (default, the
+            published runs) or 0 (exactly unbiased averages, the JAX convention).
+        peak_lr: the highest learning rate of the run. Default: `max_lr` or `initial_lr` where a
+            torch scheduler left one in the group, else `lr`.
+        foreach: update lists of tensors at once (default) instead of one after another.
+        maximize: ascend instead of descend.
+
+    Raises:
+        ValueError: a hyperparameter is out of range or not finite.
+        RuntimeError: complex parameters, or sparse gradients at `step`.
+
+    State: 2 tensors of the parameter's shape in float32 (8 bytes a parameter, as AdamW).
+
+    Example:
+        >>> import torch, adana
+        >>> model = torch.nn.Linear(4, 2)
+        >>> optimizer = adana.ADana(adana.param_groups(model), lr=1e-3, total_steps=1000)
+        >>> model(torch.ones(1, 4)).sum().backward()
+        >>> optimizer.step()
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | Tensor,
+        *,
+        kappa: float = schedules.KAPPA,
+        delta: float = schedules.DELTA,
+        omega: float = schedules.OMEGA,
+        total_steps: float | None = None,
+        decay_offset: float | None = None,
+        eps: float = EPS,
+        momentum_scale: float = 1.0,
+        variant: Variant = "paper",
+        first_step: Literal[0, 1] = 1,
+        peak_lr: float | None = None,
+        foreach: bool | None = None,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            lr,
+            omega=omega,
+            total_steps=total_steps,
+            decay_offset=decay_offset,
+            eps=eps,
+            decay_order=_DECAY_ORDER.get(variant, "before"),
+            peak_lr=peak_lr,
+            foreach=foreach,
+            maximize=maximize,
+            kappa=kappa,
+            delta=delta,
+            momentum_scale=momentum_scale,
+            variant=variant,
+            first_step=first_step,
+        )
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group; its `variant` decides its decay order unless it names one."""
+        if "variant" in param_group and "decay_order" not in param_group:
+            order = _DECAY_ORDER.get(param_group["variant"], "before")
+            param_group = {**param_group, "decay_order": order}
+        super().add_param_group(param_group)
+
+    def check_group(self, group: dict[str, Any]) -> None:
+        """Raise `ValueError` unless every hyperparameter of `group` is in its range."""
+        super().check_group(group)
+        check_range("kappa", group["kappa"], low=0.0, high=1.0)
+        check_range("delta", group["delta"], low=0.0, low_open=True)
+        check_range("momentum_scale", group["momentum_scale"], low=0.0)
+        if group["variant"] not in _EXTRA_MOMENTUM:
+            raise ValueError(
+                f"variant must be one of {sorted(_EXTRA_MOMENTUM)}, got {group['variant']!r}"
+            )
+        if group["first_step"] not in (0, 1):
+            raise ValueError(f"first_step must be 0 or 1, got {group['first_step']!r}")
+
+    def hyper(self, group: dict[str, Any], t: int) -> Hyper:
+        """Return the numbers of the update at step t (from 1) for `group`."""
+        index = t - 1 + group["first_step"]
+        weight = schedules.ema_weight(index, group["delta"])
+        growth = schedules.damping(index, group["kappa"]) + _EXTRA_MOMENTUM[group["variant"]]
+        decay = schedules.log_time_decay(t, group["omega"], group["decay_offset"])
+        return Hyper(
+            ema_m=weight,
+            ema_v=weight,
+            grad=1.0,
+            momentum=group["momentum_scale"] * growth,
+            root=1.0,
+            eps=group["eps"],
+            lr=float(group["lr"]),
+            decay=self.gamma(group) * decay,
+        )

@@ -1,0 +1,54 @@
+"""Which parameters weight decay applies to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+
+def param_groups(
+    model: nn.Module,
+    *,
+    decay_embeddings: bool = False,
+    no_decay: Sequence[str] = (),
+) -> list[dict[str, Any]]:
+    """Split a model's trainable parameters into a decayed and an undecayed group.
+
+    Decayed are the matrices (two or more dimensions), the output head included. Undecayed are
+    embedding tables, norm gains, biases and every other vector or scalar
+    (spec/optimizers.md section 0). A head tied to the embedding counts as the embedding.
+
+    Args:
+        model: any module. Parameters that do not require gradients are left out.
+        decay_embeddings: decay `nn.Embedding` tables too. Default False, as in the published runs.
+        no_decay: regular expressions; a parameter whose name matches one is not decayed.
+
+    Returns:
+        Two groups, decayed first; either is left out if empty. The second carries `omega: 0` for
+        the optimizers of this package and `weight_decay: 0` for those of `torch.optim`.
+
+    Raises:
+        ValueError: the model has no trainable parameters, or a pattern of `no_decay` matches none
+            (a typing error would otherwise decay what it was meant to spare).
+    """
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    if not named:
+        raise ValueError("the model has no trainable parameters")
+    for pattern in no_decay:
+        if not any(re.search(pattern, name) for name, _ in named):
+            raise ValueError(f"no_decay pattern {pattern!r} matches no parameter of the model")
+    embeddings = {
+        id(module.weight)
+        for module in model.modules()
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and not decay_embeddings
+    }
+    decayed, undecayed = [], []
+    for name, p in named:
+        spared = any(re.search(pattern, name) for pattern in no_decay)
+        keep = p.ndim >= 2 and id(p) not in embeddings and not spared
+        (decayed if keep else undecayed).append(p)
+    groups = [{"params": decayed}, {"params": undecayed, "omega": 0.0, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]

@@ -1,0 +1,198 @@
+"""The run directory: what a training writes and what every reader of results relies on.
+
+A run is a folder::
+
+    runs/NAME/
+      config.json         the fully resolved configuration, with the version of its format
+      environment.json    code version, packages, machine, corpus fingerprint
+      metrics.jsonl       one JSON object a line; the record that trackers only mirror
+      status.json         running / finished / interrupted / diverged / failed, and why
+      checkpoints/        step-00001000/ ...
+      summary.json        the final numbers, written once, when the run finished
+      lock                held while a process trains here
+
+This module knows nothing about training: it names files, writes them so that a kill at any moment
+leaves the old content or the new, and gives a configuration its identity.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+CONFIG_VERSION = 1
+"""Version of the ``config.json`` format; raised when a key changes its meaning."""
+
+LAYOUT_KEY = "layout"
+"""The part of a configuration that says where and how a run executes, not what it computes."""
+
+State = Literal["running", "finished", "interrupted", "diverged", "failed"]
+
+
+class RunError(RuntimeError):
+    """A run directory that cannot be read or used; the message names it and says what to do."""
+
+
+def identity(config: Mapping[str, Any]) -> str:
+    """Return the 12-hex-digit identity of a resolved configuration.
+
+    It covers every key, the seed and the corpus fingerprint included, except `LAYOUT_KEY`:
+    the same science on other devices or micro-batches is the same run.
+    """
+    science = {key: value for key, value in config.items() if key != LAYOUT_KEY}
+    text = json.dumps(science, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path` through a synced temporary file and a rename."""
+    temporary = path.with_name(path.name + ".part")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise RunError(
+            f"cannot write {path}: {error.strerror or error}. "
+            "Free some space or fix the permissions, then run the same command again."
+        ) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically; NaN and infinity become the strings of `repr`."""
+    text = json.dumps(_plain(value), indent=2, allow_nan=False) + "\n"
+    write_bytes(path, text.encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; `RunError` names the file where it is missing or broken."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise RunError(f"{path} does not exist") from error
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read as JSON: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    """Replace non-finite floats, which JSON does not have, by strings that say what they were."""
+    if isinstance(value, float) and value - value != 0.0:
+        return repr(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run directory. Cheap to create: nothing is read until it is asked for."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The directory's name."""
+        return self.path.name
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder that holds the checkpoints."""
+        return self.path / "checkpoints"
+
+    def config(self) -> dict[str, Any]:
+        """Return the resolved configuration.
+
+        Raises `RunError` if it is missing, unreadable or in a format this version does not know.
+        """
+        path = self.path / "config.json"
+        config = read_json(path)
+        version = config.get("version") if isinstance(config, dict) else None
+        if version != CONFIG_VERSION:
+            raise RunError(
+                f"{path} has format version {version!r}, this adana reads version "
+                f"{CONFIG_VERSION}. Read it with the adana that wrote it (environment.json names "
+                "the version), or train into a new directory."
+            )
+        return dict(config)
+
+    def environment(self) -> dict[str, Any]:
+        """Return what is known of the machine and code that wrote this run; empty if absent."""
+        path = self.path / "environment.json"
+        return dict(read_json(path)) if path.exists() else {}
+
+    def status(self) -> dict[str, Any]:
+        """Return ``{"state": ..., "reason": ..., "step": ...}``; state ``"new"`` if none yet."""
+        path = self.path / "status.json"
+        return dict(read_json(path)) if path.exists() else {"state": "new", "reason": "", "step": 0}
+
+    def summary(self) -> dict[str, Any] | None:
+        """Return the final numbers, or None while the run has not finished."""
+        path = self.path / "summary.json"
+        return dict(read_json(path)) if path.exists() else None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its planned end, with a summary to show for it."""
+        return self.status()["state"] == "finished" and self.summary() is not None
+
+    def set_status(self, state: State, *, step: int, reason: str = "") -> None:
+        """Record the state, the last completed step and, where there is one, the reason."""
+        write_json(self.path / "status.json", {"state": state, "reason": reason, "step": step})
+
+    def metrics(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows of ``metrics.jsonl``, skipping a last line that a kill cut short."""
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return
+        with open(path, encoding="utf-8") as file:
+            for line in file:
+                try:
+                    yield json.loads(line)
+                except ValueError:
+                    if line.endswith("\n"):
+                        raise RunError(f"{path} has a line that is not JSON: {line[:80]!r}") from None
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        """Append one row and hand it to the operating system at once."""
+        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(_plain(row), allow_nan=False) + "\n")
+
+    def truncate_metrics(self, step: int) -> None:
+        """Drop the rows past `step`: a resumed run writes them again, bit for bit."""
+        rows = [row for row in self.metrics() if row["step"] <= step]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        write_bytes(self.path / "metrics.jsonl", text.encode())
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the directory for one training process; `RunError` if another one has it."""
+        with open(self.path / "lock", "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise RunError(
+                    f"{self.path} is in use by another process. Wait for it to end, "
+                    "or train into another directory with --run."
+                ) from error
+            yield
+
+
+def find_runs(root: Path, keep: Callable[[Run], bool] | None = None) -> list[Run]:
+    """Return the runs below `root`, sorted by name, optionally only those that `keep` accepts."""
+    if not root.is_dir():
+        return []
+    runs = [Run(path.parent) for path in sorted(root.rglob("config.json"))]
+    return [run for run in runs if keep is None or keep(run)]

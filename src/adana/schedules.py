@@ -1,0 +1,245 @@
+"""Every quantity that depends on time, as a plain function of the step.
+
+`t` counts optimizer steps from 1: `t = 1` at the first update. The functions take and return
+Python floats, and work the same on 0-d tensors (and arrays) of `t`, so that one definition serves
+eager, compiled and captured code. None of them keeps state.
+
+Three groups:
+
+* what a log-time optimizer computes from `t`: `ema_weight`, `damping`, `log_time_decay`;
+* learning-rate multipliers `gamma(t)` in (0, 1]: `warmup_cosine`, `warmup_linear`,
+  `warmup_stable_decay`;
+* conversions between the ways people state weight decay: `omega`, `weight_decay`, and timescales
+  in steps and epochs.
+
+Symbols follow the field: see the glossary in docs/glossary.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+DELTA = 8.0
+"""Default EMA constant: the newest gradient weighs `delta / (delta + t)` (arXiv 2602.05298)."""
+KAPPA = 0.85
+"""Default damping exponent (arXiv 2602.05298; useful range 0.75 to 0.9)."""
+OMEGA = 4.0
+"""Default weight-decay strength, the value of every published run (arXiv 2602.05298)."""
+DECAY_OFFSET_FRACTION = 0.1
+"""Default decay offset as a fraction of training, `S = T/10` (the reference's `wd_ts`)."""
+WARMUP_FRACTION = 0.02
+"""Default warm-up as a fraction of training, `W = T/50` (the reference's launcher)."""
+WARMUP_START = 0.01
+"""Learning-rate multiplier at the first step of the warm-up (the reference's `div = 100`)."""
+FINAL = 0.1
+"""Learning-rate multiplier at the end of the cosine (the reference's `cos_inf`)."""
+
+Schedule = Callable[[Any], Any]
+
+
+# --- what a log-time optimizer computes from t ------------------------------------------------
+
+
+def ema_weight(t: Any, delta: float = DELTA) -> Any:
+    """Weight of the newest gradient in a log-time average, `a(t) = delta / (delta + t)`.
+
+    So `beta(t) = 1 - a(t) = t / (delta + t)`, and the mean age of the average is about
+    `t / (delta + 1)` steps: a fixed fraction of training. `t >= 0`; `t = 0` gives 1.
+    Source: arXiv 2602.05298; spec/optimizers.md section 0.
+    """
+    return delta / (delta + t)
+
+
+def damping(t: Any, kappa: float = KAPPA) -> Any:
+    """Multiplier on the momentum, `alpha(t) = (1 + t)^(1 - kappa)`.
+
+    `kappa = 1` gives 1 (no growth), `kappa = 0` gives `1 + t` (undamped Nesterov, unstable with
+    noisy gradients). Source: arXiv 2602.05298; spec/optimizers.md section 0.
+    """
+    return (1 + t) ** (1 - kappa)
+
+
+def log_time_decay(t: Any, omega: float, decay_offset: float) -> Any:
+    """Fraction of a weight removed at step t, `lambda(t) = omega / (S + t)`, before `gamma(t)`.
+
+    `decay_offset` is S in steps, usually `T/10`. Independent of the learning rate.
+    Source: spec/optimizers.md section 0 (`omega/(S+t)` is what the published runs used).
+    """
+    return omega / (decay_offset + t)
+
+
+def constant_decay(omega: float, total_steps: float) -> float:
+    """Fraction of a weight removed each step by constant decay, `omega / T`, before `gamma(t)`.
+
+    AdamW's `lr * weight_decay` with `weight_decay = omega / (lr * T)`.
+    """
+    return omega / total_steps
+
+
+def default_decay_offset(omega: float, total_steps: float | None) -> float:
+    """Return the decay offset S in steps when the user gives none.
+
+    `T/10` with a horizon (the reference's `wd_ts`), else `100 * omega`, so that the first decay
+    removes at most 1 %. Never less than `omega`: for `T < 10 * omega` the formula would remove
+    more than the whole weight in a step.
+    """
+    if total_steps is None:
+        return 100.0 * omega
+    return max(total_steps * DECAY_OFFSET_FRACTION, omega)
+
+
+def ema_total_weight(t: Any, delta: float = DELTA) -> float:
+    """Sum of the weights of a log-time average started from zero, `c_t = 1 - prod s/(delta+s)`.
+
+    0.8889, 0.9778, 0.9939 at t = 1, 2, 3 for delta = 8: within 0.7 % of 1 from the third step,
+    and the same for both moments, which is why log-time averages need no bias correction.
+    Source: spec/optimizers.md section 0.1.
+    """
+    log_product = math.lgamma(t + 1) + math.lgamma(delta + 1) - math.lgamma(t + delta + 1)
+    return -math.expm1(log_product)
+
+
+# --- learning-rate multipliers ------------------------------------------------------------------
+
+
+def warmup_cosine(
+    t: Any,
+    total_steps: int,
+    warmup_steps: int,
+    *,
+    final: float = FINAL,
+    start: float = WARMUP_START,
+) -> Any:
+    """Linear warm-up from `start` to 1, then a cosine from 1 down to `final`.
+
+    With `k = t - 1`: `k/W + (1 - k/W) * start` for `k < W`, then
+    `final + (1 - final)/2 * (1 + cos(pi (k - W)/(T - W)))`, then `final` from `k = T` on.
+    Source: the reference's `cos_inf` in closed form, spec/training.md section 3.
+    """
+    k = t - 1
+    progress = _unit((k - warmup_steps) / max(total_steps - warmup_steps, 1))
+    cosine = final + 0.5 * (1 - final) * (1 + _namespace(t).cos(math.pi * progress))
+    return _select(k < warmup_steps, _warmup(k, warmup_steps, start), cosine)
+
+
+def warmup_linear(
+    t: Any,
+    total_steps: int,
+    warmup_steps: int,
+    *,
+    final: float = 0.0,
+    start: float = WARMUP_START,
+) -> Any:
+    """Linear warm-up from `start` to 1, then a straight line from 1 down to `final` at `k = T`."""
+    k = t - 1
+    progress = _unit((k - warmup_steps) / max(total_steps - warmup_steps, 1))
+    line = 1 - (1 - final) * progress
+    return _select(k < warmup_steps, _warmup(k, warmup_steps, start), line)
+
+
+def warmup_stable_decay(
+    t: Any,
+    total_steps: int,
+    warmup_steps: int,
+    *,
+    cooldown_steps: int | None = None,
+    final: float = 0.0,
+    start: float = WARMUP_START,
+) -> Any:
+    """Linear warm-up, a plateau at 1, then a cooldown of shape `1 - sqrt(x)` down to `final`.
+
+    `x` runs from 0 to 1 over the last `cooldown_steps` steps (default: a fifth of training, the
+    range arXiv 2405.18392 recommends together with the shape).
+    """
+    if cooldown_steps is None:
+        cooldown_steps = total_steps // 5
+    k = t - 1
+    x = _unit((k - (total_steps - cooldown_steps)) / max(cooldown_steps, 1))
+    cooled = 1 - (1 - final) * x**0.5
+    return _select(k < warmup_steps, _warmup(k, warmup_steps, start), cooled)
+
+
+def default_warmup_steps(total_steps: int) -> int:
+    """Warm-up length in steps, `floor(T/50)` (spec/training.md section 2); 0 below 50 steps."""
+    return int(total_steps * WARMUP_FRACTION)
+
+
+# --- weight decay, stated four ways -------------------------------------------------------------
+
+
+def omega_to_weight_decay(omega: float, lr: float, total_steps: float) -> float:
+    """`weight_decay` of `torch.optim.AdamW` with strength omega: `omega / (lr * T)`.
+
+    Source: the reference's AdamW baseline, spec/training.md section 3.2.
+    """
+    return omega / (lr * total_steps)
+
+
+def weight_decay_to_omega(weight_decay: float, lr: float, total_steps: float) -> float:
+    """Strength omega of `torch.optim.AdamW` with this `weight_decay`: `lr * weight_decay * T`."""
+    return lr * weight_decay * total_steps
+
+
+def timescale_steps(lr: float, weight_decay: float) -> float:
+    """AdamW's weight-decay timescale in steps, `tau = 1 / (lr * weight_decay)`.
+
+    The weights are an exponential average of past updates over tau steps (Wang & Aitchison,
+    arXiv 2405.13698). Infinite without decay.
+    """
+    return math.inf if lr * weight_decay == 0 else 1 / (lr * weight_decay)
+
+
+def timescale_epochs(lr: float, weight_decay: float, steps_per_epoch: float) -> float:
+    """AdamW's weight-decay timescale in epochs, `1 / (lr * weight_decay * steps_per_epoch)`."""
+    return timescale_steps(lr, weight_decay) / steps_per_epoch
+
+
+def timescale_to_weight_decay(steps: float, lr: float) -> float:
+    """`weight_decay` that gives AdamW a timescale of this many steps: `1 / (lr * steps)`."""
+    return 1 / (lr * steps)
+
+
+def log_time_timescale(t: Any, omega: float, decay_offset: float) -> Any:
+    """Timescale of log-time decay at step t in steps, `(S + t) / omega`: it grows with t."""
+    return (decay_offset + t) / omega
+
+
+def total_decay(decay: Schedule, gamma: Schedule, total_steps: int) -> float:
+    """Sum over training of what decay removes, `sum_{t=1..T} gamma(t) * lambda(t)`.
+
+    At omega = 4 with the cosine to 10 %: 2.2 for constant decay, 6.8 for log-time decay with
+    `S = T/10` (spec/optimizers.md section 0).
+    """
+    return math.fsum(gamma(t) * decay(t) for t in range(1, total_steps + 1))
+
+
+# --- helpers --------------------------------------------------------------------------------------
+
+
+def _warmup(k: Any, warmup_steps: int, start: float) -> Any:
+    progress = k / max(warmup_steps, 1)
+    return progress + (1 - progress) * start
+
+
+def _namespace(x: Any) -> Any:
+    """Return the module whose functions take `x`: math, torch, or the array's own namespace."""
+    if isinstance(x, int | float):
+        return math
+    return torch if isinstance(x, torch.Tensor) else x.__array_namespace__()
+
+
+def _unit(x: Any) -> Any:
+    """Clamp to [0, 1]."""
+    if isinstance(x, int | float):
+        return min(max(x, 0.0), 1.0)
+    return x.clip(0.0, 1.0)
+
+
+def _select(condition: Any, yes: Any, no: Any) -> Any:
+    if isinstance(condition, bool):
+        return yes if condition else no
+    return _namespace(condition).where(condition, yes, no)

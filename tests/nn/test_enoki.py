@@ -1,0 +1,101 @@
+import math
+
+import pytest
+import torch
+
+from adana.nn import PFH, Enoki, EnokiConfig, count_parameters, training_flops
+from adana.nn.enoki import rotary_table, rotate
+
+TINY = EnokiConfig(heads=2, layers=2, head_dim=16, vocab_size=97, sequence_length=24)
+
+
+@pytest.mark.parametrize(
+    ("heads", "layers", "non_embedding", "total"),
+    [(2, 1, 196_608, 13_074_432), (6, 4, 7_077_888, 45_711_360), (12, 9, 63_700_992, 140_967_936),
+     (40, 30, 2_359_296_000, 2_616_852_480)],
+)  # fmt: skip
+def test_nominal_counts_match_the_published_ladder(heads, layers, non_embedding, total):
+    config = EnokiConfig(heads=heads)
+    counts = count_parameters(config)
+    assert config.depth == layers
+    assert (counts.non_embedding, counts.total) == (non_embedding, total)
+
+
+def test_exact_count_matches_the_specification_and_the_built_model():
+    assert count_parameters(EnokiConfig(heads=6)).exact == 45_715_328
+    assert count_parameters(EnokiConfig(heads=12)).exact == 140_983_680
+    for config in (TINY, EnokiConfig(**{**TINY.__dict__, "qk_norm": False})):
+        built = sum(p.numel() for p in Enoki(config).parameters())
+        assert built == count_parameters(config).exact
+
+
+def test_compute_of_a_chinchilla_run_matches_the_published_table():
+    config = EnokiConfig(heads=6)
+    tokens = 20 * count_parameters(config).total
+    assert training_flops(config, tokens)["6PD"] / PFH == pytest.approx(0.01079, rel=1e-3)
+    assert training_flops(config, tokens)["6N1"] == training_flops(config, tokens)["6PD"]
+
+
+def test_initial_weights_depend_on_name_and_seed_only():
+    first, again, other = Enoki(TINY, seed=1), Enoki(TINY, seed=1), Enoki(TINY, seed=2)
+    deeper = Enoki(EnokiConfig(**{**TINY.__dict__, "layers": 3}), seed=1)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    assert not torch.equal(first.head.weight, other.head.weight)
+    assert torch.equal(first.embedding.weight, deeper.embedding.weight)
+    assert torch.equal(first.blocks[1].mlp_in.weight, deeper.blocks[1].mlp_in.weight)
+    assert not torch.equal(first.blocks[0].mlp_in.weight, first.blocks[1].mlp_in.weight)
+
+
+def test_initial_scales_follow_scaled_gpt():
+    model = Enoki(EnokiConfig(heads=4, layers=3, head_dim=64, vocab_size=500, sequence_length=8))
+    d, layers = 256, 3
+    expected = {
+        "embedding.weight": d**-0.5,
+        "head.weight": d**-0.5,
+        "blocks.1.attention.qkv.weight": d**-0.5,
+        "blocks.1.attention.out.weight": (2 * layers * d) ** -0.5,
+        "blocks.1.mlp_in.weight": d**-0.5,
+        "blocks.1.mlp_out.weight": (2 * layers * 4 * d) ** -0.5,
+    }
+    parameters = dict(model.named_parameters())
+    for name, std in expected.items():
+        assert parameters[name].std().item() == pytest.approx(std, rel=0.02)
+    assert parameters["norm.weight"].eq(1).all()
+
+
+def test_initial_loss_is_that_of_unit_variance_logits():
+    config = EnokiConfig(heads=4, layers=2, head_dim=32, vocab_size=2000, sequence_length=64)
+    tokens = torch.randint(0, 2000, (8, 65), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        logits = Enoki(config)(tokens[:, :-1])
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
+    assert loss.item() == pytest.approx(math.log(2000) + 0.5, abs=0.1)
+
+
+def test_a_token_sees_no_later_token():
+    model = Enoki(TINY)
+    tokens = torch.randint(0, 97, (1, 24), generator=torch.Generator().manual_seed(0))
+    changed = tokens.clone()
+    changed[0, 12] = (changed[0, 12] + 1) % 97
+    with torch.no_grad():
+        a, b = model(tokens), model(changed)
+    assert torch.allclose(a[:, :12], b[:, :12], atol=1e-5)
+    assert not torch.allclose(a[:, 12:], b[:, 12:], atol=1e-3)
+
+
+def test_rotation_makes_scores_a_function_of_distance():
+    cos, sin = rotary_table(32, 16)
+    q, k = torch.randn(2, 16, generator=torch.Generator().manual_seed(0))
+    at = lambda x, i: rotate(x[None], cos[i : i + 1], sin[i : i + 1])[0]  # noqa: E731
+    assert torch.dot(at(q, 3), at(k, 9)) == pytest.approx(torch.dot(at(q, 20), at(k, 26)), abs=1e-4)
+    pair = rotate(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0]]), torch.tensor([[1.0]]))
+    assert pair.tolist() == [[0.0, 1.0]]
+
+
+def test_impossible_shapes_are_refused():
+    with pytest.raises(ValueError, match="even"):
+        EnokiConfig(head_dim=33)
+    with pytest.raises(ValueError, match="heads"):
+        EnokiConfig(heads=0)
+    with pytest.raises(ValueError, match="at most 24"):
+        Enoki(TINY)(torch.zeros(1, 25, dtype=torch.long))
