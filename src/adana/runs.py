@@ -30,8 +30,9 @@ from typing import Any, Literal
 CONFIG_VERSION = 1
 """Version of the ``config.json`` format; raised when a key changes its meaning."""
 
-LAYOUT_KEY = "layout"
-"""The part of a configuration that says where and how a run executes, not what it computes."""
+NOT_IDENTITY = frozenset({"layout", "provenance"})
+"""Parts of a configuration that do not change what is computed: where and how the run executes
+(devices, threads, micro-batches, checkpoint times), and where its numbers come from in words."""
 
 State = Literal["running", "finished", "interrupted", "diverged", "failed"]
 
@@ -43,10 +44,10 @@ class RunError(RuntimeError):
 def identity(config: Mapping[str, Any]) -> str:
     """Return the 12-hex-digit identity of a resolved configuration.
 
-    It covers every key, the seed and the corpus fingerprint included, except `LAYOUT_KEY`:
+    It covers every key, the seed and the corpus fingerprint included, except `NOT_IDENTITY`:
     the same science on other devices or micro-batches is the same run.
     """
-    science = {key: value for key, value in config.items() if key != LAYOUT_KEY}
+    science = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
     text = json.dumps(science, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -163,7 +164,9 @@ class Run:
                     yield json.loads(line)
                 except ValueError:
                     if line.endswith("\n"):
-                        raise RunError(f"{path} has a line that is not JSON: {line[:80]!r}") from None
+                        raise RunError(
+                            f"{path} has a line that is not JSON: {line[:80]!r}"
+                        ) from None
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Append one row and hand it to the operating system at once."""

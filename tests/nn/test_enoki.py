@@ -39,7 +39,9 @@ def test_compute_of_a_chinchilla_run_matches_the_published_table():
 def test_initial_weights_depend_on_name_and_seed_only():
     first, again, other = Enoki(TINY, seed=1), Enoki(TINY, seed=1), Enoki(TINY, seed=2)
     deeper = Enoki(EnokiConfig(**{**TINY.__dict__, "layers": 3}), seed=1)
-    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True)
+    )
     assert not torch.equal(first.head.weight, other.head.weight)
     assert torch.equal(first.embedding.weight, deeper.embedding.weight)
     assert torch.equal(first.blocks[1].mlp_in.weight, deeper.blocks[1].mlp_in.weight)
@@ -86,8 +88,13 @@ def test_a_token_sees_no_later_token():
 def test_rotation_makes_scores_a_function_of_distance():
     cos, sin = rotary_table(32, 16)
     q, k = torch.randn(2, 16, generator=torch.Generator().manual_seed(0))
-    at = lambda x, i: rotate(x[None], cos[i : i + 1], sin[i : i + 1])[0]  # noqa: E731
-    assert torch.dot(at(q, 3), at(k, 9)) == pytest.approx(torch.dot(at(q, 20), at(k, 26)), abs=1e-4)
+
+    def score(i: int, j: int) -> float:
+        turned = [rotate(x[None], cos[n : n + 1], sin[n : n + 1])[0] for x, n in ((q, i), (k, j))]
+        return torch.dot(*turned).item()
+
+    assert score(3, 9) == pytest.approx(score(20, 26), abs=1e-4)
+    assert score(3, 9) != pytest.approx(score(3, 10), abs=1e-4)
     pair = rotate(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0]]), torch.tensor([[1.0]]))
     assert pair.tolist() == [[0.0, 1.0]]
 

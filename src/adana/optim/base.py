@@ -217,8 +217,9 @@ class LogTimeOptimizer(torch.optim.Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickled optimizer, filling in hyperparameters it did not have yet."""
         super().__setstate__(state)
+        own = {k: v for k, v in self.defaults.items() if k != "differentiable"}  # torch adds it
         for group in self.param_groups:
-            for name, value in self.defaults.items():
+            for name, value in own.items():
                 group.setdefault(name, value)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -254,4 +255,6 @@ def check_range(
             return
     left = "(" if low_open or low == -math.inf else "["
     right = ")" if high_open or high == math.inf else "]"
-    raise ValueError(f"{name} must be a finite number in {left}{low:g}, {high:g}{right}, got {value!r}")
+    raise ValueError(
+        f"{name} must be a finite number in {left}{low:g}, {high:g}{right}, got {value!r}"
+    )

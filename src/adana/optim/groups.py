@@ -45,10 +45,14 @@ def param_groups(
         for module in model.modules()
         if isinstance(module, nn.Embedding | nn.EmbeddingBag) and not decay_embeddings
     }
-    decayed, undecayed = [], []
+    decayed: list[nn.Parameter] = []
+    undecayed: list[nn.Parameter] = []
     for name, p in named:
         spared = any(re.search(pattern, name) for pattern in no_decay)
         keep = p.ndim >= 2 and id(p) not in embeddings and not spared
         (decayed if keep else undecayed).append(p)
-    groups = [{"params": decayed}, {"params": undecayed, "omega": 0.0, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed},
+        {"params": undecayed, "omega": 0.0, "weight_decay": 0.0},
+    ]
     return [group for group in groups if group["params"]]

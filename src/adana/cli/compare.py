@@ -1,0 +1,256 @@
+"""`adana compare`: several optimizers on the same data from the same weights, and a report."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from adana.cli.prepare import prepare_with_bar
+from adana.cli.progress import Display
+from adana.cli.report import write_comparison
+from adana.cli.settings import Settings, describe
+from adana.cli.train import EXIT_CODES, outcome_text, pick_rate
+from adana.data import Shards
+from adana.ladder import (
+    PlannedRun,
+    Rate,
+    job_payload,
+    plan_run,
+    plan_seeds_and_horizons,
+    run_job,
+    sweep_rates,
+    with_optimizer,
+)
+from adana.report import SweepPoint
+from adana.train import OPTIMIZERS, LayoutConfig, TrainConfig, pick_device
+from adana.tune import Result, run_jobs
+
+
+@dataclass(frozen=True)
+class CompareArguments(Settings):
+    """Train the same model with several optimizers and report the difference honestly.
+
+    All runs see the same data in the same order from the same initial weights; each optimizer has
+    its own peak learning rate. Finished runs are reused, interrupted ones go on. Writes one HTML
+    report that works offline, and the same numbers as Markdown and JSON.
+    """
+
+    optimizers: Annotated[tuple[str, ...], tyro.conf.Positional] = ("adamw", "adana")
+    """The first one is the baseline. Known: adamw, adamw-log-decay, adana, adana-released."""
+    lr: tuple[str, ...] = ()
+    """Peak learning rates as NAME=VALUE. Default: a rule, printed with its source."""
+    sweep_lr: int = 0
+    """Try this many learning rates per optimizer, by factors of 2 around the rule's (or --lr's),
+    with the first seed, and take the best."""
+    seeds: int = 2
+    """Seeds per optimizer, counted up from --seed."""
+    horizons: tuple[float, ...] = (1.0,)
+    """The baseline is also trained for these multiples of --steps: the compute multiplier is read
+    off its final losses. Say 1 1.25 1.5."""
+    jobs: int | None = None
+    """Trainings at a time. Default: one per --threads cores on the CPU, one on a GPU."""
+    output: Path | None = None
+    """Folder of the report. Default: RUNS/compare-NAMES."""
+
+
+def compare_command(arguments: CompareArguments) -> int:
+    """Run `adana compare`; return the exit code."""
+    console = Console()
+    check_arguments(arguments)
+    rates = given_rates(arguments)
+    shards = prepare_with_bar(arguments.data_config(), console)
+    comparison = _Comparison(arguments, shards, console)
+    configs = {name: comparison.configure(name, rates.get(name)) for name in arguments.optimizers}
+    sweep: list[SweepPoint] = []
+    if arguments.sweep_lr:
+        configs, sweep = comparison.sweep(configs)
+        if not configs:
+            return EXIT_CODES["interrupted"]
+    for config in configs.values():
+        console.print(f"[bold]{config.optimizer.label}[/]")
+        for name, text in describe(config, shards):
+            console.print(f"{name:>14}  {text}", highlight=False, soft_wrap=True)
+    planned = comparison.plan(configs)
+    if not comparison.train(planned):
+        console.print("Stopped. The same command goes on where it was.")
+        return EXIT_CODES["interrupted"]
+    baseline = arguments.optimizers[0]
+    output = arguments.output or arguments.runs / f"compare-{'-'.join(arguments.optimizers)}"
+    write_comparison([p.run for p in planned], baseline, output, console, sweep)
+    return 0
+
+
+def check_arguments(arguments: CompareArguments) -> None:
+    """Raise `ValueError` for arguments that cannot be compared."""
+    names = arguments.optimizers
+    if not names:
+        raise ValueError("name at least one optimizer, say: adana compare adamw adana")
+    for name in names:
+        if name not in OPTIMIZERS:
+            raise ValueError(f"unknown optimizer {name!r}, expected one of {', '.join(OPTIMIZERS)}")
+    if len(set(names)) != len(names):
+        raise ValueError("an optimizer is named twice; compare the same one with --lr in two runs")
+    if arguments.seeds < 1:
+        raise ValueError(f"--seeds must be at least 1, got {arguments.seeds}")
+    if any(not factor > 0 for factor in arguments.horizons):
+        raise ValueError(f"--horizons must be positive, got {arguments.horizons}")
+    if arguments.sweep_lr < 0 or arguments.sweep_lr == 1:
+        raise ValueError(f"--sweep-lr takes 2 or more rates, got {arguments.sweep_lr}")
+
+
+def given_rates(arguments: CompareArguments) -> dict[str, float]:
+    """Parse ``--lr NAME=VALUE ...``."""
+    rates = {}
+    for item in arguments.lr:
+        name, _, value = item.partition("=")
+        if name not in arguments.optimizers:
+            raise ValueError(f"--lr {item!r} names no optimizer compared; write NAME=VALUE")
+        try:
+            rates[name] = float(value)
+        except ValueError:
+            raise ValueError(f"--lr {item!r} is not NAME=VALUE with a number") from None
+    return rates
+
+
+class _Comparison:
+    """What every phase of a comparison needs."""
+
+    def __init__(self, arguments: CompareArguments, shards: Shards, console: Console) -> None:
+        self.arguments, self.shards, self.console = arguments, shards, console
+
+    def configure(self, name: str, given: float | None) -> TrainConfig:
+        """Return the configuration of one optimizer at its learning rate."""
+        rate = pick_rate(self.arguments, name, given)
+        base = self.arguments.train_config(self.arguments.optimizer_config(name, rate.lr))
+        return with_optimizer(base, name, rate)
+
+    def plan(self, configs: dict[str, TrainConfig]) -> list[PlannedRun]:
+        """Return every run of the comparison proper."""
+        trainings = plan_seeds_and_horizons(
+            configs,
+            baseline=self.arguments.optimizers[0],
+            seeds=self.arguments.seeds,
+            horizons=self.arguments.horizons,
+        )
+        return [self._place(config) for config in trainings]
+
+    def sweep(
+        self, configs: dict[str, TrainConfig]
+    ) -> tuple[dict[str, TrainConfig], list[SweepPoint]]:
+        """Train each optimizer at several rates; return the best of each and all the losses."""
+        candidates = {
+            name: [
+                with_optimizer(config, name, rate)
+                for rate in sweep_rates(
+                    Rate(config.optimizer.lr, config.provenance["lr"]), self.arguments.sweep_lr
+                )
+            ]
+            for name, config in configs.items()
+        }
+        planned = {
+            name: [self._place(config) for config in several]
+            for name, several in candidates.items()
+        }
+        if not self.train([p for several in planned.values() for p in several]):
+            self.console.print("Stopped. The same command goes on where it was.")
+            return {}, []
+        best, points = {}, []
+        for name, several in planned.items():
+            losses = [_final_loss(p) for p in several]
+            points += [
+                SweepPoint(name, p.config.optimizer.lr, loss)
+                for p, loss in zip(several, losses, strict=True)
+            ]
+            best[name] = self._choose(name, several, losses)
+        return best, points
+
+    def _choose(
+        self, name: str, several: list[PlannedRun], losses: list[float | None]
+    ) -> TrainConfig:
+        known = [(loss, i) for i, loss in enumerate(losses) if loss is not None]
+        if not known:
+            raise ValueError(
+                f"{name} diverged or failed at every rate of the sweep; pass a lower --lr"
+            )
+        _, index = min(known)
+        config = several[index].config
+        if index in (0, len(several) - 1):
+            side = "lower" if index == 0 else "higher"
+            self.console.print(
+                f"[yellow]{name}: the best rate {config.optimizer.lr:.4g} is at the edge of the "
+                f"sweep; a {side} one may be better. Run again around it: "
+                f"--lr {name}={config.optimizer.lr:.4g}[/]"
+            )
+        return config
+
+    def train(self, planned: Sequence[PlannedRun]) -> bool:
+        """Train what is not finished yet. Return whether everything came to an end."""
+        workers, threads = self._workers(len(planned))
+        layout = LayoutConfig(
+            device=self.arguments.device, micro_batch=self.arguments.micro_batch, threads=threads
+        )
+        missing = {_short(p.config): p for p in planned if not p.run.finished}
+        if len(missing) < len(planned):
+            self.console.print(f"reusing {len(planned) - len(missing)} finished runs")
+        payloads = {}
+        for name, p in missing.items():
+            config = dataclasses.replace(p.config, layout=layout)
+            payloads[name] = job_payload(dataclasses.replace(p, config=config), self.shards.folder)
+        total = sum(p.config.steps for p in missing.values())
+        with Display(self.console, total, jobs=len(missing)) as display:
+            results = run_jobs(
+                run_job,
+                payloads,
+                workers,
+                on_event=display.update,
+                on_result=lambda name, result: display.finish(name, _result_text(result)),
+            )
+        if set(results) != set(missing):
+            return False
+        if any(r.value is not None and r.value.state == "interrupted" for r in results.values()):
+            return False
+        broken = [name for name, result in results.items() if result.error]
+        if broken:
+            raise RuntimeError(
+                f"{len(broken)} runs failed ({'; '.join(broken)}), for the reasons above. "
+                "The finished ones are kept: the same command trains only the rest."
+            )
+        return True
+
+    def _place(self, config: TrainConfig) -> PlannedRun:
+        return plan_run(config, self.arguments.runs, self.shards.fingerprint)
+
+    def _workers(self, planned: int) -> tuple[int, int]:
+        """Return how many trainings run at a time, and the CPU threads of each.
+
+        Both depend on the whole plan, not on what is left of it: a run that goes on must do so
+        with the threads it began with to end with the same bits.
+        """
+        cores = os.cpu_count() or 1
+        workers = self.arguments.jobs
+        if workers is None:
+            on_gpu = pick_device(self.arguments.device).type != "cpu"
+            workers = 1 if on_gpu else min(max(1, cores // (self.arguments.threads or 1)), planned)
+        return workers, self.arguments.threads or max(1, cores // workers)
+
+
+def _short(config: TrainConfig) -> str:
+    """Name a run for people: what differs between the runs of a comparison."""
+    optimizer = config.optimizer
+    return f"{optimizer.label} lr {optimizer.lr:.3g} T={config.steps} seed {config.seed}"
+
+
+def _result_text(result: Result) -> str:
+    return f"failed: {result.error}" if result.error else outcome_text(result.value)
+
+
+def _final_loss(planned: PlannedRun) -> float | None:
+    summary = planned.run.summary()
+    return None if summary is None else float(summary["val_loss"])

@@ -1,0 +1,137 @@
+"""What people see while trainings run: bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from adana.train import Progress as Sign
+
+LINE_EVERY = 0.1
+"""Fraction of a run between two plain lines."""
+
+
+class Display:
+    """Progress of any number of trainings with a known number of steps each.
+
+    Use as a context manager; `total_steps` is over all of them, `done_steps` those that finished
+    runs already have.
+    """
+
+    def __init__(self, console: Console, total_steps: int, jobs: int) -> None:
+        self.console, self.total_steps, self.jobs = console, total_steps, jobs
+        self._begun = time.monotonic()
+        self._runs: dict[str, _RunLine] = {}
+        self._bars: Progress | None = None
+        self._overall: TaskID | None = None
+        if console.is_terminal:
+            self._bars = Progress(
+                TextColumn("{task.description:<24}"),
+                BarColumn(bar_width=None),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[note]}"),
+                TextColumn("ETA"),
+                TimeRemainingColumn(),
+                console=console,
+            )
+
+    def __enter__(self) -> Display:
+        if self._bars:
+            self._bars.start()
+            if self.jobs > 1:
+                self._overall = self._bars.add_task(
+                    f"all {self.jobs} runs", total=self.total_steps, note=""
+                )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bars:
+            self._bars.stop()
+
+    def update(self, name: str, sign: Sign) -> None:
+        """Show one sign of life of the run `name`."""
+        line = self._runs.setdefault(name, _RunLine(sign.step, sign.steps))
+        line.take(sign)
+        if sign.message:
+            self.console.print(f"{name}: {sign.message}", highlight=False)
+        if self._bars:
+            if line.task is None:
+                line.task = self._bars.add_task(name, total=sign.steps, note="")
+            self._bars.update(line.task, completed=sign.step, note=line.note())
+            if self._overall is not None:
+                self._bars.update(self._overall, completed=self._steps_done())
+        elif line.due():
+            self.console.print(
+                f"{name}: step {sign.step}/{sign.steps}, {line.note()}, ETA {self._eta()}",
+                highlight=False,
+            )
+
+    def finish(self, name: str, text: str) -> None:
+        """Say how the run `name` ended and take its bar away."""
+        line = self._runs.get(name)
+        if self._bars and line and line.task is not None:
+            self._bars.remove_task(line.task)
+        self.console.print(f"{name}: {text}", highlight=False)
+
+    def _steps_done(self) -> int:
+        return sum(line.step for line in self._runs.values())
+
+    def _eta(self) -> str:
+        """Time left over all runs, at the mean rate of this session so far."""
+        made = sum(line.step - line.first for line in self._runs.values())
+        if made == 0:
+            return "unknown"
+        left = self.total_steps - self._steps_done()
+        seconds = round(left * (time.monotonic() - self._begun) / made)
+        hours, rest = divmod(seconds, 3600)
+        return f"{hours}:{rest // 60:02}:{rest % 60:02}"
+
+
+class _RunLine:
+    """The last known numbers of one run."""
+
+    def __init__(self, first: int, steps: int) -> None:
+        self.first, self.step, self.steps = first, first, steps
+        self.task: TaskID | None = None
+        self._sign: dict[str, float] = {}
+        self._said = -1
+
+    def take(self, sign: Sign) -> None:
+        self.step = sign.step
+        for key in ("loss", "val_loss", "tokens_per_second"):
+            value = getattr(sign, key)
+            if value is not None:
+                self._sign[key] = value
+
+    def note(self) -> str:
+        parts = []
+        if "loss" in self._sign:
+            parts.append(f"loss {self._sign['loss']:.3f}")
+        if "val_loss" in self._sign:
+            parts.append(f"val {self._sign['val_loss']:.3f}")
+        if "tokens_per_second" in self._sign:
+            parts.append(f"{self._sign['tokens_per_second'] / 1000:.1f}k tok/s")
+        return " ".join(parts)
+
+    def due(self) -> bool:
+        """Whether a plain line is due: at every `LINE_EVERY` of the run."""
+        tenth = int(self.step / self.steps / LINE_EVERY)
+        if tenth == self._said or "loss" not in self._sign:
+            return False
+        self._said = tenth
+        return True

@@ -1,0 +1,65 @@
+"""`adana report`: tables, charts and the HTML page of runs that are already there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from adana.report import (
+    SweepPoint,
+    compare,
+    comparison_dict,
+    markdown,
+    save_charts,
+    terminal,
+    write_report,
+)
+from adana.runs import Run, RunError, find_runs, write_bytes, write_json
+
+
+@dataclass(frozen=True)
+class ReportArguments:
+    """Write the comparison report of finished runs, without training anything."""
+
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Run directories, or folders that contain some."""
+    baseline: str = "adamw"
+    """The optimizer the others are compared with."""
+    output: Path = Path("report")
+    """Folder to write report.html, comparison.md, comparison.json and the charts to."""
+
+
+def report_command(arguments: ReportArguments) -> int:
+    """Run `adana report`; return the exit code."""
+    runs = [run for folder in arguments.folders for run in find_runs(folder)]
+    if not runs:
+        raise RunError(
+            f"no run directory (a folder with config.json) in {', '.join(map(str, arguments.folders))}"
+        )
+    write_comparison(runs, arguments.baseline, arguments.output, Console(), [])
+    return 0
+
+
+def write_comparison(
+    runs: Sequence[Run],
+    baseline: str,
+    output: Path,
+    console: Console,
+    sweep: Sequence[SweepPoint],
+) -> None:
+    """Print the comparison of `runs` and write it to `output` in every format."""
+    comparison = compare(runs, baseline, sweep)
+    output.mkdir(parents=True, exist_ok=True)
+    page = output / "report.html"
+    write_report(comparison, page)
+    write_bytes(output / "comparison.md", markdown(comparison).encode())
+    write_json(output / "comparison.json", comparison_dict(comparison))
+    save_charts(comparison, output)
+    console.print(terminal(comparison))
+    console.print(f"report: {page.resolve()}", highlight=False, soft_wrap=True)
+    console.print(f"tables and charts beside it: {output}", highlight=False, soft_wrap=True)

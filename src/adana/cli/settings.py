@@ -1,0 +1,143 @@
+"""The flags that `train` and `compare` share: what people change often. The rest is Python."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from adana import schedules
+from adana.data import DataConfig, Shards
+from adana.ladder import DEMO_BATCH, DEMO_MODEL, DEMO_STEPS
+from adana.nn import EnokiConfig, count_parameters
+from adana.train import LayoutConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+
+_DATA = DataConfig()
+_SCHEDULE = ScheduleConfig()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Model, data and training. The defaults are the demo's: a minute a run on two CPU cores."""
+
+    data: str = _DATA.corpus
+    """`python` (the standard library's sources, on every machine), or your own .txt, .md, .py or
+    .jsonl file, or a folder of them."""
+    vocab_size: int = _DATA.vocab_size
+    """Tokens of the byte-level BPE trained on the corpus, at least 257."""
+    heads: int = DEMO_MODEL.heads
+    """Attention heads of the Enoki model; the width is heads * head-dim. Published rungs: 6 to 40
+    with --head-dim 64."""
+    layers: int | None = None
+    """Blocks. Default: floor(3 * heads / 4) as in the published rungs, but 2 for 2 heads."""
+    head_dim: int = DEMO_MODEL.head_dim
+    """Channels of a head."""
+    sequence_length: int = DEMO_MODEL.sequence_length
+    """Context in tokens."""
+    batch_size: int = DEMO_BATCH
+    """Sequences per optimizer step."""
+    steps: int = DEMO_STEPS
+    """Optimizer steps T."""
+    schedule: Literal["cosine", "linear", "wsd"] = _SCHEDULE.name
+    """Learning-rate schedule: cosine, linear, or warm-up-stable-decay with a 1-sqrt cooldown."""
+    warmup_steps: int | None = None
+    """Warm-up length in steps. Default: steps / 50."""
+    final: float = _SCHEDULE.final
+    """Where the schedule ends, as a fraction of the peak learning rate."""
+    omega: float = schedules.OMEGA
+    """Weight-decay strength. AdamW gets weight_decay = omega / (lr * steps); ADana omega /
+    (steps/10 + t)."""
+    kappa: float = schedules.KAPPA
+    """ADana's damping exponent; useful from 0.75 to 0.9."""
+    delta: float = schedules.DELTA
+    """ADana's EMA constant: the newest gradient weighs delta / (delta + t)."""
+    clip: float = 0.5
+    """Largest global norm of the gradient."""
+    seed: int = 0
+    """Decides initial weights and data order; `compare` counts up from it."""
+    eval_tokens: int = 65_536
+    """Validation tokens of every evaluation: the same ones each time."""
+    runs: Path = Path("runs")
+    """Folder of the run directories. A finished run found there is not trained again."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
+    micro_batch: int | None = None
+    """Sequences per forward pass, for models too large for the whole batch at once; does not
+    change the result."""
+    threads: int | None = None
+    """CPU threads of each training. Default: all cores, divided by the trainings at a time."""
+
+    def data_config(self) -> DataConfig:
+        """Return what to prepare."""
+        return DataConfig(corpus=self.data, vocab_size=self.vocab_size)
+
+    def model_config(self) -> EnokiConfig:
+        """Return the model's shape."""
+        layers = self.layers
+        if layers is None and self.heads == DEMO_MODEL.heads:
+            layers = DEMO_MODEL.layers
+        return EnokiConfig(
+            heads=self.heads,
+            layers=layers,
+            head_dim=self.head_dim,
+            vocab_size=self.vocab_size,
+            sequence_length=self.sequence_length,
+        )
+
+    def train_config(self, optimizer: OptimizerConfig) -> TrainConfig:
+        """Return the full configuration of a training with `optimizer`."""
+        return TrainConfig(
+            optimizer=optimizer,
+            steps=self.steps,
+            batch_size=self.batch_size,
+            model=self.model_config(),
+            data=self.data_config(),
+            schedule=ScheduleConfig(self.schedule, self.warmup_steps, self.final),
+            seed=self.seed,
+            clip=self.clip,
+            eval_tokens=self.eval_tokens,
+            layout=LayoutConfig(
+                device=self.device, micro_batch=self.micro_batch, threads=self.threads
+            ),
+        )
+
+    def optimizer_config(self, name: str, lr: float) -> OptimizerConfig:
+        """Return the configuration of the optimizer `name` at a peak learning rate."""
+        return OptimizerConfig(
+            name=name, lr=lr, omega=self.omega, kappa=self.kappa, delta=self.delta
+        )
+
+
+def describe(config: TrainConfig, shards: Shards) -> list[tuple[str, str]]:
+    """Return every derived number of a training with the rule that gave it, for printing."""
+    config = config.resolve()
+    model, steps, opt = config.model, config.steps, config.optimizer
+    counts = count_parameters(model)
+    tokens = steps * config.tokens_per_step
+    epochs = tokens / len(shards.train)
+    bpt = shards.bytes_per_token("train")
+    wd = schedules.omega_to_weight_decay(opt.omega, opt.lr, steps)
+    offset = schedules.default_decay_offset(opt.omega, steps)
+    rows = [
+        ("width", f"{model.width} = {model.heads} heads x {model.head_dim}; {model.depth} layers"),
+        ("parameters", f"{counts.non_embedding:,} without embeddings (P), {counts.total:,} with "
+                       "both (N)"),
+        ("tokens", f"{tokens:,} = {steps} steps x {config.batch_size} x {model.sequence_length}; "
+                   f"{epochs:.2f} epochs of {len(shards.train):,} ({bpt:.2f} bytes each)"),
+        ("learning rate", f"{opt.lr:.4g}: {config.provenance.get('lr', 'given')}"),
+        ("schedule", f"{config.schedule.name} to {config.schedule.final:g} of the peak, "
+                     f"warm-up {config.schedule.warmup_steps} steps (T/50 unless given)"),
+    ]  # fmt: skip
+    if opt.name == "adamw":
+        tau = schedules.timescale_steps(opt.lr, wd)
+        rows.append(
+            ("weight decay", f"{wd:.4g} = omega / (lr T), omega {opt.omega:g}; "
+                             f"timescale {tau:.0f} steps = {tau * epochs / steps:.3f} epochs")
+        )  # fmt: skip
+    else:
+        rows.append(
+            ("weight decay", f"omega / (S + t), omega {opt.omega:g}, S = T/10 = {offset:g} steps; "
+                             f"timescale {offset / max(opt.omega, 1e-300):.0f} to "
+                             f"{(offset + steps) / max(opt.omega, 1e-300):.0f} steps")
+        )  # fmt: skip
+    return rows

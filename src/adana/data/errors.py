@@ -1,0 +1,11 @@
+"""The two ways in which data can be unusable: the text itself, or the tokens kept on disk."""
+
+from __future__ import annotations
+
+
+class CorpusError(ValueError):
+    """A corpus that cannot be read, split or used; the message says which and what to do."""
+
+
+class ShardError(RuntimeError):
+    """Tokens on disk that are incomplete, damaged or cannot be written; the message names them."""

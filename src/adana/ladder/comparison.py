@@ -1,0 +1,95 @@
+"""What a fair comparison trains: same data order, same initial weights, each at its own rate."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adana.data import open_shards
+from adana.ladder.learning_rates import Rate
+from adana.runs import Run, identity
+from adana.train import Outcome, TrainConfig, config_from_dict, config_to_dict, train
+
+SWEEP_FACTOR = 2.0
+"""Ratio of neighbouring learning rates in a sweep."""
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One training of a comparison."""
+
+    config: TrainConfig
+    path: Path
+    """Its run directory; the name holds label, steps, seed and identity."""
+    fingerprint: str
+    """Fingerprint of the tokens it trains on."""
+
+    @property
+    def run(self) -> Run:
+        """The run directory."""
+        return Run(self.path)
+
+
+def plan_run(config: TrainConfig, root: Path, data_fingerprint: str) -> PlannedRun:
+    """Give a configuration its directory below `root`."""
+    config = config.resolve()
+    key = identity(config_to_dict(config, data_fingerprint))
+    name = f"{config.optimizer.label}-T{config.steps}-s{config.seed}-{key}"
+    return PlannedRun(config, root / name, data_fingerprint)
+
+
+def with_optimizer(base: TrainConfig, name: str, rate: Rate) -> TrainConfig:
+    """Return `base` with another optimizer at its own peak learning rate."""
+    optimizer = dataclasses.replace(base.optimizer, name=name, label=name, lr=rate.lr)
+    return dataclasses.replace(base, optimizer=optimizer, provenance={"lr": rate.source})
+
+
+def sweep_rates(centre: Rate, points: int) -> list[Rate]:
+    """Return `points` learning rates around `centre`, each `SWEEP_FACTOR` times the last."""
+    exponents = [i - (points - 1) // 2 for i in range(points)]
+    source = f"sweep of {points} rates by factors of {SWEEP_FACTOR:g} around {centre.lr:g}"
+    return [Rate(centre.lr * SWEEP_FACTOR**i, source) for i in exponents]
+
+
+def plan_seeds_and_horizons(
+    configs: Mapping[str, TrainConfig],
+    *,
+    baseline: str,
+    seeds: int,
+    horizons: Sequence[float],
+) -> list[TrainConfig]:
+    """Return every training of a comparison.
+
+    `configs` has one configuration per optimizer at the main horizon (factor 1). Each is trained
+    with `seeds` seeds, counted up from its own; the baseline also at every other factor of
+    `horizons`, rounded to whole steps, for the compute multiplier.
+    """
+    planned = []
+    for name, config in configs.items():
+        factors = sorted({1.0, *horizons}) if name == baseline else [1.0]
+        for factor in factors:
+            steps = max(1, round(config.steps * factor))
+            planned += [
+                dataclasses.replace(config, steps=steps, seed=config.seed + offset)
+                for offset in range(seeds)
+            ]
+    return sorted(planned, key=lambda c: -c.steps)  # the longest first keeps all workers busy
+
+
+def run_job(payload: dict[str, Any], emit: Any) -> Outcome:
+    """Train one planned run in a worker process; the target of `adana.tune.run_jobs`."""
+    config = config_from_dict(payload["config"])
+    shards = open_shards(Path(payload["shards"]))
+    return train(config, shards, Run(Path(payload["run"])), emit)
+
+
+def job_payload(planned: PlannedRun, shards_folder: Path) -> dict[str, Any]:
+    """Return what `run_job` needs, as plain values."""
+    return {
+        "config": config_to_dict(planned.config, planned.fingerprint),
+        "shards": str(shards_folder),
+        "run": str(planned.path),
+    }

@@ -1,0 +1,109 @@
+"""Peak learning rates by rule, each with the words that say where it comes from.
+
+Two sources: rates tuned here, at the demo's rung, by the sweep recorded in
+`docs/evidence/demo_learning_rates.md`; and the laws `a * (b + P)^d` published with the ADana paper
+(spec/training.md section 3.1). There is no silent neighbour: a combination neither covers is an
+error that says what to pass.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from adana.nn import EnokiConfig, count_parameters
+
+DEMO_MODEL = EnokiConfig(heads=2, layers=2, head_dim=32, vocab_size=1024, sequence_length=128)
+"""The demo's rung: 0.10 M non-embedding parameters, 0.23 M in all."""
+DEMO_BATCH = 16
+"""Sequences per step of the demo."""
+DEMO_STEPS = 1200
+"""Steps of the demo, and of the sweep that tuned its rates."""
+
+LAW_BATCH_TOKENS = 32 * 2048
+"""Tokens per step of the runs that the published laws were fitted to."""
+LAW_SMALLEST = 7_077_888
+"""P of the smallest rung they were fitted to (H = 6)."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A peak learning rate and its provenance."""
+
+    lr: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Law:
+    """Optimal peak learning rate `a * (b + P)^d`, P in non-embedding parameters."""
+
+    a: float
+    b: float
+    d: float
+
+    def __call__(self, non_embedding: float) -> float:
+        """Return the law's learning rate at `non_embedding` parameters."""
+        return self.a * (self.b + non_embedding) ** self.d
+
+
+DEMO_RATES: dict[str, float] = {}
+"""Best of the sweep at the demo's rung, omega = 4, kappa = 0.85."""
+
+ENOKI_LAWS: dict[tuple[str, float | None], Law] = {
+    ("adamw", None): Law(12.8, 1.67e4, -0.515),
+    ("adamw-log-decay", None): Law(65.7, 9.83e3, -0.608),
+    ("adana", 0.75): Law(12.7, 9.55e3, -0.624),
+    ("adana", 0.80): Law(17.6, 3.66e4, -0.624),
+    ("adana", 0.85): Law(22.5, 1.22e5, -0.618),
+    ("adana", 0.90): Law(68.9, 2.95e4, -0.667),
+}
+"""Published Enoki laws at batch 32 x 2048, omega = 4, by (optimizer, kappa)."""
+
+_HAS_KAPPA = {"adana", "adana-released"}
+
+
+def peak_learning_rate(
+    optimizer: str, model: EnokiConfig, batch_size: int, *, kappa: float, omega: float
+) -> Rate:
+    """Return the peak learning rate that the rules give, with its source in words.
+
+    Raises:
+        ValueError: no rule covers this optimizer with these hyperparameters.
+    """
+    if omega == 4.0 and (kappa == 0.85 or optimizer not in _HAS_KAPPA):
+        rate = _demo_rate(optimizer, model, batch_size)
+        if rate is not None:
+            return rate
+    key = (optimizer, kappa if optimizer in _HAS_KAPPA else None)
+    if key not in ENOKI_LAWS:
+        known = ", ".join(n if k is None else f"{n} at kappa {k:g}" for n, k in ENOKI_LAWS)
+        at = "" if key[1] is None else f" at kappa {kappa:g}"
+        raise ValueError(
+            f"no rule gives a learning rate for {optimizer}{at}. Pass one (--lr), or compare with "
+            f"--sweep-lr 5 around one you pass. Published laws: {known}."
+        )
+    return Rate(
+        ENOKI_LAWS[key](count_parameters(model).non_embedding), _law_source(model, batch_size)
+    )
+
+
+def _demo_rate(optimizer: str, model: EnokiConfig, batch_size: int) -> Rate | None:
+    resolved = dataclasses.replace(model, layers=model.depth)
+    if resolved != DEMO_MODEL or batch_size != DEMO_BATCH or optimizer not in DEMO_RATES:
+        return None
+    source = f"tuned here by a sweep at this size and batch, {DEMO_STEPS} steps, corpus python"
+    return Rate(DEMO_RATES[optimizer], source)
+
+
+def _law_source(model: EnokiConfig, batch_size: int) -> str:
+    """Say which law it is, and how far this run is from what it was fitted to."""
+    p = count_parameters(model).non_embedding
+    far = []
+    if p < LAW_SMALLEST:
+        far.append(f"extrapolated from P >= {LAW_SMALLEST / 1e6:.1f} M to {p / 1e6:.2g} M")
+    tokens = batch_size * model.sequence_length
+    if tokens != LAW_BATCH_TOKENS:
+        far.append(f"fitted at {LAW_BATCH_TOKENS} tokens a step, this run has {tokens}")
+    note = f"; {'; '.join(far)}: check it with --sweep-lr" if far else ""
+    return f"published Enoki law a (b + P)^d (arXiv 2602.05298){note}"

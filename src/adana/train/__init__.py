@@ -1,0 +1,28 @@
+"""One training run: configuration, loop, checkpoints, evaluation."""
+
+from adana.train.config import (
+    LayoutConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TrainConfig,
+    config_from_dict,
+    config_to_dict,
+)
+from adana.train.loop import OnProgress, Outcome, Progress, pick_device, train
+from adana.train.optimizers import OPTIMIZERS, build_optimizer
+
+__all__ = [
+    "OPTIMIZERS",
+    "LayoutConfig",
+    "OnProgress",
+    "OptimizerConfig",
+    "Outcome",
+    "Progress",
+    "ScheduleConfig",
+    "TrainConfig",
+    "build_optimizer",
+    "config_from_dict",
+    "config_to_dict",
+    "pick_device",
+    "train",
+]

@@ -1,0 +1,65 @@
+import pytest
+import torch
+from torch import nn
+
+import adana
+from adana.nn import Enoki, EnokiConfig
+
+
+def names_of(model, group):
+    by_id = {id(p): name for name, p in model.named_parameters()}
+    return {by_id[id(p)] for p in group["params"]}
+
+
+def test_matrices_and_head_decay_while_embedding_and_gains_do_not():
+    model = Enoki(EnokiConfig(heads=2, head_dim=8, vocab_size=50, sequence_length=8))
+    decayed, undecayed = adana.param_groups(model)
+    assert {"head.weight", "blocks.0.attention.qkv.weight", "blocks.0.mlp_out.weight"} <= names_of(
+        model, decayed
+    )
+    assert {"embedding.weight", "norm.weight", "blocks.0.attention.q_norm.weight"} <= names_of(
+        model, undecayed
+    )
+    assert undecayed["omega"] == 0.0
+    assert undecayed["weight_decay"] == 0.0
+    total = len(decayed["params"]) + len(undecayed["params"])
+    assert total == len(list(model.parameters()))
+
+
+def test_groups_serve_this_package_and_torch_alike():
+    model = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3))
+    ours = adana.ADana(adana.param_groups(model), lr=1e-3)
+    theirs = torch.optim.AdamW(adana.param_groups(model), lr=1e-3, weight_decay=0.1)
+    assert [group["omega"] for group in ours.param_groups] == [4.0, 0.0]
+    assert [group["weight_decay"] for group in theirs.param_groups] == [0.1, 0.0]
+
+
+def test_tied_head_counts_as_the_embedding_and_frozen_parameters_are_left_out():
+    model = nn.ModuleDict(
+        {
+            "embed": nn.Embedding(5, 4),
+            "head": nn.Linear(4, 5, bias=False),
+            "frozen": nn.Linear(4, 4),
+        }
+    )
+    model["head"].weight = model["embed"].weight
+    model["frozen"].requires_grad_(False)
+    (undecayed,) = adana.param_groups(model)
+    assert len(undecayed["params"]) == 1
+    assert undecayed["omega"] == 0.0
+    (decayed,) = adana.param_groups(model, decay_embeddings=True)
+    assert "omega" not in decayed
+
+
+def test_patterns_spare_parameters_and_a_pattern_without_match_is_an_error():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    decayed, undecayed = adana.param_groups(model, no_decay=[r"^0\."])
+    assert names_of(model, decayed) == {"1.weight"}
+    assert names_of(model, undecayed) == {"0.weight", "0.bias", "1.bias"}
+    with pytest.raises(ValueError, match="matches no parameter"):
+        adana.param_groups(model, no_decay=["lm_head"])
+
+
+def test_a_model_without_trainable_parameters_is_refused():
+    with pytest.raises(ValueError, match="no trainable"):
+        adana.param_groups(nn.ReLU())

@@ -1,0 +1,111 @@
+"""The schedules agree with their closed forms and with the numbers of the specification."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adana import schedules as s
+
+
+def test_log_time_average_has_the_closed_form_weights_of_the_specification():
+    weights = [s.ema_total_weight(t) for t in range(1, 6)]
+    assert weights == pytest.approx([0.8889, 0.9778, 0.9939, 0.9980, 0.9992], abs=5e-5)
+    product = 1.0
+    for t in range(1, 200):
+        product *= 1 - s.ema_weight(t)
+        assert s.ema_total_weight(t) == pytest.approx(1 - product, rel=1e-12)
+
+
+@given(st.integers(2, 10_000), st.floats(0.5, 32))
+def test_mean_age_of_a_log_time_average_is_a_fixed_fraction_of_training(t, delta):
+    """The unbiased average (weight 1 at index 0) has age (t + 1 - 1)/(delta + 1) exactly."""
+    age = 0.0
+    for k in range(t):
+        age = (1 - s.ema_weight(k, delta)) * (age + 1)
+    assert age == pytest.approx((t - 1) / (delta + 1), rel=1e-9)
+
+
+@pytest.mark.parametrize(("t", "expected"), [(1, 1.10957), (10, 1.43287), (1000, 2.81880)])
+def test_damping_values(t, expected):
+    assert s.damping(t, 0.85) == pytest.approx(expected, abs=1e-5)
+    assert s.damping(t, 1.0) == 1.0
+    assert s.damping(t, 0.0) == 1 + t
+
+
+def test_cosine_is_the_references_closed_form():
+    total, warmup = 100, 2
+    for k in range(total):
+        if k < warmup:
+            expected = k / warmup + (1 - k / warmup) / 100
+        else:
+            expected = 0.1 + 0.45 * (1 + math.cos(math.pi * (k - warmup) / (total - warmup)))
+        assert s.warmup_cosine(k + 1, total, warmup) == pytest.approx(expected, abs=1e-15)
+    assert s.warmup_cosine(1, total, warmup) == 0.01
+    assert s.warmup_cosine(3, total, warmup) == 1.0
+    assert s.warmup_cosine(10_000, total, warmup) == pytest.approx(0.1)
+
+
+def test_linear_and_warmup_stable_decay_shapes():
+    assert s.warmup_linear(11, 110, 10) == 1.0
+    assert s.warmup_linear(61, 110, 10) == pytest.approx(0.5)
+    assert s.warmup_linear(111, 110, 10) == 0.0
+    assert s.warmup_stable_decay(50, 100, 10) == 1.0
+    assert s.warmup_stable_decay(81, 100, 10) == 1.0
+    assert s.warmup_stable_decay(86, 100, 10) == pytest.approx(1 - math.sqrt(0.25))
+    assert s.warmup_stable_decay(101, 100, 10, final=0.1) == pytest.approx(0.1)
+    assert s.warmup_stable_decay(96, 100, 10, cooldown_steps=5) == 1.0
+
+
+GAMMAS = [s.warmup_cosine, s.warmup_linear, s.warmup_stable_decay]
+
+
+@given(st.sampled_from(GAMMAS), st.integers(1, 500), st.data())
+def test_multipliers_stay_between_zero_and_one_for_any_horizon(gamma, total, data):
+    warmup = data.draw(st.integers(0, total))
+    t = data.draw(st.integers(1, total + 10))
+    assert 0.0 <= gamma(t, total, warmup) <= 1.0
+
+
+@pytest.mark.parametrize("gamma", GAMMAS)
+@pytest.mark.parametrize("t", [1, 5, 10, 11, 60, 95, 100, 120])
+def test_one_definition_serves_floats_tensors_and_arrays(gamma, t):
+    expected = gamma(t, 100, 10)
+    for x in (torch.tensor(float(t), dtype=torch.float64), np.asarray(float(t))):
+        assert float(gamma(x, 100, 10)) == pytest.approx(expected, abs=1e-15)
+        assert float(s.ema_weight(x)) == pytest.approx(s.ema_weight(t))
+        assert float(s.damping(x)) == pytest.approx(s.damping(t))
+        assert float(s.log_time_decay(x, 4.0, 10.0)) == pytest.approx(4 / (10 + t))
+
+
+def test_total_decay_matches_the_specification():
+    steps = 10_000
+    warmup = s.default_warmup_steps(steps)
+
+    def gamma(t):
+        return s.warmup_cosine(t, steps, warmup)
+
+    constant = s.total_decay(lambda t: s.constant_decay(4.0, steps), gamma, steps)
+    log_time = s.total_decay(lambda t: s.log_time_decay(t, 4.0, steps / 10), gamma, steps)
+    assert constant == pytest.approx(2.20, abs=0.01)
+    assert log_time == pytest.approx(6.84, abs=0.01)
+
+
+@given(st.floats(0.01, 100), st.floats(1e-6, 1), st.integers(10, 10**6))
+def test_weight_decay_conversions_are_inverse_to_each_other(omega, lr, steps):
+    weight_decay = s.omega_to_weight_decay(omega, lr, steps)
+    assert s.weight_decay_to_omega(weight_decay, lr, steps) == pytest.approx(omega)
+    tau = s.timescale_steps(lr, weight_decay)
+    assert tau == pytest.approx(steps / omega)
+    assert s.timescale_to_weight_decay(tau, lr) == pytest.approx(weight_decay)
+    assert s.timescale_epochs(lr, weight_decay, steps) == pytest.approx(1 / omega)
+
+
+def test_timescales_at_the_edges():
+    assert s.timescale_steps(1e-3, 0.0) == math.inf
+    assert s.log_time_timescale(900, 4.0, 100.0) == 250.0
+    assert s.default_warmup_steps(49) == 0
+    assert s.default_warmup_steps(2000) == 40

@@ -1,0 +1,323 @@
+import dataclasses
+import errno
+import json
+import math
+
+import pytest
+import torch
+
+from adana.nn import Enoki
+from adana.runs import Run, RunError
+from adana.train import OptimizerConfig, config_from_dict, config_to_dict, train
+from adana.train import loop as loop_module
+from adana.train.checkpoint import list_checkpoints
+from adana.train.evaluate import evaluate, training_loss
+
+from .conftest import tiny_config
+from .results import assert_same_end, final_state, metrics_without_timing
+
+
+def test_a_run_leaves_the_files_of_the_contract(config, shards, tmp_path):
+    run = Run(tmp_path / "run")
+    outcome = train(config, shards, run)
+    assert outcome.state == "finished"
+    assert run.finished
+    rows = list(run.metrics())
+    training = [row for row in rows if "train_loss" in row]
+    evaluations = [row for row in rows if "val_loss" in row]
+    assert [row["step"] for row in training] == [3, 6, 9, 12]
+    assert [row["step"] for row in evaluations] == [0, 4, 8, 12]
+    assert training[-1]["tokens"] == 12 * 4 * 32
+    assert set(training[0]["schedule"]) == {"gamma", "lr", "ema_m", "ema_v", "momentum", "decay"}
+    summary = run.summary()
+    assert summary["val_loss"] == evaluations[-1]["val_loss"]
+    assert summary["perplexity"] == pytest.approx(math.exp(summary["val_loss"]))
+    assert summary["optimizer_state_bytes"] == sum(
+        2 * 4 * p.numel() + 8 for p in Enoki(config.model).parameters()
+    )
+    assert run.environment()["corpus"]["fingerprint"]
+    assert run.config()["data"]["fingerprint"] == shards.fingerprint
+    assert len(list_checkpoints(run.checkpoints)) == config.layout.keep
+
+
+@pytest.mark.parametrize("name", ["adamw", "adamw-log-decay", "adana", "adana-released"])
+def test_every_optimizer_trains_and_logs_its_own_schedule(name, config, shards, tmp_path):
+    config = dataclasses.replace(config, optimizer=OptimizerConfig(name, lr=8e-3))
+    run = Run(tmp_path / name)
+    assert train(config, shards, run).state == "finished"
+    losses = [row["val_loss"] for row in run.metrics() if "val_loss" in row]
+    assert losses[-1] < losses[0]
+    last = [row["schedule"] for row in run.metrics() if "schedule" in row][-1]
+    constant_beta = name.startswith("adamw")
+    assert last["ema_v"] == pytest.approx(0.001 if constant_beta else 8 / 20)
+    omega_term = 4 / 12 if name == "adamw" else 4 / (4 + 12)
+    assert last["decay"] == pytest.approx(last["gamma"] * omega_term)
+
+
+def test_gradients_do_not_depend_on_the_micro_batch(config, shards, tmp_path):
+    ends = []
+    for micro in (4, 1, 3):
+        layout = dataclasses.replace(config.layout, micro_batch=micro)
+        run = Run(tmp_path / str(micro))
+        train(dataclasses.replace(config, layout=layout), shards, run)
+        ends.append((final_state(run)["model"], run.summary()["val_loss"]))
+    for state, loss in ends[1:]:
+        assert loss == pytest.approx(ends[0][1], abs=1e-4)
+        for name, value in state.items():
+            assert torch.allclose(value, ends[0][0][name], atol=1e-4), name
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(config, shards, tmp_path):
+    a, b, c = (Run(tmp_path / name) for name in "abc")
+    train(config, shards, a)
+    train(config, shards, b)
+    train(dataclasses.replace(config, seed=1), shards, c)
+    assert_same_end(a, b)
+    assert a.summary()["val_loss"] != c.summary()["val_loss"]
+
+
+def test_a_finished_run_is_not_trained_again(config, shards, tmp_path):
+    run = Run(tmp_path / "run")
+    first = train(config, shards, run)
+    before = (run.path / "metrics.jsonl").stat().st_mtime_ns
+    again = train(config, shards, run)
+    assert again.summary == first.summary
+    assert (run.path / "metrics.jsonl").stat().st_mtime_ns == before
+
+
+def test_another_layout_is_the_same_run_and_another_setting_is_refused(config, shards, tmp_path):
+    run = Run(tmp_path / "run")
+    train(config, shards, run)
+    layout = dataclasses.replace(config.layout, micro_batch=2, checkpoint_every=5)
+    assert train(dataclasses.replace(config, layout=layout), shards, run).state == "finished"
+    with pytest.raises(RunError, match=r"optimizer\.lr: 0\.008 there, 0\.5 asked for"):
+        other = dataclasses.replace(config, optimizer=OptimizerConfig("adana", lr=0.5))
+        train(other, shards, run)
+
+
+def test_a_non_finite_loss_stops_the_run_as_diverged(config, shards, tmp_path):
+    config = dataclasses.replace(config, optimizer=OptimizerConfig("adana", lr=1e30))
+    run = Run(tmp_path / "run")
+    outcome = train(config, shards, run)
+    assert outcome.state == "diverged"
+    assert "at step" in outcome.reason
+    assert run.status()["state"] == "diverged"
+    assert run.summary() is None
+    before = (run.path / "metrics.jsonl").stat().st_mtime_ns
+    assert train(config, shards, run) == outcome  # a diverged run is a result
+    assert (run.path / "metrics.jsonl").stat().st_mtime_ns == before
+
+
+def test_nan_gradients_stop_the_run_before_they_reach_the_weights(
+    config, shards, tmp_path, monkeypatch
+):
+    clip = torch.nn.utils.clip_grad_norm_
+    calls = []
+
+    def poisoned(parameters, limit):
+        parameters = list(parameters)
+        calls.append(1)
+        if len(calls) == 8:
+            parameters[0].grad[0] = math.nan
+        return clip(parameters, limit)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", poisoned)
+    run = Run(tmp_path / "run")
+    outcome = train(config, shards, run)
+    assert (outcome.state, outcome.step) == ("diverged", 7)
+    assert "gradient became nan at step 8" in outcome.reason
+    kept = final_state(run)
+    assert kept["step"] == 6
+    assert all(value.isfinite().all() for value in kept["model"].values())
+
+
+def stop_at(monkeypatch, step):
+    """Make the process die, as far as the run can tell, right after a step's metrics."""
+
+    class KilledError(BaseException):
+        pass
+
+    log = loop_module.Trainer._log
+
+    def dying(self, clock):
+        log(self, clock)
+        if self.state.step == step:
+            raise KilledError
+
+    monkeypatch.setattr(loop_module.Trainer, "_log", dying)
+    return KilledError
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 7, 12])
+def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(
+    step, config, shards, tmp_path, monkeypatch
+):
+    whole, killed = Run(tmp_path / "whole"), Run(tmp_path / "killed")
+    train(config, shards, whole)
+    with monkeypatch.context() as patch:
+        error = stop_at(patch, step)
+        with pytest.raises(error):
+            train(config, shards, killed)
+    assert killed.status()["state"] == "running"
+    with open(killed.path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 99, "half a li')
+    train(config, shards, killed)
+    assert_same_end(whole, killed)
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "no-state", "no-manifest"])
+def test_a_damaged_checkpoint_is_passed_over_for_an_older_one(
+    damage, config, shards, tmp_path, monkeypatch
+):
+    whole, killed = Run(tmp_path / "whole"), Run(tmp_path / "killed")
+    train(config, shards, whole)
+    with monkeypatch.context() as patch:
+        error = stop_at(patch, 9)
+        with pytest.raises(error):
+            train(config, shards, killed)
+    older, newest = list_checkpoints(killed.checkpoints)
+    content = bytearray((newest / "state.pt").read_bytes())
+    if damage == "truncate":
+        (newest / "state.pt").write_bytes(content[: len(content) // 2])
+    elif damage == "flip":
+        content[len(content) // 2] ^= 1
+        (newest / "state.pt").write_bytes(content)
+    elif damage == "no-state":
+        (newest / "state.pt").unlink()
+    else:
+        (newest / "manifest.json").unlink()
+    messages = []
+    train(config, shards, killed, lambda sign: messages.append(sign.message))
+    assert any(f"from step {int(older.name[5:])}" in m for m in messages)
+    assert damage == "no-manifest" or any("broken checkpoint" in m for m in messages)
+    assert_same_end(whole, killed)
+
+
+def test_a_full_disk_fails_the_run_clearly_and_it_goes_on_later(
+    config, shards, tmp_path, monkeypatch
+):
+    whole, full = Run(tmp_path / "whole"), Run(tmp_path / "full")
+    train(config, shards, whole)
+    save = torch.save
+    saves = []
+
+    def failing(state, file):
+        saves.append(1)
+        if len(saves) == 3:
+            file.write(b"half of it")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(state, file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", failing)
+        with pytest.raises(RunError, match="No space left on device.*Free some space"):
+            train(config, shards, full)
+    assert full.status()["state"] == "failed"
+    assert [path.name for path in list_checkpoints(full.checkpoints)] == [
+        "step-00000002",
+        "step-00000004",
+    ]
+    assert not list(full.checkpoints.glob(".unfinished*"))
+    train(config, shards, full)
+    assert_same_end(whole, full)
+
+
+def test_a_config_of_another_version_is_refused(config, shards, tmp_path):
+    run = Run(tmp_path / "run")
+    train(config, shards, run)
+    content = json.loads((run.path / "config.json").read_text())
+    (run.path / "config.json").write_text(json.dumps({**content, "version": 99}))
+    with pytest.raises(RunError, match=r"version 99.*new directory"):
+        train(config, shards, run)
+    with pytest.raises(RunError, match="does not fit this version"):
+        config_from_dict({**content, "invented": 1})
+    with pytest.raises(RunError, match="does not fit this version"):
+        config_from_dict({k: v for k, v in content.items() if k != "model"})
+
+
+def test_a_config_survives_the_round_trip_through_json(config, shards):
+    content = json.loads(json.dumps(config_to_dict(config, shards.fingerprint)))
+    assert config_from_dict(content) == config.resolve()
+
+
+def test_a_run_in_use_is_refused(config, shards, tmp_path):
+    run = Run(tmp_path / "run")
+    run.path.mkdir()
+    with run.lock(), pytest.raises(RunError, match="in use by another process"):
+        train(config, shards, run)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"clip": 0.0}, "clip"),
+        ({"clip": math.nan}, "clip"),
+        ({"z_coeff": -1.0}, "z_coeff"),
+    ],
+)
+def test_settings_out_of_range_are_refused_by_name(corpus, changes, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_config(corpus, **changes)
+
+
+@pytest.mark.parametrize("lr", [0.0, -1e-3, math.nan, math.inf])
+def test_learning_rates_that_are_not_positive_are_refused(lr):
+    with pytest.raises(ValueError, match="lr must be a finite number"):
+        OptimizerConfig("adana", lr=lr)
+
+
+def test_unknown_optimizers_vocabularies_and_devices_are_refused(config, shards, tmp_path):
+    with pytest.raises(ValueError, match="unknown optimizer 'adan'"):
+        unknown = dataclasses.replace(config, optimizer=OptimizerConfig("adan", lr=1e-3))
+        train(unknown, shards, Run(tmp_path / "a"))
+    with pytest.raises(ValueError, match="301 tokens, the data's tokenizer 300"):
+        model = dataclasses.replace(config.model, vocab_size=301)
+        train(dataclasses.replace(config, model=model), shards, Run(tmp_path / "b"))
+    with pytest.raises(ValueError, match="device 'nonsense'"):
+        layout = dataclasses.replace(config.layout, device="nonsense")
+        train(dataclasses.replace(config, layout=layout), shards, Run(tmp_path / "c"))
+
+
+def test_reported_losses_are_cross_entropy_without_the_z_loss(config, shards):
+    model = Enoki(config.model)
+    tokens = torch.randint(0, 300, (2, 33), generator=torch.Generator().manual_seed(0))
+    plain, same = training_loss(model, tokens, 0.0)
+    with_z, cross_entropy = training_loss(model, tokens, 0.1)
+    assert plain.item() == same.item() == cross_entropy.item()
+    squared = model(tokens[:, :-1]).logsumexp(-1).square().mean()
+    assert with_z.item() == pytest.approx((plain + 0.1 * squared).item(), rel=1e-6)
+
+
+def test_evaluation_reports_mean_standard_error_and_bits_per_byte(config, shards):
+    from adana.data import validation_windows
+
+    model = Enoki(config.model)
+    windows = validation_windows(shards.validation, 32, 512)
+    token_bytes = shards.tokenizer.token_bytes()
+    result = evaluate(model, windows, token_bytes, torch.device("cpu"))
+    with torch.no_grad():
+        logits = model(torch.from_numpy(windows[:, :-1]))
+    per_token = torch.nn.functional.cross_entropy(
+        logits.transpose(1, 2), torch.from_numpy(windows[:, 1:]), reduction="none"
+    )
+    per_window = per_token.mean(1)
+    assert result.loss == pytest.approx(per_token.mean().item(), rel=1e-5)
+    expected = per_window.std().item() / math.sqrt(len(windows))
+    assert result.standard_error == pytest.approx(expected, rel=1e-4)
+    bits = per_token.sum().item() / math.log(2)
+    assert result.bits_per_byte == pytest.approx(bits / token_bytes[windows[:, 1:]].sum(), rel=1e-5)
+
+
+def test_resumed_rows_replace_those_written_after_the_checkpoint(
+    config, shards, tmp_path, monkeypatch
+):
+    run = Run(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        error = stop_at(patch, 9)
+        with pytest.raises(error):
+            train(config, shards, run)
+    train(config, shards, run)
+    keys = [(row["step"], "val_loss" in row) for row in metrics_without_timing(run)]
+    assert len(keys) == len(set(keys))
