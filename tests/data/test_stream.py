@@ -108,12 +108,20 @@ def test_impossible_requests_are_errors():
         BatchStream(TOKENS, 16, seed=0).batch(-1, 4)
 
 
-def test_validation_windows_are_the_first_ones_in_order():
-    windows = validation_windows(TOKENS, 10, max_tokens=55)
+def test_validation_windows_are_spread_evenly_over_the_tokens():
+    windows = validation_windows(TOKENS[:1001], 10, max_tokens=55)
     assert windows.dtype == np.int64
     assert windows.shape == (5, 11)
-    assert windows[:, 0].tolist() == [0, 10, 20, 30, 40]
+    assert windows[:, 0].tolist() == [0, 200, 400, 600, 800]
     assert (np.diff(windows, axis=1) == 1).all()
+
+
+@given(st.integers(11, 10_000), st.integers(10, 20_000))
+def test_validation_windows_never_repeat_and_never_exceed_what_was_asked(length, max_tokens):
+    windows = validation_windows(TOKENS[:length], 10, max_tokens)
+    starts = windows[:, 0]
+    assert (np.diff(starts) >= 10).all()
+    assert 10 <= len(windows) * 10 <= max_tokens
 
 
 def test_validation_windows_stop_where_the_tokens_do():

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from adana.data import validation_windows
 from adana.nn import Enoki
 from adana.runs import Run, RunError
 from adana.train import OptimizerConfig, config_from_dict, config_to_dict, train
@@ -90,8 +91,8 @@ def test_another_layout_is_the_same_run_and_another_setting_is_refused(config, s
     train(config, shards, run)
     layout = dataclasses.replace(config.layout, micro_batch=2, checkpoint_every=5)
     assert train(dataclasses.replace(config, layout=layout), shards, run).state == "finished"
+    other = dataclasses.replace(config, optimizer=OptimizerConfig("adana", lr=0.5))
     with pytest.raises(RunError, match=r"optimizer\.lr: 0\.008 there, 0\.5 asked for"):
-        other = dataclasses.replace(config, optimizer=OptimizerConfig("adana", lr=0.5))
         train(other, shards, run)
 
 
@@ -210,7 +211,7 @@ def test_a_full_disk_fails_the_run_clearly_and_it_goes_on_later(
 
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", failing)
-        with pytest.raises(RunError, match="No space left on device.*Free some space"):
+        with pytest.raises(RunError, match=r"No space left on device.*Free some space"):
             train(config, shards, full)
     assert full.status()["state"] == "failed"
     assert [path.name for path in list_checkpoints(full.checkpoints)] == [
@@ -269,14 +270,14 @@ def test_learning_rates_that_are_not_positive_are_refused(lr):
 
 
 def test_unknown_optimizers_vocabularies_and_devices_are_refused(config, shards, tmp_path):
+    unknown = dataclasses.replace(config, optimizer=OptimizerConfig("adan", lr=1e-3))
     with pytest.raises(ValueError, match="unknown optimizer 'adan'"):
-        unknown = dataclasses.replace(config, optimizer=OptimizerConfig("adan", lr=1e-3))
         train(unknown, shards, Run(tmp_path / "a"))
+    model = dataclasses.replace(config.model, vocab_size=301)
     with pytest.raises(ValueError, match="301 tokens, the data's tokenizer 300"):
-        model = dataclasses.replace(config.model, vocab_size=301)
         train(dataclasses.replace(config, model=model), shards, Run(tmp_path / "b"))
+    layout = dataclasses.replace(config.layout, device="nonsense")
     with pytest.raises(ValueError, match="device 'nonsense'"):
-        layout = dataclasses.replace(config.layout, device="nonsense")
         train(dataclasses.replace(config, layout=layout), shards, Run(tmp_path / "c"))
 
 
@@ -291,8 +292,6 @@ def test_reported_losses_are_cross_entropy_without_the_z_loss(config, shards):
 
 
 def test_evaluation_reports_mean_standard_error_and_bits_per_byte(config, shards):
-    from adana.data import validation_windows
-
     model = Enoki(config.model)
     windows = validation_windows(shards.validation, 32, 512)
     token_bytes = shards.tokenizer.token_bytes()

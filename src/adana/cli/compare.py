@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 from rich.console import Console
+from rich.table import Table
 
 from adana.cli.prepare import prepare_with_bar
 from adana.cli.progress import Display
@@ -28,7 +29,6 @@ from adana.ladder import (
     sweep_rates,
     with_optimizer,
 )
-from adana.report import SweepPoint
 from adana.train import OPTIMIZERS, LayoutConfig, TrainConfig, pick_device
 from adana.tune import Result, run_jobs
 
@@ -68,9 +68,8 @@ def compare_command(arguments: CompareArguments) -> int:
     shards = prepare_with_bar(arguments.data_config(), console)
     comparison = _Comparison(arguments, shards, console)
     configs = {name: comparison.configure(name, rates.get(name)) for name in arguments.optimizers}
-    sweep: list[SweepPoint] = []
     if arguments.sweep_lr:
-        configs, sweep = comparison.sweep(configs)
+        configs = comparison.sweep(configs)
         if not configs:
             return EXIT_CODES["interrupted"]
     for config in configs.values():
@@ -83,7 +82,7 @@ def compare_command(arguments: CompareArguments) -> int:
         return EXIT_CODES["interrupted"]
     baseline = arguments.optimizers[0]
     output = arguments.output or arguments.runs / f"compare-{'-'.join(arguments.optimizers)}"
-    write_comparison([p.run for p in planned], baseline, output, console, sweep)
+    write_comparison([p.run for p in planned], baseline, output, console)
     return 0
 
 
@@ -141,44 +140,26 @@ class _Comparison:
         )
         return [self._place(config) for config in trainings]
 
-    def sweep(
-        self, configs: dict[str, TrainConfig]
-    ) -> tuple[dict[str, TrainConfig], list[SweepPoint]]:
-        """Train each optimizer at several rates; return the best of each and all the losses."""
-        candidates = {
-            name: [
-                with_optimizer(config, name, rate)
-                for rate in sweep_rates(
-                    Rate(config.optimizer.lr, config.provenance["lr"]), self.arguments.sweep_lr
-                )
-            ]
-            for name, config in configs.items()
-        }
-        planned = {
-            name: [self._place(config) for config in several]
-            for name, several in candidates.items()
-        }
-        if not self.train([p for several in planned.values() for p in several]):
-            self.console.print("Stopped. The same command goes on where it was.")
-            return {}, []
-        best, points = {}, []
-        for name, several in planned.items():
-            losses = [_final_loss(p) for p in several]
-            points += [
-                SweepPoint(name, p.config.optimizer.lr, loss)
-                for p, loss in zip(several, losses, strict=True)
-            ]
-            best[name] = self._choose(name, several, losses)
-        return best, points
+    def sweep(self, configs: dict[str, TrainConfig]) -> dict[str, TrainConfig]:
+        """Train each optimizer at several rates with the first seed; return the best of each.
 
-    def _choose(
-        self, name: str, several: list[PlannedRun], losses: list[float | None]
-    ) -> TrainConfig:
+        Empty if it was interrupted. Prints every final loss.
+        """
+        planned = {}
+        for name, config in configs.items():
+            centre = Rate(config.optimizer.lr, config.provenance["lr"])
+            rates = sweep_rates(centre, self.arguments.sweep_lr)
+            planned[name] = [self._place(with_optimizer(config, name, rate)) for rate in rates]
+        if not self.train([p for several in planned.values() for p in several]):
+            return {}
+        self.console.print(_sweep_table(planned))
+        return {name: self._choose(name, several) for name, several in planned.items()}
+
+    def _choose(self, name: str, several: list[PlannedRun]) -> TrainConfig:
+        losses = [_final_loss(p) for p in several]
         known = [(loss, i) for i, loss in enumerate(losses) if loss is not None]
         if not known:
-            raise ValueError(
-                f"{name} diverged or failed at every rate of the sweep; pass a lower --lr"
-            )
+            raise ValueError(f"{name} diverged at every rate of the sweep; pass a lower one: --lr")
         _, index = min(known)
         config = several[index].config
         if index in (0, len(several) - 1):
@@ -254,3 +235,16 @@ def _result_text(result: Result) -> str:
 def _final_loss(planned: PlannedRun) -> float | None:
     summary = planned.run.summary()
     return None if summary is None else float(summary["val_loss"])
+
+
+def _sweep_table(planned: Mapping[str, Sequence[PlannedRun]]) -> Table:
+    """Lay out the final losses of a sweep: one line a training."""
+    table = Table("optimizer", "peak lr", "final val loss", title="Learning-rate sweep")
+    for name, several in planned.items():
+        losses = [_final_loss(p) for p in several]
+        best = min((loss for loss in losses if loss is not None), default=None)
+        for p, loss in zip(several, losses, strict=True):
+            text = "diverged" if loss is None else f"{loss:.4f}{' best' * (loss == best)}"
+            table.add_row(name, f"{p.config.optimizer.lr:.4g}", text)
+        table.add_section()
+    return table

@@ -68,7 +68,7 @@ class Display:
         line = self._runs.setdefault(name, _RunLine(sign.step, sign.steps))
         line.take(sign)
         if sign.message:
-            self.console.print(f"{name}: {sign.message}", highlight=False)
+            self.console.print(f"{name}: {sign.message}", highlight=False, soft_wrap=True)
         if self._bars:
             if line.task is None:
                 line.task = self._bars.add_task(name, total=sign.steps, note="")
@@ -79,6 +79,7 @@ class Display:
             self.console.print(
                 f"{name}: step {sign.step}/{sign.steps}, {line.note()}, ETA {self._eta()}",
                 highlight=False,
+                soft_wrap=True,
             )
 
     def finish(self, name: str, text: str) -> None:
@@ -86,7 +87,7 @@ class Display:
         line = self._runs.get(name)
         if self._bars and line and line.task is not None:
             self._bars.remove_task(line.task)
-        self.console.print(f"{name}: {text}", highlight=False)
+        self.console.print(f"{name}: {text}", highlight=False, soft_wrap=True)
 
     def _steps_done(self) -> int:
         return sum(line.step for line in self._runs.values())

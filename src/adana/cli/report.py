@@ -10,15 +10,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from adana.report import (
-    SweepPoint,
-    compare,
-    comparison_dict,
-    markdown,
-    save_charts,
-    terminal,
-    write_report,
-)
+from adana.report import all_charts, as_dict, compare, markdown, save_static, terminal, write_report
 from adana.runs import Run, RunError, find_runs, write_bytes, write_json
 
 
@@ -38,28 +30,22 @@ def report_command(arguments: ReportArguments) -> int:
     """Run `adana report`; return the exit code."""
     runs = [run for folder in arguments.folders for run in find_runs(folder)]
     if not runs:
-        raise RunError(
-            f"no run directory (a folder with config.json) in {', '.join(map(str, arguments.folders))}"
-        )
-    write_comparison(runs, arguments.baseline, arguments.output, Console(), [])
+        where = ", ".join(map(str, arguments.folders))
+        raise RunError(f"there is no run directory (a folder with config.json) in {where}")
+    write_comparison(runs, arguments.baseline, arguments.output, Console())
     return 0
 
 
-def write_comparison(
-    runs: Sequence[Run],
-    baseline: str,
-    output: Path,
-    console: Console,
-    sweep: Sequence[SweepPoint],
-) -> None:
+def write_comparison(runs: Sequence[Run], baseline: str, output: Path, console: Console) -> None:
     """Print the comparison of `runs` and write it to `output` in every format."""
-    comparison = compare(runs, baseline, sweep)
+    comparison = compare(runs, baseline)
     output.mkdir(parents=True, exist_ok=True)
     page = output / "report.html"
     write_report(comparison, page)
     write_bytes(output / "comparison.md", markdown(comparison).encode())
-    write_json(output / "comparison.json", comparison_dict(comparison))
-    save_charts(comparison, output)
+    write_json(output / "comparison.json", as_dict(comparison))
+    for name, chart in all_charts(comparison).items():
+        save_static(chart, output / f"{name}.svg")
     console.print(terminal(comparison))
     console.print(f"report: {page.resolve()}", highlight=False, soft_wrap=True)
     console.print(f"tables and charts beside it: {output}", highlight=False, soft_wrap=True)

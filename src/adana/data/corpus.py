@@ -24,6 +24,10 @@ SUFFIXES = (".txt", ".md", ".py", ".jsonl")
 PIECE_BYTES = 8192
 """About how long the pieces are when a corpus of few documents has to be cut to be split."""
 
+VALIDATION_FRACTION = 0.1
+"""Share of a corpus held out for validation unless asked otherwise: a corpus of a few megabytes
+needs that much for the validation set to be more than a handful of documents."""
+
 _NOT_OURS = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages"})
 
 
@@ -109,7 +113,7 @@ def read_corpus(source: str) -> Corpus:
     return Corpus(source, documents, notes + left_out)
 
 
-def split(documents: Sequence[Document], validation_fraction: float = 0.05) -> Split:
+def split(documents: Sequence[Document], validation_fraction: float = VALIDATION_FRACTION) -> Split:
     """Hold out about `validation_fraction` of the bytes, chosen by content hash.
 
     Whole documents are held out where that comes within a factor of two of the fraction asked for.
@@ -123,7 +127,7 @@ def split(documents: Sequence[Document], validation_fraction: float = 0.05) -> S
     if not 0.0 < validation_fraction <= 0.5:
         raise ValueError(
             f"validation_fraction is {validation_fraction}, expected more than 0 and at most 0.5; "
-            "0.05 holds out a twentieth of the text."
+            f"the default is {VALIDATION_FRACTION}."
         )
     ordered = _by_content(documents)
     whole = _split_documents(ordered, validation_fraction)

@@ -22,7 +22,14 @@ from pathlib import Path
 
 import numpy as np
 
-from adana.data.corpus import Corpus, Document, Split, read_corpus, split
+from adana.data.corpus import (
+    VALIDATION_FRACTION,
+    Corpus,
+    Document,
+    Split,
+    read_corpus,
+    split,
+)
 from adana.data.errors import ShardError
 from adana.data.shards import (
     FORMAT_VERSION,
@@ -50,7 +57,7 @@ class DataConfig:
     """`python` (the standard library's source, 12 MB), or a .txt/.md/.py/.jsonl file or folder."""
     vocab_size: int = 1024
     """Number of tokens in the vocabulary, end-of-text included; at least 257."""
-    validation_fraction: float = 0.05
+    validation_fraction: float = VALIDATION_FRACTION
     """Share of the text held out for validation, above 0 and at most 0.5."""
 
 

@@ -68,10 +68,11 @@ class BatchStream:
 
 
 def validation_windows(tokens: np.ndarray, sequence_length: int, max_tokens: int) -> np.ndarray:
-    """Return the first windows of the tokens in order: int64 ``(n, sequence_length + 1)``.
+    """Return windows spread evenly over the tokens, in order: int64 ``(n, sequence_length + 1)``.
 
-    They overlap by the one token that is a window's last target and the next one's first input;
-    ``n * sequence_length`` tokens are predicted, at most `max_tokens`. Nothing is drawn, so every
+    The tokens are cut into windows that overlap by the one token that is a window's last target
+    and the next one's first input. If they predict more than `max_tokens`, every so many are
+    taken, so that no part of the validation text counts more than another. Nothing is drawn: every
     evaluation of every run sees the same ones. Raises `CorpusError` if not even one fits.
     """
     _check_fits(len(tokens), sequence_length)
@@ -80,8 +81,10 @@ def validation_windows(tokens: np.ndarray, sequence_length: int, max_tokens: int
             f"max_tokens is {max_tokens}, less than one window of {sequence_length} tokens. "
             "Allow more validation tokens, or shorten the sequences."
         )
-    count = min(len(tokens) - 1, max_tokens) // sequence_length
-    return _gather(tokens, np.arange(count, dtype=np.int64) * sequence_length, sequence_length)
+    there = (len(tokens) - 1) // sequence_length
+    count = min(there, max_tokens // sequence_length)
+    windows = np.arange(count, dtype=np.int64) * there // count
+    return _gather(tokens, windows * sequence_length, sequence_length)
 
 
 def permute(positions: np.ndarray, size: int, key: int) -> np.ndarray:

@@ -2,16 +2,19 @@
 
 Nothing here knows what a training is: a job is any picklable callable that takes a payload and a
 function to send signs of life with. A worker that dies takes its own job down and no other; Ctrl-C
-lets every running job finish its step and save.
+or SIGTERM lets every running job finish its step and save.
 """
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import pickle
 import signal
+import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -27,7 +30,7 @@ class Result:
 
     value: Any = None
     error: str = ""
-    """Empty if the job returned; else one line that says why it did not."""
+    """Empty if the job returned; else a short text that says why it did not."""
     details: str = ""
     """The traceback, where there is one."""
 
@@ -56,60 +59,101 @@ def run_jobs(
         on_result: called here with (name, result) as soon as a job has ended.
 
     Returns:
-        The result of every job that was started, by name. After Ctrl-C no further job starts, the
-        running ones get SIGTERM and are waited for; a second Ctrl-C kills them. The
-        `KeyboardInterrupt` is not raised: compare the names to see what is missing.
+        The result of every job that came to an end, by name. After Ctrl-C or SIGTERM no further
+        job starts, the running ones get SIGTERM and are waited for; the second time they are
+        killed. No `KeyboardInterrupt` is raised: compare the names to see which jobs are missing,
+        because they never started or were cut off before they could save.
     """
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
-    context = multiprocessing.get_context("spawn")
     waiting = list(payloads)
     running: dict[Connection, _Worker] = {}
     results: dict[str, Result] = {}
-    interrupts = 0
-    while waiting or running:
+    stops = 0
+
+    def stop(*_: object) -> None:
+        nonlocal stops
+        stops += 1
+        for worker in list(running.values()):
+            worker.process.terminate() if stops == 1 else worker.process.kill()
+
+    def conclude(name: str, result: Result) -> None:
+        results[name] = result
+        on_result(name, result)
+
+    def start(name: str) -> None:
         try:
-            while waiting and len(running) < workers:
-                name = waiting.pop(0)
-                worker = _start(context, work, name, payloads[name])
-                running[worker.pipe] = worker
-            for pipe in wait(list(running)):
-                assert isinstance(pipe, Connection)
-                result = _receive(running[pipe], on_event)
-                if result is not None:
-                    name = running.pop(pipe).name
-                    results[name] = result
-                    on_result(name, result)
-        except KeyboardInterrupt:
-            interrupts += 1
-            waiting.clear()
+            worker = _start(work, name, payloads[name])
+        except Exception as error:  # a payload that cannot be pickled, say
+            return conclude(name, _failure(error))
+        running[worker.pipe] = worker
+        if stops:  # the signal came while it was starting
+            worker.process.terminate()
+
+    def serve(worker: _Worker) -> None:
+        kind, content = _receive(worker)
+        if kind == "event":
+            return on_event(worker.name, content)
+        worker.process.join()
+        del running[worker.pipe]
+        code = worker.process.exitcode
+        if kind == "result":
+            conclude(worker.name, content)
+        elif not (stops and code in _STOPPED):
+            conclude(worker.name, Result(error=_explain_exit(code)))
+
+    with _handler(stop, signal.SIGINT, signal.SIGTERM):
+        try:
+            while running or (waiting and not stops):
+                while waiting and not stops and len(running) < workers:
+                    start(waiting.pop(0))
+                for pipe in wait(list(running)) if running else []:
+                    assert isinstance(pipe, Connection)
+                    serve(running[pipe])
+        finally:  # none is left running, unless a callback raised
             for worker in running.values():
-                worker.process.terminate() if interrupts == 1 else worker.process.kill()
+                worker.process.terminate()
     return results
 
 
-def _start(context: Any, work: Work, name: str, payload: Any) -> _Worker:
+_STOPPED = (-signal.SIGTERM, -signal.SIGKILL)
+"""Exit codes of a process that was ended before it could save."""
+
+
+@contextlib.contextmanager
+def _handler(handler: Any, *signals: signal.Signals) -> Iterator[None]:
+    """Handle `signals` so for a while. Only the main thread can; in another this does nothing."""
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        previous = {number: signal.signal(number, handler) for number in signals}
+    try:
+        yield
+    finally:
+        for number, before in previous.items():
+            signal.signal(number, before)
+
+
+def _start(work: Work, name: str, payload: Any) -> _Worker:
+    context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_entry, args=(work, payload, theirs), name=name, daemon=True)
-    process.start()
+    # A process that begins with SIGINT ignored keeps ignoring it: no Ctrl-C in its imports.
+    with _handler(signal.SIG_IGN, signal.SIGINT):
+        process.start()
     theirs.close()
     return _Worker(name, process, ours)
 
 
-def _receive(worker: _Worker, on_event: Callable[[str, Any], None]) -> Result | None:
-    """Take one message. Return the job's result if it was the last, else None."""
+def _receive(worker: _Worker) -> tuple[str, Any]:
+    """Take one message: ("event", what was emitted), ("result", Result) or ("lost", None)."""
     try:
-        kind, content = worker.pipe.recv()
+        message: tuple[str, Any] = worker.pipe.recv()
+        return message
     except (EOFError, OSError):
-        worker.process.join()
-        return Result(error=_explain_exit(worker.process.exitcode))
-    if kind == "event":
-        on_event(worker.name, content)
-        return None
-    worker.process.join()
-    worker.pipe.close()
-    assert isinstance(content, Result)
-    return content
+        return "lost", None
+    except Exception as error:  # it was pickled there and cannot be unpickled here
+        worker.process.kill()
+        return "result", _failure(error)
 
 
 def _explain_exit(code: int | None) -> str:
@@ -120,19 +164,22 @@ def _explain_exit(code: int | None) -> str:
     return f"its process ended early with exit code {code}"
 
 
+def _failure(error: Exception) -> Result:
+    return Result(error=f"{type(error).__name__}: {error}", details=traceback.format_exc())
+
+
 def _entry(work: Work, payload: Any, pipe: Connection) -> None:
     """Run one job in the worker process and send what becomes of it."""
     os.setpgrp()  # Ctrl-C in the terminal reaches the parent only, which passes on one SIGTERM
 
-    def emit(event: Any) -> None:
+    def send(kind: str, content: Any) -> None:
+        message = pickle.dumps((kind, content))
         try:
-            pipe.send(("event", event))
+            pipe.send_bytes(message)
         except OSError:  # the parent is gone: stop as if killed, to be resumed later
             os._exit(1)
 
     try:
-        result = Result(value=work(payload, emit))
+        send("result", Result(value=work(payload, lambda event: send("event", event))))
     except Exception as error:  # whatever it is, the parent shows it
-        text = f"{type(error).__name__}: {error}"
-        result = Result(error=text, details=traceback.format_exc())
-    pipe.send(("result", result))
+        send("result", _failure(error))

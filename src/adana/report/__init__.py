@@ -1,0 +1,41 @@
+"""From run directories to findings: the comparison as data, tables, charts and one HTML page.
+
+>>> comparison = compare(find_runs(Path("runs")), baseline="adamw")     # doctest: +SKIP
+>>> rich.print(terminal(comparison))                                     # doctest: +SKIP
+>>> write_report(comparison, Path("report.html"))                        # doctest: +SKIP
+"""
+
+from adana.report.charts import (
+    all_charts,
+    multiplier_chart,
+    save_static,
+    schedule_charts,
+    training_chart,
+    validation_chart,
+)
+from adana.report.compare import Comparison, Estimate, Group, Point, Record, Row, compare
+from adana.report.html import render, write_report
+from adana.report.tables import as_dict, markdown, terminal
+from adana.report.words import verdict
+
+__all__ = [
+    "Comparison",
+    "Estimate",
+    "Group",
+    "Point",
+    "Record",
+    "Row",
+    "all_charts",
+    "as_dict",
+    "compare",
+    "markdown",
+    "multiplier_chart",
+    "render",
+    "save_static",
+    "schedule_charts",
+    "terminal",
+    "training_chart",
+    "validation_chart",
+    "verdict",
+    "write_report",
+]

@@ -1,0 +1,173 @@
+"""The report: one HTML file that opens without a network, today and in ten years.
+
+The tables and the verdict are plain HTML and stand without JavaScript; the charts are Vega-Lite
+specifications, and the library that draws them is in the file. A content security policy in the
+page forbids every outside resource, so that "offline" is a property and not a hope.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from adana.report import charts, tables, words
+from adana.report.compare import Comparison, Record, flatten
+from adana.runs import write_bytes
+
+
+class Figure(NamedTuple):
+    """A chart on the page: its specification and what a reader should look for."""
+
+    name: str
+    title: str
+    caption: str
+    spec: dict[str, Any]
+
+
+TEXTS = {
+    "validation": (
+        "Validation loss",
+        "Thin lines are single seeds, bold lines their mean; a dashed line is a run that did not "
+        "finish. Both axes are logarithmic. Only the right end counts: on the way there, a curve "
+        "also shows how far the learning rate has already come down.",
+    ),
+    "multiplier": (
+        "What the difference is worth in compute",
+        "The grey line is the baseline trained for several lengths. From a candidate's point, the "
+        "dotted line runs at equal loss to that curve: where it ends is the compute the baseline "
+        "needs, and the ratio is the multiplier M. Bars are one standard error over seeds.",
+    ),
+    "training": (
+        "Training loss",
+        "The loss of the batches being trained on, so noisier than validation loss. A gap that is "
+        "here but not in validation loss would be memorisation.",
+    ),
+    "schedule-lr": (
+        "Learning rate",
+        "Rises during warm-up, then decays; the peak is the learning rate of the table.",
+    ),
+    "schedule-ema_m": (
+        "First-moment memory",
+        "Weight of the newest gradient in the average m. A constant is a fixed memory of about "
+        "1 / (1 \N{MINUS SIGN} β₁) steps, as in AdamW; a falling straight line is log-time "
+        "memory, which grows with the age of the run.",
+    ),
+    "schedule-ema_v": (
+        "Second-moment memory",
+        "The same for v, the average of squared gradients that scales each step.",
+    ),
+    "schedule-momentum": (
+        "Momentum multiplier",
+        "Factor on the average m in the update. For AdamW it is the correction of the first steps, "
+        "which ends at 1; a log-time optimizer lets it grow with its memory.",
+    ),
+    "schedule-decay": (
+        "Weight decay",
+        "Share of each weight removed in a step; an optimizer without decay has no line.",
+    ),
+}
+"""Title and caption of each chart, by the names of `charts.all_charts`."""
+
+
+def write_report(comparison: Comparison, path: Path) -> None:
+    """Write the report to `path`, atomically."""
+    write_bytes(path, render(comparison).encode())
+
+
+def render(comparison: Comparison) -> str:
+    """Return the report as one HTML page."""
+    figures = [_figure(name, chart) for name, chart in charts.all_charts(comparison).items()]
+    differing, shared = settings(comparison)
+    return _template().render(
+        title=tables.title(comparison),
+        comparison=comparison,
+        verdict=words.verdict(comparison),
+        notes=tables.notes(comparison),
+        results=_table(tables.RESULTS, comparison),
+        cost=_table(tables.COST, comparison),
+        figures={f.name: f for f in figures if not f.name.startswith("schedule-")},
+        schedules=[f for f in figures if f.name.startswith("schedule-")],
+        differing=differing,
+        shared=shared,
+        sources=_sources(comparison),
+        environment=_environment(comparison.records),
+        outcome=words.outcome,
+        javascript=Markup(charts.javascript()) if figures else "",  # trusted: from vl-convert
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )  # fmt: skip
+
+
+def settings(comparison: Comparison) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Return the settings that differ between optimizers, a value a label, and the shared ones."""
+    configs = []
+    for group in comparison.main:
+        config = group.records[0].config
+        flat = flatten({key: config[key] for key in config if key not in ("seed", "provenance")})
+        configs.append({key: _value(value) for key, value in flat.items()})
+    keys = sorted({key for config in configs for key in config})
+    values = {key: [config.get(key, words.NONE) for config in configs] for key in keys}
+    differing = {key: row for key, row in values.items() if len(set(row)) > 1}
+    return differing, {key: row[0] for key, row in values.items() if key not in differing}
+
+
+def _template() -> Any:
+    environment = Environment(
+        loader=PackageLoader("adana.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2")
+
+
+def _figure(name: str, chart: charts.Chart) -> Figure:
+    """Return a chart ready for the page: as wide as its column, with no address in it."""
+    spec = chart.to_dict()
+    spec.pop("$schema", None)
+    spec["width"] = "container"
+    spec["background"] = "transparent"
+    spec.setdefault("config", {})["font"] = "system-ui, sans-serif"
+    spec["autosize"] = {"type": "fit-x", "contains": "padding"}
+    title, caption = TEXTS[name]
+    return Figure(name, title, caption, spec)
+
+
+def _table(columns: Iterable[tables.Column], comparison: Comparison) -> dict[str, Any]:
+    columns = list(columns)
+    return {
+        "columns": columns,
+        "rows": [[column.cell(row) for column in columns] for row in comparison.rows],
+    }
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _sources(comparison: Comparison) -> dict[str, str]:
+    """Return where each optimizer's numbers come from, as its configuration says in words."""
+    found: dict[str, str] = {}
+    for group in comparison.main:
+        config = group.records[0].config
+        words_by_key = dict(config.get("provenance") or {})
+        if config["optimizer"].get("lr_source"):
+            words_by_key["lr"] = config["optimizer"]["lr_source"]
+        found |= {f"{group.label}: {key}": str(text) for key, text in words_by_key.items()}
+    return found
+
+
+def _environment(records: Iterable[Record]) -> dict[str, str]:
+    """Return what ran the runs; where runs differ, all values, joined."""
+    found: dict[str, dict[str, None]] = {}
+    for record in records:
+        flat: Mapping[str, Any] = flatten(record.environment)
+        for key, value in flat.items():
+            found.setdefault(key, {})[_value(value)] = None
+    return {key: " / ".join(values) for key, values in sorted(found.items())}

@@ -1,0 +1,208 @@
+"""A comparison as tables: for the terminal, for a README, for a program.
+
+The columns are defined once, as text; each output only lays them out. Results and cost are two
+tables, so that each fits a terminal of 80 columns.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich import box
+from rich.console import Group as Renderables
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from adana.laws import Multiplier
+from adana.report import words
+from adana.report.compare import Comparison, Estimate, Record, Row
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its heading, a sentence that explains it, and the text of a row's cell."""
+
+    title: str
+    help: str
+    cell: Callable[[Row], str]
+    number: bool = True
+
+
+def _loss(row: Row) -> str:
+    """The loss, or how the runs ended where none gives one."""
+    if row.loss is not None:
+        return words.estimate(row.loss)
+    return "; ".join(dict.fromkeys(words.outcome(record) for record in row.failures))
+
+
+def _seeds(row: Row) -> str:
+    planned = row.seeds + len(row.failures)
+    return str(row.seeds) if not row.failures else f"{row.seeds} of {planned}"
+
+
+def _reach(row: Row) -> str:
+    if row.tokens_to_baseline is None and row.reached:
+        return f"{row.reached} of {row.seeds} seeds"
+    never = row.tokens_to_baseline is None and row.loss is not None
+    return "never" if never else words.percent(row.tokens_to_baseline)
+
+
+RESULTS = (
+    Column("optimizer", "label in the configuration", lambda row: row.label, number=False),
+    Column("lr", "peak learning rate", lambda row: words.short(row.learning_rate)),
+    Column("seeds", "finished runs", _seeds),
+    Column(
+        "val loss",
+        "final validation loss, nats a token; ± is the standard error over seeds",
+        _loss,
+    ),
+    Column(
+        "vs baseline",
+        "loss minus the baseline's, paired by seed; negative is better",
+        lambda row: words.estimate(row.difference, sign=True),
+    ),
+    Column(
+        "compute M",
+        "compute the baseline needs for the same loss, divided by the compute used; above 1 is "
+        "better; in brackets the interval for seed noise",
+        lambda row: words.multiplier(row.multiplier),
+    ),
+)
+
+COST = (
+    Column("optimizer", "label in the configuration", lambda row: row.label, number=False),
+    Column("ppl", "perplexity", lambda row: words.decimal(row.perplexity, 2)),
+    Column("bits/byte", "bits a byte of text", lambda row: words.decimal(row.bits_per_byte, 3)),
+    Column(
+        "reach",
+        "share of the baseline's tokens after which its final loss was first reached; a "
+        "mid-schedule diagnostic, not a saving",
+        _reach,
+    ),
+    Column("tok/s", "tokens a second, median", lambda row: words.grouped(row.tokens_per_second)),
+    Column(
+        "ms/step",
+        "time of the optimizer's step, median",
+        lambda row: words.decimal(row.optimizer_ms, 2),
+    ),
+    Column("state", "memory of the optimizer's state", lambda row: words.size(row.state_bytes)),
+    Column("peak", "peak memory of the run", lambda row: words.size(row.peak_memory_bytes)),
+)
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """Return what the tables need said under them: noise, open intervals, runs that failed."""
+    found = []
+    sampling = [row.sampling_error for row in comparison.rows if row.sampling_error is not None]
+    if sampling:
+        found.append(
+            f"The validation set is a sample: another one would move every loss by about "
+            f"{max(sampling):.3f}, mostly together."
+        )
+    found += [
+        f"M of {row.label}: {row.multiplier.note}."
+        for row in comparison.rows
+        if row.multiplier and row.multiplier.note
+    ]
+    return found + [f"Not finished: {words.failure(record)}." for record in comparison.failures]
+
+
+def title(comparison: Comparison) -> str:
+    """Return a heading that says what was compared with what."""
+    candidates = ", ".join(comparison.labels[1:]) or "nothing yet"
+    return f"{candidates} against {comparison.baseline}, {comparison.steps:,} steps"
+
+
+def terminal(comparison: Comparison) -> RenderableType:
+    """Return both tables, the verdict and the notes for a `rich` console."""
+    return Renderables(
+        _rich(f"Results: {title(comparison)}", RESULTS, comparison.rows),
+        *(Text(sentence) for sentence in words.verdict(comparison)),
+        Text(),
+        _rich("Cost and diagnostics", COST, comparison.rows),
+        *(Text(note, style="dim") for note in notes(comparison)),
+    )
+
+
+def _rich(heading: str, columns: Sequence[Column], rows: Sequence[Row]) -> Table:
+    table = Table(
+        title=Text(heading), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    for column in columns:
+        table.add_column(
+            column.title,
+            justify="right" if column.number else "left",
+            no_wrap=column.number,
+            overflow="fold",
+        )
+    for row in rows:
+        table.add_row(*(Text(column.cell(row)) for column in columns))
+    return table
+
+
+def markdown(comparison: Comparison) -> str:
+    """Return both tables, the verdict and the notes as Markdown."""
+    parts = [
+        _markdown(RESULTS, comparison.rows),
+        " ".join(map(_escape, words.verdict(comparison))),
+        _markdown(COST, comparison.rows),
+        "\n".join(f"- {_escape(note)}" for note in notes(comparison)),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _markdown(columns: Sequence[Column], rows: Sequence[Row]) -> str:
+    lines = [[column.title for column in columns]]
+    lines.append(["---:" if column.number else "---" for column in columns])
+    lines += [[_escape(column.cell(row)) for column in columns] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _escape(text: str) -> str:
+    """Keep a label from breaking out of its cell or turning into HTML."""
+    for character in "\\|*_`[]":
+        text = text.replace(character, "\\" + character)
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return " ".join(text.split())
+
+
+def as_dict(comparison: Comparison) -> dict[str, Any]:
+    """Return the comparison as plain data, for ``comparison.json``; curves stay in the runs."""
+    return {
+        "baseline": comparison.baseline,
+        "steps": comparison.steps,
+        "verdict": list(words.verdict(comparison)),
+        "rows": [_row_dict(row) for row in comparison.rows],
+        "runs": [_run_dict(record) for record in comparison.records],
+    }
+
+
+def _row_dict(row: Row) -> dict[str, Any]:
+    values = {
+        field.name: getattr(row, field.name)
+        for field in dataclasses.fields(row)
+        if field.name != "failures"
+    }
+    plain = {
+        key: dataclasses.asdict(value) if isinstance(value, Estimate | Multiplier) else value
+        for key, value in values.items()
+    }
+    return plain | {"failures": [record.name for record in row.failures]}
+
+
+def _run_dict(record: Record) -> dict[str, Any]:
+    return {
+        "name": record.name,
+        "identity": record.identity,
+        "label": record.label,
+        "seed": record.seed,
+        "steps": record.steps,
+        "state": record.state,
+        "reason": record.reason,
+        "last_step": record.last_step,
+        "summary": dict(record.summary),
+    }

@@ -1,0 +1,106 @@
+"""The comparison as text: what fits where, and how numbers are written."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from adana.laws import Multiplier
+from adana.report import Comparison, Estimate, as_dict, compare, markdown, terminal, words
+from adana.runs import Run, find_runs
+
+
+def printed(comparison: Comparison, width: int = 80) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(terminal(comparison))
+    return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
+
+
+def test_the_terminal_tables_fit_80_columns_with_every_number_whole(comparison: Comparison) -> None:
+    text = printed(comparison)
+    assert max(len(line) for line in text.splitlines()) <= 80
+    for row in comparison.rows:
+        assert words.estimate(row.loss) in text
+        assert words.multiplier(row.multiplier) in text
+    assert "diverged at step 400" in " ".join(text.split())
+
+
+def test_a_long_label_wraps_and_leaves_the_numbers_whole(
+    tmp_path: Path, write_run: Callable[..., Run]
+) -> None:
+    for seed in (0, 1):
+        for steps in (1000, 2000, 4000):
+            write_run(tmp_path, "adamw", seed, steps=steps)
+        write_run(tmp_path, "adana-with-a-rather-long-label", seed, gain=0.1)
+    comparison = compare(find_runs(tmp_path), "adamw")
+    text = printed(comparison)
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert words.multiplier(comparison.rows[1].multiplier) in text
+
+
+def test_brackets_in_a_label_are_not_markup(tmp_path: Path, write_run: Callable[..., Run]) -> None:
+    write_run(tmp_path, "[red]hot[/red]", 0)
+    assert "[red]hot[/red]" in printed(compare(find_runs(tmp_path), "[red]hot[/red]"))
+
+
+def test_markdown_has_both_tables_and_escapes_labels(
+    tmp_path: Path, write_run: Callable[..., Run]
+) -> None:
+    write_run(tmp_path, "a|b<i>", 0)
+    text = markdown(compare(find_runs(tmp_path), "a|b<i>"))
+    assert "| optimizer | lr |" in text
+    assert "| optimizer | ppl |" in text
+    assert r"a\|b&lt;i&gt;" in text
+    assert "<i>" not in text
+
+
+def test_the_dictionary_survives_strict_json(comparison: Comparison) -> None:
+    content = json.loads(json.dumps(as_dict(comparison), allow_nan=False))
+    rows = {row["label"]: row for row in content["rows"]}
+    assert rows["adana"]["difference"]["count"] == 3
+    assert rows["adana"]["multiplier"]["value"] > 1
+    assert rows["adana-hot"]["failures"] == ["adana-hot-2000-s1"]
+    assert len(content["runs"]) == len(comparison.records)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (Estimate(3.2349, 0.0081, 2), "3.235 ± 0.008"),
+        (Estimate(3.23491, 0.00021, 2), "3.2349 ± 0.0002"),
+        (Estimate(3.2349, None, 1), "3.235"),
+        (None, "-"),
+    ],
+)
+def test_estimates_have_sensible_digits(value: Estimate | None, text: str) -> None:
+    assert words.estimate(value) == text
+
+
+def test_signs_sizes_and_counts() -> None:
+    assert words.signed(-0.0312) == "\N{MINUS SIGN}0.031"
+    assert words.signed(0.0312) == "+0.031"
+    assert words.signed(-0.0001) == "0.000"
+    assert words.size(1_840_000) == "1.84 MB"
+    assert words.size(999_999) == "1 MB"
+    assert words.size(5e14) == "500 TB"
+    assert words.grouped(66000.4) == "66,000"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (Multiplier(1.34, 1.21, 1.47), "1.34 (1.21 to 1.47)"),
+        (Multiplier(1.34, 1.21, None), "1.34 (> 1.21)"),
+        (Multiplier(1.34, None, 1.47), "1.34 (< 1.47)"),
+        (Multiplier(1.34), "1.34"),
+        (Multiplier(None, above=1.5), "> 1.50"),
+        (Multiplier(None, below=0.8), "< 0.80"),
+        (Multiplier(None), "cannot say"),
+        (None, "-"),
+    ],
+)
+def test_a_multiplier_shows_no_more_than_is_known(value: Multiplier | None, text: str) -> None:
+    assert words.multiplier(value) == text
