@@ -1,5 +1,6 @@
 """What the workers of the engine's tests run: a spawned process imports its job from here."""
 
+import json
 import os
 import signal
 import sys
@@ -76,7 +77,7 @@ def main(folder: str, deaf: str) -> None:
     """Run three jobs, two at a time, and print what became of them."""
     payloads = {name: (Path(folder), name, deaf == "deaf") for name in ("a", "b", "c")}
     results = run_jobs(beat, payloads, workers=2)
-    print({name: result.value or result.error for name, result in results.items()})
+    print(json.dumps({name: result.value or result.error for name, result in results.items()}))
 
 
 if __name__ == "__main__":

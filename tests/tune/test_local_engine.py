@@ -1,5 +1,7 @@
 """Real processes, real signals."""
 
+import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,7 +13,7 @@ import pytest
 
 from adana.tune import run_jobs
 
-from .jobs import Locked, misbehave, span, square
+from .jobs import Locked, beat, misbehave, span, square
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,10 +87,6 @@ def test_a_lone_job_that_cannot_start_is_an_error_and_not_a_wait():
 
 
 def test_a_callback_that_raises_leaves_no_job_running(tmp_path):
-    import multiprocessing  # noqa: PLC0415
-
-    from .jobs import beat  # noqa: PLC0415
-
     def fail(name, event):
         raise RuntimeError("the screen is gone")
 
@@ -151,7 +149,7 @@ def test_after_a_signal_running_jobs_save_and_waiting_ones_never_start(start, tm
     else:
         process.send_signal(number)
     output, errors = process.communicate(timeout=60)
-    assert output.strip() == str({"a": "saved", "b": "saved"})
+    assert json.loads(output) == {"a": "saved", "b": "saved"}
     assert errors == ""
     assert process.returncode == 0
     assert beating(tmp_path, "c") is None
@@ -179,8 +177,9 @@ def test_ctrl_c_while_jobs_are_starting_ends_without_results_or_tracebacks(start
     os.killpg(process.pid, signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     assert errors == ""
-    assert set(eval(output)) <= {"a", "b"}
-    assert set(eval(output).values()) <= {"saved"}
+    results = json.loads(output)
+    assert set(results) <= {"a", "b"}
+    assert set(results.values()) <= {"saved"}
 
 
 def test_workers_stop_by_themselves_when_the_parent_is_killed(start, tmp_path):

@@ -16,7 +16,7 @@ from rich.table import Table
 from adana.cli.prepare import prepare_with_bar
 from adana.cli.progress import Display
 from adana.cli.report import write_comparison
-from adana.cli.settings import Settings, describe
+from adana.cli.settings import Settings, describe, print_rows
 from adana.cli.train import EXIT_CODES, outcome_text, pick_rate
 from adana.data import Shards
 from adana.ladder import (
@@ -72,10 +72,7 @@ def compare_command(arguments: CompareArguments) -> int:
         configs = comparison.sweep(configs)
         if not configs:
             return EXIT_CODES["interrupted"]
-    for config in configs.values():
-        console.print(f"[bold]{config.optimizer.label}[/]")
-        for name, text in describe(config, shards):
-            console.print(f"{name:>14}  {text}", highlight=False, soft_wrap=True)
+    comparison.introduce(configs)
     planned = comparison.plan(configs)
     if not comparison.train(planned):
         console.print("Stopped. The same command goes on where it was.")
@@ -129,6 +126,16 @@ class _Comparison:
         rate = pick_rate(self.arguments, name, given)
         base = self.arguments.train_config(self.arguments.optimizer_config(name, rate.lr))
         return with_optimizer(base, name, rate)
+
+    def introduce(self, configs: Mapping[str, TrainConfig]) -> None:
+        """Print every derived number with its rule: what all share first, then each one's own."""
+        rows = {name: describe(config, self.shards) for name, config in configs.items()}
+        shared = [row for row in next(iter(rows.values())) if all(row in r for r in rows.values())]
+        print_rows(self.console, shared)
+        for name, own in rows.items():
+            self.console.print(f"\n{name}", style="bold")
+            print_rows(self.console, [row for row in own if row not in shared])
+        self.console.print()
 
     def plan(self, configs: dict[str, TrainConfig]) -> list[PlannedRun]:
         """Return every run of the comparison proper."""
@@ -223,9 +230,9 @@ class _Comparison:
 
 
 def _short(config: TrainConfig) -> str:
-    """Name a run for people: what differs between the runs of a comparison."""
+    """Name a run for people, briefly: label, peak learning rate, steps, seed."""
     optimizer = config.optimizer
-    return f"{optimizer.label} lr {optimizer.lr:.3g} T={config.steps} seed {config.seed}"
+    return f"{optimizer.label} {optimizer.lr:.3g} T{config.steps} s{config.seed}"
 
 
 def _result_text(result: Result) -> str:

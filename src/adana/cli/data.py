@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from adana.cli.prepare import prepare_with_bar
+from adana.cli.settings import print_rows
 from adana.data import DataConfig
 
 
@@ -26,12 +27,14 @@ def data_command(arguments: DataArguments) -> int:
     config = DataConfig(corpus=arguments.data, vocab_size=arguments.vocab_size)
     shards = prepare_with_bar(config, console)
     manifest = shards.manifest
-    for split, counts in manifest["splits"].items():
-        console.print(
-            f"{split:>12}  {counts['tokens']:,} tokens, {counts['documents']:,} documents, "
+    rows = [
+        (
+            split,
+            f"{counts['tokens']:,} tokens, {counts['documents']:,} documents, "
             f"{counts['bytes']:,} bytes, {shards.bytes_per_token(split):.3f} bytes a token",
-            highlight=False,
         )
-    for note in [*manifest["corpus"]["notes"], *manifest["split"]["notes"]]:
-        console.print(f"{'note':>12}  {note}", highlight=False, soft_wrap=True)
+        for split, counts in manifest["splits"].items()
+    ]
+    notes = [*manifest["corpus"]["notes"], *manifest["split"]["notes"]]
+    print_rows(console, [*rows, *(("note", note) for note in notes)])
     return 0

@@ -8,7 +8,6 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     TaskID,
     TextColumn,
@@ -22,26 +21,22 @@ LINE_EVERY = 0.1
 
 
 class Display:
-    """Progress of any number of trainings with a known number of steps each.
-
-    Use as a context manager; `total_steps` is over all of them, `done_steps` those that finished
-    runs already have.
-    """
+    """Progress of `jobs` trainings of `total_steps` steps together. Use as a context manager."""
 
     def __init__(self, console: Console, total_steps: int, jobs: int) -> None:
         self.console, self.total_steps, self.jobs = console, total_steps, jobs
-        self._begun = time.monotonic()
+        self._begun: float | None = None
         self._runs: dict[str, _RunLine] = {}
         self._bars: Progress | None = None
         self._overall: TaskID | None = None
         if console.is_terminal:
             self._bars = Progress(
-                TextColumn("{task.description:<24}"),
+                TextColumn("{task.description}"),
                 BarColumn(bar_width=None),
-                MofNCompleteColumn(),
+                TextColumn("{task.percentage:>3.0f}%"),
                 TextColumn("{task.fields[note]}"),
-                TextColumn("ETA"),
-                TimeRemainingColumn(),
+                TimeRemainingColumn(compact=True),
+                TextColumn("left"),
                 console=console,
             )
 
@@ -65,6 +60,7 @@ class Display:
 
     def update(self, name: str, sign: Sign) -> None:
         """Show one sign of life of the run `name`."""
+        self._begun = self._begun or time.monotonic()
         line = self._runs.setdefault(name, _RunLine(sign.step, sign.steps))
         line.take(sign)
         if sign.message:
@@ -95,7 +91,7 @@ class Display:
     def _eta(self) -> str:
         """Time left over all runs, at the mean rate of this session so far."""
         made = sum(line.step - line.first for line in self._runs.values())
-        if made == 0:
+        if made == 0 or self._begun is None:
             return "unknown"
         left = self.total_steps - self._steps_done()
         seconds = round(left * (time.monotonic() - self._begun) / made)
@@ -126,7 +122,7 @@ class _RunLine:
         if "val_loss" in self._sign:
             parts.append(f"val {self._sign['val_loss']:.3f}")
         if "tokens_per_second" in self._sign:
-            parts.append(f"{self._sign['tokens_per_second'] / 1000:.1f}k tok/s")
+            parts.append(f"{self._sign['tokens_per_second'] / 1000:.0f}k tok/s")
         return " ".join(parts)
 
     def due(self) -> bool:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from adana import schedules
 from adana.data import DataConfig, Shards
@@ -12,18 +17,15 @@ from adana.ladder import DEMO_BATCH, DEMO_MODEL, DEMO_STEPS
 from adana.nn import EnokiConfig, count_parameters
 from adana.train import LayoutConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 
-_DATA = DataConfig()
-_SCHEDULE = ScheduleConfig()
-
 
 @dataclass(frozen=True)
 class Settings:
     """Model, data and training. The defaults are the demo's: a minute a run on two CPU cores."""
 
-    data: str = _DATA.corpus
+    data: str = DataConfig.corpus
     """`python` (the standard library's sources, on every machine), or your own .txt, .md, .py or
     .jsonl file, or a folder of them."""
-    vocab_size: int = _DATA.vocab_size
+    vocab_size: int = DataConfig.vocab_size
     """Tokens of the byte-level BPE trained on the corpus, at least 257."""
     heads: int = DEMO_MODEL.heads
     """Attention heads of the Enoki model; the width is heads * head-dim. Published rungs: 6 to 40
@@ -38,11 +40,11 @@ class Settings:
     """Sequences per optimizer step."""
     steps: int = DEMO_STEPS
     """Optimizer steps T."""
-    schedule: Literal["cosine", "linear", "wsd"] = _SCHEDULE.name
+    schedule: Literal["cosine", "linear", "wsd"] = ScheduleConfig.name
     """Learning-rate schedule: cosine, linear, or warm-up-stable-decay with a 1-sqrt cooldown."""
     warmup_steps: int | None = None
     """Warm-up length in steps. Default: steps / 50."""
-    final: float = _SCHEDULE.final
+    final: float = ScheduleConfig.final
     """Where the schedule ends, as a fraction of the peak learning rate."""
     omega: float = schedules.OMEGA
     """Weight-decay strength. AdamW gets weight_decay = omega / (lr * steps); ADana omega /
@@ -51,11 +53,11 @@ class Settings:
     """ADana's damping exponent; useful from 0.75 to 0.9."""
     delta: float = schedules.DELTA
     """ADana's EMA constant: the newest gradient weighs delta / (delta + t)."""
-    clip: float = 0.5
+    clip: float = TrainConfig.clip
     """Largest global norm of the gradient."""
-    seed: int = 0
+    seed: int = TrainConfig.seed
     """Decides initial weights and data order; `compare` counts up from it."""
-    eval_tokens: int = 65_536
+    eval_tokens: int = TrainConfig.eval_tokens
     """Validation tokens of every evaluation: the same ones each time."""
     runs: Path = Path("runs")
     """Folder of the run directories. A finished run found there is not trained again."""
@@ -106,6 +108,16 @@ class Settings:
         return OptimizerConfig(
             name=name, lr=lr, omega=self.omega, kappa=self.kappa, delta=self.delta
         )
+
+
+def print_rows(console: Console, rows: Iterable[tuple[str, str]]) -> None:
+    """Print (name, text) rows in two columns, the text wrapped within its own."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(justify="right", min_width=14, style="bold")
+    grid.add_column(overflow="fold")
+    for name, text in rows:
+        grid.add_row(Text(name), Text(text))
+    console.print(grid)
 
 
 def describe(config: TrainConfig, shards: Shards) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from adana.cli.prepare import prepare_with_bar
 from adana.cli.progress import Display
-from adana.cli.settings import Settings, describe
+from adana.cli.settings import Settings, describe, print_rows
 from adana.ladder import Rate, peak_learning_rate, plan_run, with_optimizer
 from adana.runs import Run
 from adana.train import OPTIMIZERS, Outcome, TrainConfig, train
@@ -44,9 +44,7 @@ def train_command(arguments: TrainArguments) -> int:
     shards = prepare_with_bar(config.data, console)
     planned = plan_run(config, arguments.runs, shards.fingerprint)
     run = Run(arguments.run) if arguments.run else planned.run
-    for name, text in describe(config, shards):
-        console.print(f"{name:>14}  {text}", highlight=False, soft_wrap=True)
-    console.print(f"{'run':>14}  {run.path}", highlight=False, soft_wrap=True)
+    print_rows(console, [*describe(config, shards), ("run", str(run.path))])
     with Display(console, config.steps, jobs=1) as display:
         label = config.optimizer.label
         outcome = train(config, shards, run, lambda sign: display.update(label, sign))

@@ -16,6 +16,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -102,7 +103,7 @@ def run_jobs(
         elif not (stops and code in _STOPPED):
             conclude(worker.name, Result(error=_explain_exit(code)))
 
-    with _handler(stop, signal.SIGINT, signal.SIGTERM):
+    with _on_interrupt(stop):
         try:
             while running or (waiting and not stops):
                 while waiting and not stops and len(running) < workers:
@@ -121,11 +122,12 @@ _STOPPED = (-signal.SIGTERM, -signal.SIGKILL)
 
 
 @contextlib.contextmanager
-def _handler(handler: Any, *signals: signal.Signals) -> Iterator[None]:
-    """Handle `signals` so for a while. Only the main thread can; in another this does nothing."""
+def _on_interrupt(handler: Callable[..., None]) -> Iterator[None]:
+    """Call `handler` at SIGINT and SIGTERM; only the main thread can, in others it does nothing."""
     previous = {}
     if threading.current_thread() is threading.main_thread():
-        previous = {number: signal.signal(number, handler) for number in signals}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous[number] = signal.signal(number, handler)
     try:
         yield
     finally:
@@ -137,9 +139,14 @@ def _start(work: Work, name: str, payload: Any) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_entry, args=(work, payload, theirs), name=name, daemon=True)
-    # A process that begins with SIGINT ignored keeps ignoring it: no Ctrl-C in its imports.
-    with _handler(signal.SIG_IGN, signal.SIGINT):
+    # The process is born with SIGINT blocked, so that Ctrl-C does not hit its imports (see _entry).
+    # multiprocessing starts its tracker with the first process and unblocks SIGINT: start it now.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
         process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()
     return _Worker(name, process, ours)
 
@@ -170,7 +177,10 @@ def _failure(error: Exception) -> Result:
 
 def _entry(work: Work, payload: Any, pipe: Connection) -> None:
     """Run one job in the worker process and send what becomes of it."""
-    os.setpgrp()  # Ctrl-C in the terminal reaches the parent only, which passes on one SIGTERM
+    # Ctrl-C in the terminal is for the parent only, which passes on one SIGTERM.
+    os.setpgrp()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # drops one that came during the imports
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
     def send(kind: str, content: Any) -> None:
         message = pickle.dumps((kind, content))

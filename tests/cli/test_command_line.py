@@ -1,0 +1,178 @@
+"""The verbs as a user meets them: what they write, what they say, how they exit."""
+
+import json
+import re
+
+import pytest
+
+from adana.cli import main
+from adana.runs import find_runs
+from tests.train.conftest import write_corpus
+
+TINY = [
+    *("--heads", "1", "--head-dim", "8", "--layers", "1", "--sequence-length", "16"),
+    *("--batch-size", "4", "--steps", "12", "--vocab-size", "300", "--eval-tokens", "256"),
+    *("--device", "cpu", "--threads", "1"),
+]
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, cache, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ADANA_CACHE", str(cache))
+    monkeypatch.setenv("COLUMNS", "100")
+    write_corpus(tmp_path / "corpus")
+
+
+def adana(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    return exit_.value.code
+
+
+def train(*arguments: str) -> int:
+    return adana("train", "--data", "corpus", *TINY, *arguments)
+
+
+def compare(*arguments: str) -> int:
+    return adana("compare", *arguments[:2], "--data", "corpus", *TINY, *arguments[2:])
+
+
+def test_train_prints_every_derived_number_and_where_it_comes_from(capsys, tmp_path):
+    assert train("--optimizer", "adana") == 0
+    out = capsys.readouterr().out
+    for text in ("8 = 1 heads x 8", "768 = 12 steps x 4 x 16", "published Enoki law",
+                 "extrapolated", "omega / (S + t), omega 4", "finished: validation loss"):  # fmt: skip
+        assert text in out
+    (run,) = find_runs(tmp_path / "runs")
+    assert run.finished
+    assert "published" in run.config()["provenance"]["lr"]
+    assert train("--optimizer", "adana") == 0
+    assert "already trained" in capsys.readouterr().out
+
+
+def test_train_with_adamw_prints_weight_decay_and_its_timescale(capsys):
+    assert train("--optimizer", "adamw", "--lr", "0.01") == 0
+    out = capsys.readouterr().out
+    assert "33.33 = omega / (lr T), omega 4; timescale 3 steps" in out
+    assert "given on the command line" in out
+
+
+def test_a_diverged_training_has_its_own_exit_code(capsys):
+    assert train("--lr", "1e30") == 3
+    assert "diverged: " in capsys.readouterr().out
+
+
+def test_compare_writes_a_report_and_reuses_finished_runs(capsys, tmp_path):
+    arguments = ("adamw", "adana", "--seeds", "1", "--horizons", "1", "1.5")
+    assert compare(*arguments) == 0
+    out = capsys.readouterr().out
+    folder = tmp_path / "runs" / "compare-adamw-adana"
+    assert "Results: adana against adamw, 12 steps" in out
+    assert f"report: {folder / 'report.html'}" in out
+    assert re.search(r"step \d+/12, loss \d", out), "plain progress lines without a terminal"
+    runs = find_runs(tmp_path / "runs")
+    assert len(runs) == 3
+    assert {(r.config()["steps"], r.config()["optimizer"]["name"]) for r in runs} == {
+        (12, "adamw"), (18, "adamw"), (12, "adana"),
+    }  # fmt: skip
+    table = json.loads((folder / "comparison.json").read_text())
+    assert table["baseline"] == "adamw"
+    assert "adana" in (folder / "comparison.md").read_text()
+    assert (folder / "validation.svg").stat().st_size > 1000
+    before = {run.name: (run.path / "summary.json").stat().st_mtime_ns for run in runs}
+    assert compare(*arguments) == 0
+    assert "reusing 3 finished runs" in capsys.readouterr().out
+    assert before == {
+        run.name: (run.path / "summary.json").stat().st_mtime_ns for run in find_runs(folder.parent)
+    }
+    assert adana("report", "runs", "--output", "again") == 0
+    assert (tmp_path / "again" / "report.html").exists()
+
+
+def test_all_runs_of_a_comparison_start_from_the_same_weights_and_data(tmp_path):
+    assert compare("adamw", "adana", "--seeds", "1") == 0
+    first = {}
+    for run in find_runs(tmp_path / "runs"):
+        rows = list(run.metrics())
+        name = run.config()["optimizer"]["name"]
+        first[name] = (rows[0]["val_loss"], rows[1]["train_loss"])
+    assert first["adamw"] == first["adana"]
+
+
+def test_a_sweep_trains_each_rate_once_and_takes_the_best(capsys, tmp_path):
+    rates = ("--lr", "adamw=0.01", "adana=0.01")
+    assert compare("adamw", "adana", "--seeds", "1", "--sweep-lr", "3", *rates) == 0
+    out = capsys.readouterr().out
+    runs = find_runs(tmp_path / "runs")
+    lrs = {(r.config()["optimizer"]["name"], r.config()["optimizer"]["lr"]) for r in runs}
+    assert lrs == {(name, lr) for name in ("adamw", "adana") for lr in (0.005, 0.01, 0.02)}
+    assert "Learning-rate sweep" in out
+    losses = {
+        r.config()["optimizer"]["lr"]: r.summary()["val_loss"]
+        for r in runs
+        if r.config()["optimizer"]["name"] == "adana"
+    }
+    table = json.loads((tmp_path / "runs" / "compare-adamw-adana" / "comparison.json").read_text())
+    row = next(row for row in table["rows"] if row["label"] == "adana")
+    assert row["learning_rate"] == min(losses, key=losses.get)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "--optimizer", "adan"), "unknown optimizer 'adan', expected one of adamw"),
+        (("train", "--lr", "0"), "lr must be a finite number in (0"),
+        (("train", "--lr", "-1"), "lr must be a finite number in (0"),
+        (("train", "--kappa", "0.8", "--optimizer", "adana-released"), "Pass one (--lr)"),
+        (("train", "--data", "nowhere"), "nowhere"),
+        (("train", "--data", "empty"), "empty"),
+        (("train", "--data", "corpus", "--vocab-size", "100"), "257"),
+        (("train", "--data", "corpus", "--vocab-size", "60000"), "--vocab-size"),
+        (
+            ("train", "--data", "corpus", "--vocab-size", "300", "--sequence-length", "100000"),
+            "fewer than",
+        ),
+        (("train", "--heads", "0"), "heads must be at least 1"),
+        (("compare", "adamw", "adan"), "unknown optimizer 'adan'"),
+        (("compare", "adamw", "adamw"), "named twice"),
+        (("compare", "adamw", "--lr", "adana=1"), "names no optimizer compared"),
+        (("compare", "adamw", "--lr", "adamw=fast"), "not NAME=VALUE"),
+        (("compare", "adamw", "--seeds", "0"), "--seeds must be at least 1"),
+        (("compare", "adamw", "--sweep-lr", "1"), "--sweep-lr takes 2 or more"),
+        (("compare", "adamw", "--horizons", "0"), "--horizons must be positive"),
+        (("report", "empty"), "no run directory"),
+    ],
+)
+def test_wrong_input_gets_one_clear_line_and_no_traceback(arguments, message, capsys, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert adana(*arguments) in (1, 2)
+    err = capsys.readouterr().err
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_a_run_directory_of_other_settings_is_refused(capsys):
+    assert train("--run", "mine", "--lr", "0.01") == 0
+    assert train("--run", "mine", "--lr", "0.02") == 1
+    assert "optimizer.lr: 0.01 there, 0.02 asked for" in capsys.readouterr().err
+
+
+def test_data_describes_the_corpus(capsys):
+    assert adana("data", "--data", "corpus", "--vocab-size", "300") == 0
+    out = capsys.readouterr().out
+    assert "train" in out
+    assert "bytes a token" in out
+
+
+@pytest.mark.parametrize("verb", ["train", "compare", "report", "data"])
+def test_help_teaches_each_verb(verb, capsys):
+    assert adana(verb, "--help") == 0
+    out = capsys.readouterr().out
+    assert f"usage: adana {verb}" in out
+    assert "default" in out.lower()
