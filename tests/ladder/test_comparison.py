@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import json
 from collections import Counter
 
@@ -29,7 +30,7 @@ def test_a_sweep_is_symmetric_around_its_centre_by_factors_of_two(points):
     rates = [rate.lr for rate in sweep_rates(Rate(0.003, "a rule"), points)]
     assert len(rates) == points
     assert rates[points // 2] == 0.003
-    assert all(b / a == 2 for a, b in zip(rates, rates[1:], strict=False))
+    assert all(b / a == 2 for a, b in itertools.pairwise(rates))
 
 
 def test_an_even_sweep_has_its_extra_rate_above_the_centre():
@@ -167,6 +168,6 @@ def test_a_job_carries_the_whole_configuration_as_plain_values(base, tmp_path):
     planned = plan_run(base, tmp_path, "tokens")
     payload = job_payload(planned, tmp_path / "shards")
     assert json.loads(json.dumps(payload)) == payload
-    assert config_from_dict(payload["config"]) == planned.config == base.resolve()
+    assert config_from_dict(payload["config"]) == planned.config.resolve() == base.resolve()
     assert payload["run"] == str(planned.path)
     assert planned.run.path == planned.path

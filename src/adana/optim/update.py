@@ -44,22 +44,21 @@ def update_single(
     p <- p - decay * p - lr * u           decay_after=False: both terms use the old p
     p <- (p - lr * u) * (1 - decay)       decay_after=True
 
-    All tensors have one shape and one floating dtype of at least 32 bits. The averages move by
-    `x + a (y - x)` and decay is a subtraction, because `1 - a` and `1 - decay` round too coarsely
-    in float32 late in training (spec/optimizers.md section 12).
+    All tensors have one shape and one floating dtype of at least 32 bits. The averages and the
+    decay are subtractions of a small part, never products with `1 - small`, which rounds too
+    coarsely in float32 late in training (spec/optimizers.md section 12).
     """
     m.lerp_(g, h.ema_m)
-    v.lerp_(g * g, h.ema_v)
+    v.sub_(v, alpha=h.ema_v).addcmul_(g, g, value=h.ema_v)
     denominator = v.sqrt()
     if h.root != 1.0:
         denominator.mul_(h.root)
     denominator.add_(h.eps)
-    u = m * h.momentum
-    if h.grad != 0.0:
-        u.add_(g, alpha=h.grad)
     if h.decay != 0.0 and not decay_after:
         p.sub_(p, alpha=h.decay)
-    p.addcdiv_(u, denominator, value=-h.lr)
+    if h.grad != 0.0:
+        p.addcdiv_(g, denominator, value=-h.lr * h.grad)
+    p.addcdiv_(m, denominator, value=-h.lr * h.momentum)
     if h.decay != 0.0 and decay_after:
         p.sub_(p, alpha=h.decay)
 
@@ -73,20 +72,18 @@ def update_foreach(
     *,
     decay_after: bool,
 ) -> None:
-    """Do the same as `update_single` for lists of tensors on one device; two temporary lists."""
+    """Do the same as `update_single` for lists of tensors on one device; one temporary list."""
     torch._foreach_lerp_(m, g, h.ema_m)
-    square = torch._foreach_mul(g, g)
-    torch._foreach_lerp_(v, square, h.ema_v)
-    del square
+    torch._foreach_sub_(v, v, alpha=h.ema_v)
+    torch._foreach_addcmul_(v, g, g, value=h.ema_v)
     denominator = torch._foreach_sqrt(v)
     if h.root != 1.0:
         torch._foreach_mul_(denominator, h.root)
     torch._foreach_add_(denominator, h.eps)
-    u = torch._foreach_mul(m, h.momentum)
-    if h.grad != 0.0:
-        torch._foreach_add_(u, g, alpha=h.grad)
     if h.decay != 0.0 and not decay_after:
         torch._foreach_sub_(p, p, alpha=h.decay)
-    torch._foreach_addcdiv_(p, u, denominator, value=-h.lr)
+    if h.grad != 0.0:
+        torch._foreach_addcdiv_(p, g, denominator, value=-h.lr * h.grad)
+    torch._foreach_addcdiv_(p, m, denominator, value=-h.lr * h.momentum)
     if h.decay != 0.0 and decay_after:
         torch._foreach_sub_(p, p, alpha=h.decay)
