@@ -64,10 +64,14 @@ def write_bytes(path: Path, data: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise RunError(
-            f"cannot write {path}: {error.strerror or error}. "
-            "Free some space or fix the permissions, then run the same command again."
-        ) from error
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> RunError:
+    return RunError(
+        f"cannot write {path}: {error.strerror or error}. "
+        "Free some space or fix the permissions, then run the same command again."
+    )
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -112,6 +116,13 @@ class Run:
     def checkpoints(self) -> Path:
         """The folder that holds the checkpoints."""
         return self.path / "checkpoints"
+
+    def create(self) -> None:
+        """Make the directory if it is not there; `RunError` if that is impossible."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
 
     def config(self) -> dict[str, Any]:
         """Return the resolved configuration.
@@ -169,9 +180,18 @@ class Run:
                         ) from None
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
-        """Append one row and hand it to the operating system at once."""
-        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(_plain(row), allow_nan=False) + "\n")
+        """Append one row and see it onto the disk: a checkpoint must not outlive its metrics.
+
+        Raises `RunError` if it cannot be written.
+        """
+        path = self.path / "metrics.jsonl"
+        try:
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(_plain(row), allow_nan=False) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise _cannot_write(path, error) from error
 
     def truncate_metrics(self, step: int) -> None:
         """Drop the rows past `step`: a resumed run writes them again, bit for bit."""

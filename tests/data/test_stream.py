@@ -132,5 +132,5 @@ def test_validation_windows_stop_where_the_tokens_do():
 def test_no_validation_window_is_an_error():
     with pytest.raises(CorpusError, match="10 tokens, fewer than the 11"):
         validation_windows(TOKENS[:10], 10, max_tokens=100)
-    with pytest.raises(CorpusError, match="max_tokens is 9"):
+    with pytest.raises(CorpusError, match="evaluation of 9 tokens"):
         validation_windows(TOKENS, 10, max_tokens=9)

@@ -56,6 +56,7 @@ def test_patterns_spare_parameters_and_a_pattern_without_match_is_an_error():
     decayed, undecayed = adana.param_groups(model, no_decay=[r"^0\."])
     assert names_of(model, decayed) == {"1.weight"}
     assert names_of(model, undecayed) == {"0.weight", "0.bias", "1.bias"}
+    assert names_of(model, adana.param_groups(model, no_decay="^0")[0]) == {"1.weight"}
     with pytest.raises(ValueError, match="matches no parameter"):
         adana.param_groups(model, no_decay=["lm_head"])
 

@@ -9,10 +9,18 @@ import torch
 from adana.data import validation_windows
 from adana.nn import Enoki
 from adana.runs import Run, RunError
-from adana.train import OptimizerConfig, config_from_dict, config_to_dict, train
+from adana.train import (
+    LayoutConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    config_from_dict,
+    config_to_dict,
+    train,
+)
+from adana.train import checkpoint as checkpoint_module
 from adana.train import loop as loop_module
 from adana.train.checkpoint import list_checkpoints
-from adana.train.evaluate import evaluate, training_loss
+from adana.train.evaluate import Evaluation, evaluate, training_loss
 
 from .conftest import tiny_config
 from .results import assert_same_end, final_state, metrics_without_timing
@@ -267,6 +275,104 @@ def test_settings_out_of_range_are_refused_by_name(corpus, changes, message):
 def test_learning_rates_that_are_not_positive_are_refused(lr):
     with pytest.raises(ValueError, match="lr must be a finite number"):
         OptimizerConfig("adana", lr=lr)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [
+        (ScheduleConfig, {"final": 2.0}, "final"),
+        (ScheduleConfig, {"final": math.nan}, "final"),
+        (ScheduleConfig, {"warmup_steps": -1}, "warmup_steps must be at least 0"),
+        (LayoutConfig, {"threads": 0}, "threads must be at least 1"),
+        (LayoutConfig, {"keep": 0}, "keep must be at least 1"),
+        (LayoutConfig, {"checkpoint_every": -5}, "checkpoint_every must be at least 1"),
+    ],
+)
+def test_schedules_and_layouts_out_of_range_are_refused(kind, values, message):
+    with pytest.raises(ValueError, match=message):
+        kind(**values)
+
+
+def test_a_warm_up_longer_than_the_run_is_refused(corpus):
+    with pytest.raises(ValueError, match="warmup_steps must be below the 12 steps"):
+        tiny_config(corpus, schedule=ScheduleConfig(warmup_steps=12))
+
+
+def test_adamw_refuses_to_remove_whole_weights(config, shards, tmp_path):
+    config = dataclasses.replace(config, optimizer=OptimizerConfig("adamw", lr=1e-3), steps=4)
+    with pytest.raises(ValueError, match="omega 4 over 4 steps"):
+        train(config, shards, Run(tmp_path / "run"))
+
+
+def test_whole_numbers_and_floats_are_the_same_configuration(config, shards):
+    integer = dataclasses.replace(config, optimizer=OptimizerConfig("adana", lr=8e-3, omega=4))
+    assert config_to_dict(integer, "x") == config_to_dict(config, "x")
+    assert isinstance(config_to_dict(integer, "x")["optimizer"]["omega"], float)
+
+
+def test_a_refused_start_leaves_the_directory_free(config, shards, tmp_path):
+    run = Run(tmp_path / "run")
+    wrong = dataclasses.replace(config, optimizer=OptimizerConfig("adana", lr=8e-3, kappa=2.0))
+    with pytest.raises(ValueError, match="kappa"):
+        train(wrong, shards, run)
+    assert train(config, shards, run).state == "finished"
+
+
+def test_a_checkpoint_of_another_version_is_kept_and_refused(config, shards, tmp_path, monkeypatch):
+    run = Run(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint_module, "CHECKPOINT_VERSION", 99)
+        error = stop_at(patch, 9)
+        with pytest.raises(error):
+            train(config, shards, run)
+    before = list_checkpoints(run.checkpoints)
+    with pytest.raises(RunError, match="checkpoint version 99, this adana reads 1"):
+        train(config, shards, run)
+    assert list_checkpoints(run.checkpoints) == before
+
+
+def test_a_non_finite_validation_loss_is_divergence(config, shards, tmp_path, monkeypatch):
+    def broken(*_):
+        return Evaluation(loss=math.nan, standard_error=None, bits_per_byte=math.nan)
+
+    run = Run(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        error = stop_at(patch, 3)
+        with pytest.raises(error):
+            train(config, shards, run)
+    monkeypatch.setattr(loop_module, "evaluate", broken)
+    outcome = train(config, shards, run)
+    assert (outcome.state, outcome.step) == ("diverged", 4)
+    assert "validation loss became nan" in outcome.reason
+    assert run.summary() is None
+
+
+def test_a_single_validation_window_has_no_standard_error(config, shards, tmp_path):
+    run = Run(tmp_path / "run")
+    outcome = train(dataclasses.replace(config, eval_tokens=32), shards, run)
+    assert outcome.summary["val_loss_se"] is None
+
+
+def test_lost_metrics_are_noticed_at_the_end(config, shards, tmp_path):
+    run = Run(tmp_path / "run")
+    train(config, shards, run)
+    (run.path / "summary.json").unlink()
+    (run.path / "metrics.jsonl").write_text("")
+    with pytest.raises(RunError, match="lacks the last evaluation"):
+        train(config, shards, run)
+
+
+def test_going_on_with_other_threads_is_said(config, shards, tmp_path, monkeypatch):
+    run = Run(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        error = stop_at(patch, 9)
+        with pytest.raises(error):
+            train(config, shards, run)
+    messages = []
+    layout = dataclasses.replace(config.layout, threads=2)
+    other = dataclasses.replace(config, layout=layout)
+    train(other, shards, run, lambda sign: messages.append(sign.message))
+    assert any("begun with 1 threads and goes on with 2" in m for m in messages)
 
 
 def test_unknown_optimizers_vocabularies_and_devices_are_refused(config, shards, tmp_path):

@@ -29,7 +29,7 @@ from adana.ladder import (
     sweep_rates,
     with_optimizer,
 )
-from adana.train import OPTIMIZERS, LayoutConfig, TrainConfig, pick_device
+from adana.train import LayoutConfig, TrainConfig, optimizer_entry, pick_device
 from adana.tune import Result, run_jobs
 
 
@@ -89,8 +89,7 @@ def check_arguments(arguments: CompareArguments) -> None:
     if not names:
         raise ValueError("name at least one optimizer, say: adana compare adamw adana")
     for name in names:
-        if name not in OPTIMIZERS:
-            raise ValueError(f"unknown optimizer {name!r}, expected one of {', '.join(OPTIMIZERS)}")
+        optimizer_entry(name)
     if len(set(names)) != len(names):
         raise ValueError("an optimizer is named twice; compare the same one with --lr in two runs")
     if arguments.seeds < 1:

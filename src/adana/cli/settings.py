@@ -128,28 +128,44 @@ def describe(config: TrainConfig, shards: Shards) -> list[tuple[str, str]]:
     tokens = steps * config.tokens_per_step
     epochs = tokens / len(shards.train)
     bpt = shards.bytes_per_token("train")
-    wd = schedules.omega_to_weight_decay(opt.omega, opt.lr, steps)
-    offset = schedules.default_decay_offset(opt.omega, steps)
-    rows = [
+    rule = config.schedule
+    return [
         ("width", f"{model.width} = {model.heads} heads x {model.head_dim}; {model.depth} layers"),
-        ("parameters", f"{counts.non_embedding:,} without embeddings (P), {counts.total:,} with "
-                       "both (N)"),
-        ("tokens", f"{tokens:,} = {steps} steps x {config.batch_size} x {model.sequence_length}; "
-                   f"{epochs:.2f} epochs of {len(shards.train):,} ({bpt:.2f} bytes each)"),
+        (
+            "parameters",
+            f"{counts.non_embedding:,} without embeddings (P), {counts.total:,} with both (N)",
+        ),
+        (
+            "tokens",
+            f"{tokens:,} = {steps} steps x {config.batch_size} x {model.sequence_length}; "
+            f"{epochs:.2f} epochs of {len(shards.train):,} ({bpt:.2f} bytes each)",
+        ),
+        (
+            "schedule",
+            f"{rule.name} to {rule.final:g} of the peak, warm-up {rule.warmup_steps} steps "
+            "(T/50 unless given)",
+        ),
         ("learning rate", f"{opt.lr:.4g}: {config.provenance.get('lr', 'given')}"),
-        ("schedule", f"{config.schedule.name} to {config.schedule.final:g} of the peak, "
-                     f"warm-up {config.schedule.warmup_steps} steps (T/50 unless given)"),
-    ]  # fmt: skip
-    if opt.name == "adamw":
-        tau = schedules.timescale_steps(opt.lr, wd)
-        rows.append(
-            ("weight decay", f"{wd:.4g} = omega / (lr T), omega {opt.omega:g}; "
-                             f"timescale {tau:.0f} steps = {tau * epochs / steps:.3f} epochs")
-        )  # fmt: skip
-    else:
-        rows.append(
-            ("weight decay", f"omega / (S + t), omega {opt.omega:g}, S = T/10 = {offset:g} steps; "
-                             f"timescale {offset / max(opt.omega, 1e-300):.0f} to "
-                             f"{(offset + steps) / max(opt.omega, 1e-300):.0f} steps")
-        )  # fmt: skip
-    return rows
+        ("weight decay", _describe_decay(opt, steps, epochs)),
+    ]
+
+
+def _describe_decay(optimizer: OptimizerConfig, steps: int, epochs: float) -> str:
+    """Say how much is removed a step, and over how many steps the weights remember."""
+    omega, lr = optimizer.omega, optimizer.lr
+    if omega == 0:
+        return "none (omega 0)"
+    if optimizer.name == "adamw":
+        weight_decay = schedules.omega_to_weight_decay(omega, lr, steps)
+        tau = schedules.timescale_steps(lr, weight_decay)
+        return (
+            f"{weight_decay:.4g} = omega / (lr T), omega {omega:g}; "
+            f"timescale {tau:.0f} steps = {tau * epochs / steps:.3f} epochs"
+        )
+    offset = schedules.default_decay_offset(omega, steps)
+    rule = "T/10" if offset == steps * schedules.DECAY_OFFSET_FRACTION else "omega, as T/10 is less"
+    first, last = (schedules.log_time_timescale(t, omega, offset) for t in (0, steps))
+    return (
+        f"omega / (S + t), omega {omega:g}, S = {offset:g} steps ({rule}); "
+        f"timescale {first:.0f} to {last:.0f} steps"
+    )

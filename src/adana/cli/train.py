@@ -14,7 +14,7 @@ from adana.cli.progress import Display
 from adana.cli.settings import Settings, describe, print_rows
 from adana.ladder import Rate, peak_learning_rate, plan_run, with_optimizer
 from adana.runs import Run
-from adana.train import OPTIMIZERS, Outcome, TrainConfig, train
+from adana.train import Outcome, TrainConfig, optimizer_entry, train
 
 EXIT_CODES = {"finished": 0, "failed": 1, "diverged": 3, "interrupted": 130}
 """Exit code by how a training ended."""
@@ -55,8 +55,7 @@ def train_command(arguments: TrainArguments) -> int:
 def train_config(arguments: TrainArguments) -> TrainConfig:
     """Resolve the arguments, the learning rate by rule where none was given."""
     name = arguments.optimizer
-    if name not in OPTIMIZERS:
-        raise ValueError(f"unknown optimizer {name!r}, expected one of {', '.join(OPTIMIZERS)}")
+    optimizer_entry(name)
     rate = pick_rate(arguments, name, arguments.lr)
     base = arguments.train_config(arguments.optimizer_config(name, rate.lr))
     config = with_optimizer(base, name, rate)
@@ -84,15 +83,16 @@ def outcome_text(outcome: Outcome) -> str:
     if outcome.summary is not None:
         s = outcome.summary
         again = f" ({outcome.reason})" if outcome.reason else ""
+        error = "" if s["val_loss_se"] is None else f" ± {s['val_loss_se']:.4f}"
         return (
-            f"finished{again}: validation loss {s['val_loss']:.4f} ± {s['val_loss_se']:.4f}, "
-            f"perplexity {s['perplexity']:.2f}, {s['bits_per_byte']:.4f} bits per byte"
+            f"finished{again}: validation loss {s['val_loss']:.4f}{error}, "
+            f"perplexity {float(s['perplexity']):.2f}, {s['bits_per_byte']:.4f} bits per byte"
         )
     if outcome.state == "interrupted":
         return f"interrupted {outcome.reason} at step {outcome.step}; the same command goes on"
     if outcome.state == "diverged":
         return (
-            f"diverged: {outcome.reason}. The last good checkpoint is kept; "
-            "a lower learning rate usually helps"
+            f"diverged: {outcome.reason}. The last good checkpoint is kept; a lower learning rate "
+            "usually helps. To try the same settings again, delete the run directory"
         )
     return f"{outcome.state}: {outcome.reason}"

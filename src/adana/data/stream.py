@@ -78,8 +78,8 @@ def validation_windows(tokens: np.ndarray, sequence_length: int, max_tokens: int
     _check_fits(len(tokens), sequence_length)
     if max_tokens < sequence_length:
         raise CorpusError(
-            f"max_tokens is {max_tokens}, less than one window of {sequence_length} tokens. "
-            "Allow more validation tokens, or shorten the sequences."
+            f"an evaluation of {max_tokens} tokens is less than one window of {sequence_length}. "
+            "Allow more validation tokens (--eval-tokens), or shorten the sequences."
         )
     there = (len(tokens) - 1) // sequence_length
     count = min(there, max_tokens // sequence_length)

@@ -8,10 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adana import schedules
 from adana.data import open_shards
 from adana.ladder.learning_rates import Rate
 from adana.runs import Run, identity
-from adana.train import Outcome, TrainConfig, config_from_dict, config_to_dict, train
+from adana.train import (
+    Outcome,
+    TrainConfig,
+    config_from_dict,
+    config_to_dict,
+    optimizer_entry,
+    train,
+)
 
 SWEEP_FACTOR = 2.0
 """Ratio of neighbouring learning rates in a sweep."""
@@ -35,7 +43,6 @@ class PlannedRun:
 
 def plan_run(config: TrainConfig, root: Path, data_fingerprint: str) -> PlannedRun:
     """Give a configuration its directory below `root`."""
-    config = config.resolve()
     key = identity(config_to_dict(config, data_fingerprint))
     name = f"{config.optimizer.label}-T{config.steps}-s{config.seed}-{key}"
     return PlannedRun(config, root / name, data_fingerprint)
@@ -43,7 +50,10 @@ def plan_run(config: TrainConfig, root: Path, data_fingerprint: str) -> PlannedR
 
 def with_optimizer(base: TrainConfig, name: str, rate: Rate) -> TrainConfig:
     """Return `base` with another optimizer at its own peak learning rate."""
-    optimizer = dataclasses.replace(base.optimizer, name=name, label=name, lr=rate.lr)
+    # What the optimizer does not read must not make another run of it.
+    unused = {"kappa": schedules.KAPPA, "delta": schedules.DELTA}
+    own = {} if optimizer_entry(name).log_time_averages else unused
+    optimizer = dataclasses.replace(base.optimizer, name=name, label=name, lr=rate.lr, **own)
     return dataclasses.replace(base, optimizer=optimizer, provenance={"lr": rate.source})
 
 
@@ -69,9 +79,8 @@ def plan_seeds_and_horizons(
     """
     planned = []
     for name, config in configs.items():
-        factors = sorted({1.0, *horizons}) if name == baseline else [1.0]
-        for factor in factors:
-            steps = max(1, round(config.steps * factor))
+        factors = {1.0, *horizons} if name == baseline else {1.0}
+        for steps in {max(1, round(config.steps * factor)) for factor in factors}:
             planned += [
                 dataclasses.replace(config, steps=steps, seed=config.seed + offset)
                 for offset in range(seeds)

@@ -1,7 +1,7 @@
 """Peak learning rates by rule, each with the words that say where it comes from.
 
 Two sources: rates tuned here, at the demo's rung, by the sweep recorded in
-`docs/evidence/demo_learning_rates.md`; and the laws `a * (b + P)^d` published with the ADana paper
+`docs/evidence/demo.md`; and the laws `a * (b + P)^d` published with the ADana paper
 (spec/training.md section 3.1). There is no silent neighbour: a combination neither covers is an
 error that says what to pass.
 """
@@ -11,7 +11,9 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+from adana import schedules
 from adana.nn import EnokiConfig, count_parameters
+from adana.train import optimizer_entry
 
 DEMO_MODEL = EnokiConfig(heads=2, layers=2, head_dim=32, vocab_size=1024, sequence_length=128)
 """The demo's rung: 0.10 M non-embedding parameters, 0.23 M in all."""
@@ -24,6 +26,8 @@ LAW_BATCH_TOKENS = 32 * 2048
 """Tokens per step of the runs that the published laws were fitted to."""
 LAW_SMALLEST = 7_077_888
 """P of the smallest rung they were fitted to (H = 6)."""
+LAW_LARGEST = 509_607_936
+"""P of the largest rung whose learning rate was swept (H = 24)."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,6 @@ ENOKI_LAWS: dict[tuple[str, float | None], Law] = {
 }
 """Published Enoki laws at batch 32 x 2048, omega = 4, by (optimizer, kappa)."""
 
-_HAS_KAPPA = {"adana", "adana-released"}
-
 
 def peak_learning_rate(
     optimizer: str, model: EnokiConfig, batch_size: int, *, kappa: float, omega: float
@@ -71,11 +73,12 @@ def peak_learning_rate(
     Raises:
         ValueError: no rule covers this optimizer with these hyperparameters.
     """
-    if omega == 4.0 and (kappa == 0.85 or optimizer not in _HAS_KAPPA):
+    reads_kappa = optimizer_entry(optimizer).log_time_averages
+    if omega == schedules.OMEGA and (kappa == schedules.KAPPA or not reads_kappa):
         rate = _demo_rate(optimizer, model, batch_size)
         if rate is not None:
             return rate
-    key = (optimizer, kappa if optimizer in _HAS_KAPPA else None)
+    key = (optimizer, kappa if reads_kappa else None)
     if key not in ENOKI_LAWS:
         known = ", ".join(n if k is None else f"{n} at kappa {k:g}" for n, k in ENOKI_LAWS)
         at = "" if key[1] is None else f" at kappa {kappa:g}"
@@ -83,9 +86,8 @@ def peak_learning_rate(
             f"no rule gives a learning rate for {optimizer}{at}. Pass one (--lr), or compare with "
             f"--sweep-lr 5 around one you pass. Published laws: {known}."
         )
-    return Rate(
-        ENOKI_LAWS[key](count_parameters(model).non_embedding), _law_source(model, batch_size)
-    )
+    lr = ENOKI_LAWS[key](count_parameters(model).non_embedding)
+    return Rate(lr, _law_source(model, batch_size, omega))
 
 
 def _demo_rate(optimizer: str, model: EnokiConfig, batch_size: int) -> Rate | None:
@@ -96,14 +98,26 @@ def _demo_rate(optimizer: str, model: EnokiConfig, batch_size: int) -> Rate | No
     return Rate(DEMO_RATES[optimizer], source)
 
 
-def _law_source(model: EnokiConfig, batch_size: int) -> str:
+def _law_source(model: EnokiConfig, batch_size: int, omega: float) -> str:
     """Say which law it is, and how far this run is from what it was fitted to."""
     p = count_parameters(model).non_embedding
-    far = []
-    if p < LAW_SMALLEST:
-        far.append(f"extrapolated from P >= {LAW_SMALLEST / 1e6:.1f} M to {p / 1e6:.2g} M")
     tokens = batch_size * model.sequence_length
+    rung = EnokiConfig(
+        model.heads, vocab_size=model.vocab_size, sequence_length=model.sequence_length
+    )
+    far = []
+    if not LAW_SMALLEST <= p <= LAW_LARGEST:
+        far.append(
+            f"extrapolated from P of {LAW_SMALLEST / 1e6:.1f} to {LAW_LARGEST / 1e6:.0f} M "
+            f"to {p / 1e6:.2g} M"
+        )
     if tokens != LAW_BATCH_TOKENS:
         far.append(f"fitted at {LAW_BATCH_TOKENS} tokens a step, this run has {tokens}")
+    if omega != schedules.OMEGA:
+        far.append(f"fitted at omega {schedules.OMEGA:g}, this run has {omega:g}")
+    if dataclasses.replace(model, layers=model.depth) != dataclasses.replace(
+        rung, layers=rung.depth
+    ):
+        far.append("the shape is not that of a published rung")
     note = f"; {'; '.join(far)}: check it with --sweep-lr" if far else ""
     return f"published Enoki law a (b + P)^d (arXiv 2602.05298){note}"

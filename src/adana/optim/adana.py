@@ -34,8 +34,8 @@ class ADana(LogTimeOptimizer):
         params: parameters, named parameters or groups, as for any `torch.optim` optimizer. A group
             may set any hyperparameter below. `adana.param_groups(model)` makes the usual two.
         lr: peak learning rate eta; schedulers of `torch.optim.lr_scheduler` then change it.
-            For language models about a third of AdamW's (spec/training.md section 3.1: 1.3e-3
-            against 3.8e-3 at 45.7 M parameters), half of it at 0.2 M.
+            For language models about a third of AdamW's at 45.7 M parameters (1.3e-3 against
+            3.8e-3) and a fifth at 2.6 B (spec/training.md section 3.1).
         kappa: damping exponent, 0 <= kappa <= 1; 1 makes the momentum multiplier constant.
             Useful range 0.75 to 0.9. Default 0.85 (the paper's main setting).
         delta: EMA constant, > 0. The mean age of the averages is t / (delta + 1). Default 8.

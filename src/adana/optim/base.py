@@ -164,9 +164,20 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            self._refuse(group)  # before any counter or weight has moved
+        for group in self.param_groups:
             for (t, _, _), params in self._by_step(group).items():
                 self._update(group, params, self.hyper(group, t))
         return loss
+
+    def _refuse(self, group: dict[str, Any]) -> None:
+        """Raise for a learning rate above its peak and for sparse gradients."""
+        self.gamma(group)
+        if any(p.grad is not None and p.grad.is_sparse for p in group["params"]):
+            raise RuntimeError(
+                f"{type(self).__name__} does not support sparse gradients; "
+                "build the embedding with sparse=False."
+            )
 
     def _by_step(self, group: dict[str, Any]) -> dict[Any, list[Tensor]]:
         """Advance the counters and return the parameters with a gradient by (t, dtype, device)."""
@@ -174,11 +185,6 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         for p in group["params"]:
             if p.grad is None:
                 continue
-            if p.grad.is_sparse:
-                raise RuntimeError(
-                    f"{type(self).__name__} does not support sparse gradients; "
-                    "build the embedding with sparse=False."
-                )
             state = self.state[p]
             if not state:
                 self._init_state(p, state)

@@ -13,7 +13,7 @@ def param_groups(
     model: nn.Module,
     *,
     decay_embeddings: bool = False,
-    no_decay: Sequence[str] = (),
+    no_decay: str | Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Split a model's trainable parameters into a decayed and an undecayed group.
 
@@ -24,7 +24,8 @@ def param_groups(
     Args:
         model: any module. Parameters that do not require gradients are left out.
         decay_embeddings: decay `nn.Embedding` tables too. Default False, as in the published runs.
-        no_decay: regular expressions; a parameter whose name matches one is not decayed.
+        no_decay: a regular expression or several; a parameter in whose name one is found is not
+            decayed.
 
     Returns:
         Two groups, decayed first; either is left out if empty. The second carries `omega: 0` for
@@ -34,6 +35,7 @@ def param_groups(
         ValueError: the model has no trainable parameters, or a pattern of `no_decay` matches none
             (a typing error would otherwise decay what it was meant to spare).
     """
+    no_decay = (no_decay,) if isinstance(no_decay, str) else no_decay
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     if not named:
         raise ValueError("the model has no trainable parameters")

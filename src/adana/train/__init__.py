@@ -10,6 +10,7 @@ from adana.train.config import (
 )
 from adana.train.loop import OnProgress, Outcome, Progress, pick_device, train
 from adana.train.optimizers import OPTIMIZERS, build_optimizer
+from adana.train.optimizers import entry as optimizer_entry
 
 __all__ = [
     "OPTIMIZERS",
@@ -23,6 +24,7 @@ __all__ = [
     "build_optimizer",
     "config_from_dict",
     "config_to_dict",
+    "optimizer_entry",
     "pick_device",
     "train",
 ]

@@ -24,6 +24,10 @@ _PREFIX = "step-"
 _UNFINISHED = ".unfinished-"
 
 
+class CheckpointVersionError(RunError):
+    """A whole checkpoint in a format of another version: to be kept, not to be passed over."""
+
+
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
     """Write `state` as the checkpoint of `step`, then drop all but the newest `keep`.
 
@@ -79,9 +83,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise RunError(f"{file} was altered after it was written: its checksum does not match")
     state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     if state.get("version") != CHECKPOINT_VERSION:
-        raise RunError(
+        raise CheckpointVersionError(
             f"{file} has checkpoint version {state.get('version')!r}, this adana reads "
-            f"{CHECKPOINT_VERSION}. Go on with the version that wrote it."
+            f"{CHECKPOINT_VERSION}. Go on with the adana that wrote it (environment.json names "
+            "it), or train into a new directory."
         )
     return state
 
@@ -90,10 +95,13 @@ def load_newest(folder: Path, on_message: Callable[[str], None]) -> dict[str, An
     """Return the newest checkpoint that verifies, or None if there is none.
 
     Broken ones are passed over with a message: training from an older one gives the same result.
+    `CheckpointVersionError` for one of another version.
     """
     for path in reversed(list_checkpoints(folder)):
         try:
             return load_checkpoint(path)
+        except CheckpointVersionError:
+            raise
         except (RunError, OSError, RuntimeError) as error:
             on_message(f"passing over a broken checkpoint: {error}")
     return None

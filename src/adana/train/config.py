@@ -41,6 +41,7 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         check_range("lr", self.lr, low=0.0, low_open=True)
         check_range("omega", self.omega, low=0.0)
+        _as_floats(self, "lr", "omega", "kappa", "delta")
         if not self.label:
             object.__setattr__(self, "label", self.name)
 
@@ -56,6 +57,12 @@ class ScheduleConfig:
     """Default T/50."""
     final: float = schedules.FINAL
     """Multiplier at the end of training."""
+
+    def __post_init__(self) -> None:
+        check_range("final", self.final, low=0.0, high=1.0)
+        _as_floats(self, "final")
+        if self.warmup_steps is not None:
+            _at_least("warmup_steps", self.warmup_steps, 0)
 
     def resolve(self, steps: int) -> ScheduleConfig:
         """Fill in the warm-up length for a run of `steps` steps."""
@@ -89,6 +96,11 @@ class LayoutConfig:
     keep: int = 2
     """How many checkpoints stay on disk."""
 
+    def __post_init__(self) -> None:
+        for name in ("micro_batch", "threads", "checkpoint_every", "keep"):
+            if getattr(self, name) is not None:
+                _at_least(name, getattr(self, name), 1)
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -119,16 +131,19 @@ class TrainConfig:
     """Where derived numbers come from, in words; `provenance["lr"]` for the learning rate."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "eval_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("steps", "batch_size", "eval_tokens", "eval_every", "log_every"):
+            if getattr(self, name) is not None:
+                _at_least(name, getattr(self, name), 1)
         check_range("clip", self.clip, low=0.0, low_open=True)
         check_range("z_coeff", self.z_coeff, low=0.0)
-        micro = self.layout.micro_batch
-        if micro is not None and not 1 <= micro <= self.batch_size:
+        _as_floats(self, "clip", "z_coeff")
+        micro, warmup = self.layout.micro_batch, self.schedule.warmup_steps
+        if micro is not None and micro > self.batch_size:
             raise ValueError(
-                f"micro_batch must be between 1 and the batch size {self.batch_size}, got {micro}"
+                f"micro_batch must be at most the batch size {self.batch_size}, got {micro}"
             )
+        if warmup is not None and warmup >= self.steps:
+            raise ValueError(f"warmup_steps must be below the {self.steps} steps, got {warmup}")
 
     @property
     def tokens_per_step(self) -> int:
@@ -149,6 +164,17 @@ class TrainConfig:
                 checkpoint_every=self.layout.checkpoint_every or max(1, self.steps // CHECKPOINTS),
             ),
         )
+
+
+def _at_least(name: str, value: int, low: int) -> None:
+    if value < low:
+        raise ValueError(f"{name} must be at least {low}, got {value}")
+
+
+def _as_floats(config: Any, *names: str) -> None:
+    """Turn integers into floats, so that 4 and 4.0 are the same configuration."""
+    for name in names:
+        object.__setattr__(config, name, float(getattr(config, name)))
 
 
 def config_to_dict(config: TrainConfig, data_fingerprint: str) -> dict[str, Any]:

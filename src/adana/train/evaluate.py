@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-EVAL_BATCH = 16
-"""Sequences per forward pass of an evaluation; fixed, so that no layout changes the result."""
+EVAL_BATCH_TOKENS = 4096
+"""Tokens per forward pass of an evaluation; fixed, so that no layout changes the result."""
 EVALUATION_COLUMNS = ("val_loss", "val_loss_se", "perplexity", "bits_per_byte")
 
 
@@ -21,8 +21,8 @@ class Evaluation:
 
     loss: float
     """Mean cross-entropy in nats per token, without any z-loss."""
-    standard_error: float
-    """Sampling error of `loss` over the windows (nats)."""
+    standard_error: float | None
+    """Sampling error of `loss` over the windows (nats); None for a single window."""
     bits_per_byte: float
     """Bits per byte of the text the target tokens stand for; comparable between tokenizers."""
 
@@ -31,7 +31,7 @@ class Evaluation:
         """exp(loss); infinite where that overflows."""
         return math.exp(self.loss) if self.loss < 700 else math.inf
 
-    def columns(self) -> dict[str, float]:
+    def columns(self) -> dict[str, float | None]:
         """Return the numbers under the names that `metrics.jsonl` and `summary.json` use."""
         values = (self.loss, self.standard_error, self.perplexity, self.bits_per_byte)
         return dict(zip(EVALUATION_COLUMNS, values, strict=True))
@@ -61,8 +61,9 @@ def evaluate(
     """
     model.eval()
     per_window = []
-    for start in range(0, len(windows), EVAL_BATCH):
-        tokens = torch.from_numpy(windows[start : start + EVAL_BATCH]).to(device)
+    batch = max(1, EVAL_BATCH_TOKENS // (windows.shape[1] - 1))
+    for start in range(0, len(windows), batch):
+        tokens = torch.from_numpy(windows[start : start + batch]).to(device)
         logits = model(tokens[:, :-1]).float()
         targets = tokens[:, 1:]
         loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
@@ -71,9 +72,9 @@ def evaluate(
     losses = np.concatenate(per_window)
     predicted = windows[:, 1:]
     bits = losses.mean() * predicted.size / math.log(2)
-    error = losses.std(ddof=1) / math.sqrt(len(losses)) if len(losses) > 1 else math.nan
+    error = float(losses.std(ddof=1)) / math.sqrt(len(losses)) if len(losses) > 1 else None
     return Evaluation(
         loss=float(losses.mean()),
-        standard_error=float(error),
+        standard_error=error,
         bits_per_byte=float(bits / max(int(token_bytes[predicted].sum()), 1)),
     )

@@ -7,6 +7,7 @@ as one that was not (on the CPU, with the same number of threads).
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
 from collections.abc import Callable
@@ -89,7 +90,8 @@ class TrainState:
     """Completed optimizer steps; also the position in the data (times the batch size)."""
     averages: Averages = field(default_factory=Averages)
     seconds: float = 0.0
-    """Wall-clock time of all sessions, evaluation and checkpoints included."""
+    """Wall-clock time of all sessions up to the last step, evaluations and checkpoints between
+    steps included."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and plain values only."""
@@ -123,27 +125,28 @@ def train(
     """
     config = config.resolve()
     content = config_to_dict(config, shards.fingerprint)
-    run.path.mkdir(parents=True, exist_ok=True)
+    run.create()
     with run.lock():
-        _claim(run, content)
+        _check_same_run(run, content)
         if run.finished:
             return Outcome("finished", config.steps, "already trained", run.summary())
         status = run.status()
         if status["state"] == "diverged":  # it would again: a diverged run is a result
             return Outcome("diverged", status["step"], status["reason"])
-        trainer = Trainer(config, shards, run, on_progress)
+        trainer = Trainer(config, shards, run, on_progress)  # refuses what cannot be trained
+        if not (run.path / "config.json").exists():
+            write_json(run.path / "config.json", content)
         try:
             return trainer.run_to_end()
         except Exception as error:
-            run.set_status("failed", step=trainer.state.step, reason=f"{error}")
+            with contextlib.suppress(RunError):  # on a full disk this fails too: keep the cause
+                run.set_status("failed", step=trainer.state.step, reason=f"{error}")
             raise
 
 
-def _claim(run: Run, content: dict[str, Any]) -> None:
-    """Write ``config.json``, or check that the one there is of the same run."""
-    path = run.path / "config.json"
-    if not path.exists():
-        write_json(path, content)
+def _check_same_run(run: Run, content: dict[str, Any]) -> None:
+    """Raise `RunError` if the directory holds a run with other settings."""
+    if not (run.path / "config.json").exists():
         return
     other = run.config()
     if identity(other) != identity(content):
@@ -198,7 +201,8 @@ class Trainer:
         clock = _Stopwatch()
         with InterruptFlag() as interrupted:
             if self.state.step == 0:
-                self._evaluate()
+                with clock.paused():
+                    self._evaluate()
             while self.state.step < self.config.steps:
                 problem = self._step(clock)
                 if problem:
@@ -207,7 +211,9 @@ class Trainer:
                 self._log(clock)
                 if self._due(self.config.eval_every):
                     with clock.paused():
-                        self._evaluate()
+                        problem = self._evaluate()
+                    if problem:
+                        return self._stop("diverged", problem)
                 if interrupted or self._due(self.config.layout.checkpoint_every):
                     with clock.paused():
                         self._checkpoint()
@@ -231,6 +237,8 @@ class Trainer:
             return f"the norm of the gradient became {norm} at step {t} (loss {loss:.4g})"
         before = time.perf_counter()
         state.optimizer.step()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
         self.optimizer_seconds.append(time.perf_counter() - before)
         state.step = t
         state.averages.add(loss, norm, config.clip)
@@ -286,7 +294,8 @@ class Trainer:
         self.optimizer_seconds.clear()
         self.on_progress(Progress(t, config.steps, loss=row["train_loss"], tokens_per_second=rate))
 
-    def _evaluate(self) -> None:
+    def _evaluate(self) -> str:
+        """Evaluate and write the row. Return what is wrong with the loss, or an empty string."""
         state, config = self.state, self.config
         result = evaluate(state.model, self.windows, self.token_bytes, self.device)
         self.run.append_metrics(
@@ -298,9 +307,16 @@ class Trainer:
             }
         )
         self.on_progress(Progress(state.step, config.steps, val_loss=result.loss))
+        if not _finite(result.loss):
+            return f"the validation loss became {result.loss} at step {state.step}"
+        return ""
 
     def _checkpoint(self) -> None:
-        state = {"identity": self._identity(), **self.state.state_dict()}
+        state = {
+            "identity": self._identity(),
+            "threads": torch.get_num_threads(),
+            **self.state.state_dict(),
+        }
         save_checkpoint(self.run.checkpoints, self.state.step, state, self.config.layout.keep)
         self.run.set_status("running", step=self.state.step)
 
@@ -315,6 +331,11 @@ class Trainer:
                 )
             self.state.load_state_dict(saved)
             self._say(f"going on from step {self.state.step}")
+            if saved["threads"] != torch.get_num_threads():
+                self._say(
+                    f"it was begun with {saved['threads']} threads and goes on with "
+                    f"{torch.get_num_threads()}: the end is the same up to rounding only"
+                )
         # Without a checkpoint the run starts over, with its first evaluation: keep no row at all.
         self.run.truncate_metrics(self.state.step if saved is not None else -1)
 
@@ -326,6 +347,11 @@ class Trainer:
         """Sum the run up from its metrics, which cover all sessions, and mark it finished."""
         state, config = self.state, self.config
         rows = list(self.run.metrics())
+        if not any("val_loss" in row and row["step"] == state.step for row in rows):
+            raise RunError(
+                f"{self.run.path / 'metrics.jsonl'} lacks the last evaluation, though the weights "
+                "are there: rows were lost. Delete the run directory and train again."
+            )
         training = [row for row in rows if "train_loss" in row]
         evaluation = [row for row in rows if "val_loss" in row][-1]
         timing = [row["timing"] for row in training]

@@ -24,12 +24,19 @@ class Entry:
 
     build: Builder
     summary: str
-    """One line for `--help` and the report."""
+    """One line about it, for the error that lists them."""
+    log_time_averages: bool = False
+    """Whether it reads `kappa` and `delta`."""
 
 
 def _adamw(
     groups: list[dict[str, Any]], config: OptimizerConfig, steps: int
 ) -> torch.optim.Optimizer:
+    if config.omega >= steps:
+        raise ValueError(
+            f"omega {config.omega:g} over {steps} steps would make AdamW remove whole weights at "
+            "each step (omega / T of them). Train for more steps, or pass a smaller --omega."
+        )
     weight_decay = schedules.omega_to_weight_decay(config.omega, config.lr, steps)
     return torch.optim.AdamW(groups, lr=config.lr, betas=BETAS, eps=EPS, weight_decay=weight_decay)
 
@@ -60,9 +67,19 @@ def _adana(variant: Any) -> Builder:
 OPTIMIZERS: dict[str, Entry] = {
     "adamw": Entry(_adamw, "torch.optim.AdamW, betas (0.9, 0.999), weight_decay = omega/(lr T)"),
     "adamw-log-decay": Entry(_log_adamw, "AdamW with log-time weight decay omega/(T/10 + t)"),
-    "adana": Entry(_adana("paper"), "ADana, the published formula"),
-    "adana-released": Entry(_adana("released"), "ADana as in the authors' released code"),
+    "adana": Entry(_adana("paper"), "ADana, the published formula", log_time_averages=True),
+    "adana-released": Entry(
+        _adana("released"), "ADana as in the authors' released code", log_time_averages=True
+    ),
 }
+
+
+def entry(name: str) -> Entry:
+    """Return the optimizer called `name`; `ValueError` lists the known ones."""
+    if name not in OPTIMIZERS:
+        known = "\n".join(f"  {key:16} {known.summary}" for key, known in OPTIMIZERS.items())
+        raise ValueError(f"unknown optimizer {name!r}, expected one of\n{known}")
+    return OPTIMIZERS[name]
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig, steps: int) -> torch.optim.Optimizer:
@@ -71,10 +88,7 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig, steps: int) -> to
     Raises:
         ValueError: the name is unknown, or a hyperparameter is out of range.
     """
-    if config.name not in OPTIMIZERS:
-        known = "\n".join(f"  {name:16} {entry.summary}" for name, entry in OPTIMIZERS.items())
-        raise ValueError(f"unknown optimizer {config.name!r}. Known are:\n{known}")
-    return OPTIMIZERS[config.name].build(param_groups(model), config, steps)
+    return entry(config.name).build(param_groups(model), config, steps)
 
 
 def set_gamma(optimizer: torch.optim.Optimizer, peak_lr: float, gamma: float) -> None:
