@@ -14,7 +14,7 @@ PINS := $(VENV)/pins.txt
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format clean
+.PHONY: help demo test test-slow test-all lint format clean
 
 help:  ## list what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,11 +22,13 @@ help:  ## list what can be made
 demo: $(VENV)/installed  ## train AdamW and ADana side by side (about 6 minutes on 2 idle cores)
 	$(BIN)/adana compare adamw adana --seeds 2 --horizons 1 1.25
 
-test: $(VENV)/installed-dev  ## all tests but the slow ones
+test: $(VENV)/installed-dev  ## all tests but the slow ones (a few minutes)
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
-test-all: $(VENV)/installed-dev  ## all tests
-	$(BIN)/python -m pytest -n 2
+test-slow: $(VENV)/installed-dev  ## the slow tests: many kills in one run
+	$(BIN)/python -m pytest -n 2 -m slow
+
+test-all: test test-slow  ## all tests
 
 lint: $(VENV)/installed-dev  ## style, types, and who may import whom
 	$(BIN)/ruff check .

@@ -75,7 +75,7 @@ def test_an_optimizer_without_kappa_takes_its_law_whatever_kappa_is():
 
 
 def test_an_unknown_optimizer_is_refused():
-    with pytest.raises(ValueError, match="unknown optimizer .lion."):
+    with pytest.raises(ValueError, match=r"unknown optimizer .lion."):
         rate("lion", EnokiConfig(heads=6))
 
 

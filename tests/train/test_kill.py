@@ -1,6 +1,8 @@
 """Real signals against a real process: nothing that was computed is lost, nothing done twice."""
 
+import contextlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -68,6 +70,22 @@ def test_kill_minus_nine_then_the_same_command_ends_bit_identically(start, tmp_p
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert killed.status()["state"] == "running"
+    assert start(killed.path).communicate()[0].strip() == "finished"
+    assert_same_end(whole, killed)
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_moments_change_nothing(start, tmp_path):
+    """Not only between steps: also while importing, resuming and writing a checkpoint."""
+    whole, killed = Run(tmp_path / "whole"), Run(tmp_path / "killed")
+    start(whole.path).communicate()
+    moments = random.Random(0)
+    for _ in range(10):
+        process = start(killed.path)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(moments.uniform(2.0, 8.0))
+        process.kill()
+        process.wait()
     assert start(killed.path).communicate()[0].strip() == "finished"
     assert_same_end(whole, killed)
 

@@ -11,7 +11,6 @@ from typing import Annotated
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 
 from adana.cli.prepare import prepare_with_bar
 from adana.cli.progress import Display
@@ -29,6 +28,7 @@ from adana.ladder import (
     sweep_rates,
     with_optimizer,
 )
+from adana.report import Trial, read_trials, sweep_table
 from adana.train import LayoutConfig, TrainConfig, optimizer_entry, pick_device
 from adana.tune import Result, run_jobs
 
@@ -79,7 +79,7 @@ def compare_command(arguments: CompareArguments) -> int:
         return EXIT_CODES["interrupted"]
     baseline = arguments.optimizers[0]
     output = arguments.output or arguments.runs / f"compare-{'-'.join(arguments.optimizers)}"
-    write_comparison([p.run for p in planned], baseline, output, console)
+    write_comparison([p.run for p in planned], baseline, output, console, comparison.trials)
     return 0
 
 
@@ -119,6 +119,7 @@ class _Comparison:
 
     def __init__(self, arguments: CompareArguments, shards: Shards, console: Console) -> None:
         self.arguments, self.shards, self.console = arguments, shards, console
+        self.trials: list[Trial] = []
 
     def configure(self, name: str, given: float | None) -> TrainConfig:
         """Return the configuration of one optimizer at its learning rate."""
@@ -146,28 +147,29 @@ class _Comparison:
         )
         return [self._place(config) for config in trainings]
 
-    def sweep(self, configs: dict[str, TrainConfig]) -> dict[str, TrainConfig]:
+    def sweep(self, configs: Mapping[str, TrainConfig]) -> dict[str, TrainConfig]:
         """Train each optimizer at several rates with the first seed; return the best of each.
 
-        Empty if it was interrupted. Prints every final loss.
+        Empty if it was interrupted. Prints and keeps every trial.
         """
         planned = {}
         for name, config in configs.items():
             centre = Rate(config.optimizer.lr, config.provenance["lr"])
             rates = sweep_rates(centre, self.arguments.sweep_lr)
             planned[name] = [self._place(with_optimizer(config, name, rate)) for rate in rates]
-        if not self.train([p for several in planned.values() for p in several]):
+        everything = [p for several in planned.values() for p in several]
+        if not self.train(everything):
             return {}
-        self.console.print(_sweep_table(planned))
+        self.trials = read_trials(p.run for p in everything)
+        self.console.print(sweep_table(self.trials))
         return {name: self._choose(name, several) for name, several in planned.items()}
 
-    def _choose(self, name: str, several: list[PlannedRun]) -> TrainConfig:
-        losses = [_final_loss(p) for p in several]
-        known = [(loss, i) for i, loss in enumerate(losses) if loss is not None]
-        if not known:
+    def _choose(self, name: str, several: Sequence[PlannedRun]) -> TrainConfig:
+        trials = [trial for trial in self.trials if trial.label == name]
+        index = next((i for i, trial in enumerate(trials) if trial.best), None)
+        if index is None:
             raise ValueError(f"{name} diverged at every rate of the sweep; pass a lower one: --lr")
-        _, index = min(known)
-        config = several[index].config
+        config = next(p.config for p in several if p.config.optimizer.lr == trials[index].lr)
         if index in (0, len(several) - 1):
             side = "lower" if index == 0 else "higher"
             self.console.print(
@@ -236,21 +238,3 @@ def _short(config: TrainConfig) -> str:
 
 def _result_text(result: Result) -> str:
     return f"failed: {result.error}" if result.error else outcome_text(result.value)
-
-
-def _final_loss(planned: PlannedRun) -> float | None:
-    summary = planned.run.summary()
-    return None if summary is None else float(summary["val_loss"])
-
-
-def _sweep_table(planned: Mapping[str, Sequence[PlannedRun]]) -> Table:
-    """Lay out the final losses of a sweep: one line a training."""
-    table = Table("optimizer", "peak lr", "final val loss", title="Learning-rate sweep")
-    for name, several in planned.items():
-        losses = [_final_loss(p) for p in several]
-        best = min((loss for loss in losses if loss is not None), default=None)
-        for p, loss in zip(several, losses, strict=True):
-            text = "diverged" if loss is None else f"{loss:.4f}{' best' * (loss == best)}"
-            table.add_row(name, f"{p.config.optimizer.lr:.4g}", text)
-        table.add_section()
-    return table

@@ -10,7 +10,16 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from adana.report import all_charts, as_dict, compare, markdown, save_static, terminal, write_report
+from adana.report import (
+    Trial,
+    all_charts,
+    as_dict,
+    compare,
+    markdown,
+    save_static,
+    terminal,
+    write_report,
+)
 from adana.runs import Run, RunError, find_runs, write_bytes, write_json
 
 
@@ -36,9 +45,15 @@ def report_command(arguments: ReportArguments) -> int:
     return 0
 
 
-def write_comparison(runs: Sequence[Run], baseline: str, output: Path, console: Console) -> None:
+def write_comparison(
+    runs: Sequence[Run],
+    baseline: str,
+    output: Path,
+    console: Console,
+    sweep: Sequence[Trial] = (),
+) -> None:
     """Print the comparison of `runs` and write it to `output` in every format."""
-    comparison = compare(runs, baseline)
+    comparison = compare(runs, baseline, sweep)
     output.mkdir(parents=True, exist_ok=True)
     page = output / "report.html"
     write_report(comparison, page)

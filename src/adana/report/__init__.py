@@ -15,6 +15,7 @@ from adana.report.charts import (
 )
 from adana.report.compare import Comparison, Estimate, Group, Point, Record, Row, compare
 from adana.report.html import render, write_report
+from adana.report.sweep import Trial, read_trials, sweep_table
 from adana.report.tables import as_dict, markdown, terminal
 from adana.report.words import verdict
 
@@ -25,14 +26,17 @@ __all__ = [
     "Point",
     "Record",
     "Row",
+    "Trial",
     "all_charts",
     "as_dict",
     "compare",
     "markdown",
     "multiplier_chart",
+    "read_trials",
     "render",
     "save_static",
     "schedule_charts",
+    "sweep_table",
     "terminal",
     "training_chart",
     "validation_chart",

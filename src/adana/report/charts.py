@@ -106,11 +106,30 @@ def multiplier_chart(comparison: Comparison) -> alt.LayerChart | None:
     return _layer(layers)
 
 
+def sweep_chart(comparison: Comparison) -> alt.LayerChart | None:
+    """Return the final loss of every trial of the learning-rate sweep; None without a sweep."""
+    rows = [
+        {"optimizer": t.label, "lr": _round(t.lr), "loss": _round(t.loss)}
+        for t in comparison.sweep
+        if t.loss is not None
+    ]
+    if not rows:
+        return None
+    x = _axis("lr", "peak learning rate", "~g")
+    y = _axis("loss", "final validation loss (nats a token)", ".3~f", scheme=alt.Y)
+    base = alt.Chart(_data(rows)).encode(
+        x, y, color=_color(comparison), opacity=_highlight(1.0), tooltip=_tooltips(rows[0])
+    )
+    lines = base.mark_line(strokeWidth=2).encode(strokeDash=_dash(comparison))
+    return _layer([lines, base.mark_point(filled=True, size=70)])
+
+
 def all_charts(comparison: Comparison) -> dict[str, Chart]:
     """Return every chart that these runs can fill, by name."""
     charts: dict[str, Chart | None] = {
         "validation": validation_chart(comparison),
         "multiplier": multiplier_chart(comparison),
+        "sweep": sweep_chart(comparison),
         "training": training_chart(comparison),
     }
     found: dict[str, Chart] = {name: chart for name, chart in charts.items() if chart is not None}

@@ -21,6 +21,7 @@ from adana.laws import (
     mean_and_standard_error,
     steps_to_reach,
 )
+from adana.report.sweep import Trial
 from adana.runs import NOT_IDENTITY, Run, RunError, identity
 
 OWN_KEYS = frozenset({"version", "seed", "steps", "optimizer", "schedule"}) | NOT_IDENTITY
@@ -137,6 +138,8 @@ class Comparison:
     steps: int
     rows: tuple[Row, ...]
     groups: tuple[Group, ...]
+    sweep: tuple[Trial, ...] = ()
+    """The trials that the learning rates were chosen from, if there was a sweep."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -163,8 +166,10 @@ class Comparison:
         return tuple(group for group in self.groups if group.label == label)
 
 
-def compare(runs: Sequence[Run], baseline: str) -> Comparison:
+def compare(runs: Sequence[Run], baseline: str, sweep: Sequence[Trial] = ()) -> Comparison:
     """Read `runs` and compare their optimizers with the one labelled `baseline`.
+
+    `sweep` holds the trials that the learning rates were chosen from; it is shown, not used.
 
     Raises `RunError` where the runs cannot be compared: the baseline is missing, no horizon is
     shared, models or data differ, or one label stands for several settings.
@@ -184,7 +189,7 @@ def compare(runs: Sequence[Run], baseline: str) -> Comparison:
     groups = _with_multipliers(groups, baseline)
     main = [group for group in groups if group.steps == steps]
     rows = tuple(_row(group, main[0]) for group in main)
-    return Comparison(baseline, steps, rows, tuple(groups))
+    return Comparison(baseline, steps, rows, tuple(groups), tuple(sweep))
 
 
 def read_record(run: Run) -> Record:

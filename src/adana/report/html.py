@@ -43,6 +43,11 @@ TEXTS = {
         "dotted line runs at equal loss to that curve: where it ends is the compute the baseline "
         "needs, and the ratio is the multiplier M. Bars are one standard error over seeds.",
     ),
+    "sweep": (
+        "Learning-rate sweep",
+        "One training a point, with the first seed; the lowest point of each curve is the learning "
+        "rate used above. A lowest point at the edge means that the best rate may lie outside.",
+    ),
     "training": (
         "Training loss",
         "The loss of the batches being trained on, so noisier than validation loss. A gap that is "

@@ -20,6 +20,7 @@ from rich.text import Text
 from adana.laws import Multiplier
 from adana.report import words
 from adana.report.compare import Comparison, Estimate, Record, Row
+from adana.report.sweep import sweep_rows
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,7 @@ def markdown(comparison: Comparison) -> str:
         _markdown(RESULTS, comparison.rows),
         " ".join(map(_escape, words.verdict(comparison))),
         _markdown(COST, comparison.rows),
+        _markdown_sweep(comparison),
         "\n".join(f"- {_escape(note)}" for note in notes(comparison)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -159,6 +161,14 @@ def _markdown(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     lines = [[column.title for column in columns]]
     lines.append(["---:" if column.number else "---" for column in columns])
     lines += [[_escape(column.cell(row)) for column in columns] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _markdown_sweep(comparison: Comparison) -> str:
+    if not comparison.sweep:
+        return ""
+    lines = [("optimizer", "peak lr", "final val loss"), ("---", "---:", "---:")]
+    lines += [tuple(map(_escape, row)) for row in sweep_rows(comparison.sweep)]  # type: ignore[misc]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -177,6 +187,7 @@ def as_dict(comparison: Comparison) -> dict[str, Any]:
         "steps": comparison.steps,
         "verdict": list(words.verdict(comparison)),
         "rows": [_row_dict(row) for row in comparison.rows],
+        "sweep": [trial._asdict() for trial in comparison.sweep],
         "runs": [_run_dict(record) for record in comparison.records],
     }
 

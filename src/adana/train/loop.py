@@ -11,7 +11,7 @@ import contextlib
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,13 +19,15 @@ from torch import nn
 
 from adana.data import BatchStream, Shards, validation_windows
 from adana.nn import PFH, Enoki, count_parameters, training_flops
-from adana.runs import Run, RunError, State, identity, write_json
+from adana.runs import NOT_IDENTITY, Run, RunError, State, identity, write_json
 from adana.train.checkpoint import load_newest, save_checkpoint
 from adana.train.config import TrainConfig, config_to_dict
 from adana.train.environment import environment, peak_memory_bytes
 from adana.train.evaluate import EVALUATION_COLUMNS, evaluate, training_loss
 from adana.train.interrupt import InterruptFlag
 from adana.train.optimizers import build_optimizer, schedule_values, set_gamma, state_bytes
+from adana.train.state import Averages, TrainState
+from adana.train.stopwatch import Stopwatch
 
 
 @dataclass(frozen=True)
@@ -53,62 +55,6 @@ class Outcome:
 
 
 OnProgress = Callable[[Progress], None]
-
-
-@dataclass
-class Averages:
-    """Sums over the steps since the last training row."""
-
-    steps: int = 0
-    loss: float = 0.0
-    grad_norm: float = 0.0
-    clipped: int = 0
-
-    def add(self, loss: float, grad_norm: float, clip: float) -> None:
-        """Count one step."""
-        self.steps += 1
-        self.loss += loss
-        self.grad_norm += grad_norm
-        self.clipped += grad_norm > clip
-
-    def row(self) -> dict[str, float]:
-        """Return the means as columns of a training row."""
-        return {
-            "train_loss": self.loss / self.steps,
-            "grad_norm": self.grad_norm / self.steps,
-            "clipped": self.clipped / self.steps,
-        }
-
-
-@dataclass
-class TrainState:
-    """All that the next step depends on, and the clocks that the summary reports."""
-
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    step: int = 0
-    """Completed optimizer steps; also the position in the data (times the batch size)."""
-    averages: Averages = field(default_factory=Averages)
-    seconds: float = 0.0
-    """Wall-clock time of all sessions up to the last step, evaluations and checkpoints between
-    steps included."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return tensors and plain values only."""
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "averages": vars(self.averages),
-            "seconds": self.seconds,
-        }
-
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        self.model.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.step = saved["step"]
-        self.averages = Averages(**saved["averages"])
-        self.seconds = saved["seconds"]
 
 
 def train(
@@ -160,7 +106,7 @@ def _check_same_run(run: Run, content: dict[str, Any]) -> None:
 def _differences(old: Any, new: Any, at: str = "") -> list[str]:
     """Name the leaves in which two configurations differ, with both values."""
     if isinstance(old, dict) and isinstance(new, dict):
-        keys = [key for key in {**old, **new} if key not in ("layout", "provenance")]
+        keys = [key for key in {**old, **new} if key not in NOT_IDENTITY]
         return [
             text for key in keys for text in _differences(old.get(key), new.get(key), f"{at}.{key}")
         ]
@@ -198,7 +144,7 @@ class Trainer:
         write_json(self.run.path / "environment.json", self._environment())
         self.run.set_status("running", step=self.state.step)
         started = time.perf_counter() - self.state.seconds
-        clock = _Stopwatch()
+        clock = Stopwatch()
         with InterruptFlag() as interrupted:
             if self.state.step == 0:
                 with clock.paused():
@@ -224,7 +170,7 @@ class Trainer:
 
     # --- one step -------------------------------------------------------------------------------
 
-    def _step(self, clock: _Stopwatch) -> str:
+    def _step(self, clock: Stopwatch) -> str:
         """Make one update. Return what went wrong, or an empty string; nothing is updated then."""
         config, state = self.config, self.state
         t = state.step + 1
@@ -270,7 +216,7 @@ class Trainer:
         step = self.state.step
         return step == self.config.steps or bool(every and step % every == 0)
 
-    def _log(self, clock: _Stopwatch) -> None:
+    def _log(self, clock: Stopwatch) -> None:
         state, config = self.state, self.config
         if not self._due(config.log_every):
             return
@@ -403,36 +349,6 @@ def pick_device(name: str) -> torch.device:
             f"device {name!r} cannot be used here: {str(error).splitlines()[0]}"
         ) from error
     return device
-
-
-class _Stopwatch:
-    """Tokens per second since the last question, pauses left out."""
-
-    def __init__(self) -> None:
-        self._start, self._tokens = time.perf_counter(), 0
-
-    def count(self, tokens: int) -> None:
-        self._tokens += tokens
-
-    def rate(self) -> float:
-        now = time.perf_counter()
-        rate = self._tokens / max(now - self._start, 1e-9)
-        self._start, self._tokens = now, 0
-        return rate
-
-    def paused(self) -> _Pause:
-        return _Pause(self)
-
-
-class _Pause:
-    def __init__(self, watch: _Stopwatch) -> None:
-        self._watch = watch
-
-    def __enter__(self) -> None:
-        self._begin = time.perf_counter()
-
-    def __exit__(self, *error: object) -> None:
-        self._watch._start += time.perf_counter() - self._begin
 
 
 def _finite(x: float) -> bool:
