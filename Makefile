@@ -9,15 +9,15 @@ VENV ?= .venv
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# The pins without torch, which is installed first and on its own.
+# The pins with the torch asked for, which is installed first and on its own.
 PINS := $(VENV)/pins.txt
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-all lint format clean
+.PHONY: FORCE help demo test test-slow test-all lint format clean
 
 help:  ## list what can be made
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed  ## train AdamW and ADana side by side (about 6 minutes on 2 idle cores)
 	$(BIN)/adana compare adamw adana --seeds 2 --horizons 1 1.25
@@ -43,13 +43,21 @@ format: $(VENV)/installed-dev  ## rewrite the sources in the house's style
 clean:  ## remove the environment and caches (runs/ stays)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
-$(VENV)/torch: constraints.txt
+# Changes only when another torch is asked for, and then everything is installed again.
+$(VENV)/torch.request: FORCE
+	@mkdir -p $(VENV)
+	@echo '$(TORCH) $(TORCH_INDEX)' | cmp -s - $@ || echo '$(TORCH) $(TORCH_INDEX)' > $@
+
+FORCE:
+
+$(VENV)/torch: constraints.txt $(VENV)/torch.request
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "adana needs Python 3.11 or newer; say which: make PYTHON=python3.12"; exit 1; }
 	@echo "creating $(VENV) and installing $(TORCH)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) "$(TORCH)"
 	@grep -v '^torch==' constraints.txt > $(PINS)
+	@echo '$(TORCH)' >> $(PINS)
 	@touch $@
 
 $(VENV)/installed: $(VENV)/torch pyproject.toml

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +44,11 @@ def compare(*arguments: str) -> int:
     return adana("compare", *arguments[:2], "--data", "corpus", *TINY, *arguments[2:])
 
 
+def report_folder(tmp_path) -> Path:
+    (folder,) = (tmp_path / "runs").glob("compare-adamw-adana-*")
+    return folder
+
+
 def test_train_prints_every_derived_number_and_where_it_comes_from(capsys, tmp_path):
     assert train("--optimizer", "adana") == 0
     out = capsys.readouterr().out
@@ -78,7 +84,7 @@ def test_compare_writes_a_report_and_reuses_finished_runs(capsys, tmp_path):
     arguments = ("adamw", "adana", "--seeds", "1", "--horizons", "1", "1.5")
     assert compare(*arguments) == 0
     out = capsys.readouterr().out
-    folder = tmp_path / "runs" / "compare-adamw-adana"
+    folder = report_folder(tmp_path)
     assert "Results: adana against adamw, 12 steps" in out
     assert f"report: {folder / 'report.html'}" in out
     assert re.search(r"step \d+/12, loss \d", out), "plain progress lines without a terminal"
@@ -124,15 +130,18 @@ def test_a_sweep_trains_each_rate_once_and_takes_the_best(capsys, tmp_path):
         for r in runs
         if r.config()["optimizer"]["name"] == "adana"
     }
-    table = json.loads((tmp_path / "runs" / "compare-adamw-adana" / "comparison.json").read_text())
+    table = json.loads((report_folder(tmp_path) / "comparison.json").read_text())
     row = next(row for row in table["rows"] if row["label"] == "adana")
     assert row["learning_rate"] == min(losses, key=losses.get)
+    assert len(table["sweep"]) == 6
+    page = (report_folder(tmp_path) / "report.html").read_text()
+    assert "sweep of 3 rates by factors of 2 around 0.01" in page
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("train", "--optimizer", "adan"), "unknown optimizer 'adan', expected one of adamw"),
+        (("train", "--optimizer", "adan"), "unknown optimizer 'adan', expected one of\n  adamw "),
         (("train", "--lr", "0"), "lr must be a finite number in (0"),
         (("train", "--lr", "-1"), "lr must be a finite number in (0"),
         (("train", "--kappa", "0.8", "--optimizer", "adana-released"), "Pass one (--lr)"),
@@ -152,11 +161,19 @@ def test_a_sweep_trains_each_rate_once_and_takes_the_best(capsys, tmp_path):
         (("compare", "adamw", "--seeds", "0"), "--seeds must be at least 1"),
         (("compare", "adamw", "--sweep-lr", "1"), "--sweep-lr takes 2 or more"),
         (("compare", "adamw", "--horizons", "0"), "--horizons must be positive"),
+        (("compare", "adamw", "--horizons", "1", "inf"), "--horizons must be positive"),
+        (("compare", "adamw", "--jobs", "0"), "--jobs must be at least 1"),
+        (("compare", "adamw", "--runs", "file"), "--runs file is a file, expected a folder"),
+        (("train", "--run", "file"), "--run file is a file, expected a folder"),
+        (("compare", "adamw", "--lr", "adamw=1", "adamw=2"), "names adamw twice"),
         (("report", "empty"), "no run directory"),
+        (("report", "nowhere"), "nowhere does not exist, expected a run directory"),
+        (("report", "file"), "file is a file, expected a run directory"),
     ],
 )
 def test_wrong_input_gets_one_clear_line_and_no_traceback(arguments, message, capsys, tmp_path):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
     assert adana(*arguments) in (1, 2)
     err = capsys.readouterr().err
     assert message in err

@@ -92,7 +92,7 @@ def tuned(monkeypatch):
 def test_the_demo_takes_its_tuned_rate_and_says_so():
     result = rate("adana", DEMO_MODEL, DEMO_BATCH)
     assert result.lr == 0.123
-    assert "sweep at this size and batch" in result.source
+    assert "tuned by a sweep of the demo" in result.source
     assert rate("adamw", DEMO_MODEL, DEMO_BATCH, kappa=0.1).lr == 0.456
 
 
@@ -115,3 +115,10 @@ def test_any_other_setting_than_the_demo_s_does_not_get_its_rate(changes, batch,
     result = rate("adana", model, batch, kappa=kappa, omega=omega)
     assert result.lr != 0.123
     assert "extrapolated" in result.source
+
+
+def test_settings_that_differ_from_the_tuned_ones_are_named(tuned):
+    others = {"steps": (5000, 1200), "clip": (0.5, 0.5)}
+    source = rate("adana", DEMO_MODEL, DEMO_BATCH, others=others).source
+    assert "this run has steps 5000, not 1200: check it" in source
+    assert "clip" not in source

@@ -52,8 +52,8 @@ def test_the_multiplier_is_measured_against_the_other_horizons(comparison: Compa
 
 
 def test_the_baselines_loss_is_reached_early_by_a_better_optimizer(comparison: Comparison) -> None:
-    assert row(comparison, "adamw").tokens_to_baseline == 1.0
-    fraction = row(comparison, "adana").tokens_to_baseline
+    assert row(comparison, "adamw").share_to_baseline == 1.0
+    fraction = row(comparison, "adana").share_to_baseline
     assert fraction is not None
     assert 0.1 < fraction < 0.9
 
@@ -62,7 +62,7 @@ def test_a_worse_optimizer_never_reaches_the_baseline(tmp_path: Path, write_run:
     write_run(tmp_path, "adamw", 0)
     write_run(tmp_path, "worse", 0, gain=-0.2)
     found = row(compare(find_runs(tmp_path), "adamw"), "worse")
-    assert (found.reached, found.tokens_to_baseline) == (0, None)
+    assert (found.reached, found.share_to_baseline) == (0, None)
     assert found.multiplier is not None
     assert found.multiplier.below == 1.0
 

@@ -16,8 +16,13 @@ from adana.cli.train import TrainArguments, train_command
 
 DESCRIPTION = """Train language models with log-time optimizers, and measure what they save.
 
-Start with:             adana compare adamw adana
-Then on your own text:  adana compare adamw adana --data my_texts/ --sweep-lr 5
+Start with:
+
+    adana compare adamw adana
+
+Then, on your own text:
+
+    adana compare adamw adana --data my_texts/ --sweep-lr 5
 """
 
 Verb = (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from rich.console import Console
 from adana.cli.prepare import prepare_with_bar
 from adana.cli.progress import Display
 from adana.cli.report import write_comparison
-from adana.cli.settings import Settings, describe, print_rows
+from adana.cli.settings import Settings, check_folder, describe, print_rows
 from adana.cli.train import EXIT_CODES, outcome_text, pick_rate
 from adana.data import Shards
 from adana.ladder import (
@@ -28,8 +30,8 @@ from adana.ladder import (
     sweep_rates,
     with_optimizer,
 )
-from adana.report import Trial, read_trials, sweep_table
-from adana.train import LayoutConfig, TrainConfig, optimizer_entry, pick_device
+from adana.report import Trial, read_trials, sweep_edges, sweep_table
+from adana.train import OPTIMIZERS, LayoutConfig, TrainConfig, optimizer_entry, pick_device
 from adana.tune import Result, run_jobs
 
 
@@ -42,8 +44,11 @@ class CompareArguments(Settings):
     report that works offline, and the same numbers as Markdown and JSON.
     """
 
-    optimizers: Annotated[tuple[str, ...], tyro.conf.Positional] = ("adamw", "adana")
-    """The first one is the baseline. Known: adamw, adamw-log-decay, adana, adana-released."""
+    optimizers: Annotated[
+        tuple[str, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(help=f"The first one is the baseline. Known: {', '.join(OPTIMIZERS)}."),
+    ] = ("adamw", "adana")
     lr: tuple[str, ...] = ()
     """Peak learning rates as NAME=VALUE. Default: a rule, printed with its source."""
     sweep_lr: int = 0
@@ -57,7 +62,7 @@ class CompareArguments(Settings):
     jobs: int | None = None
     """Trainings at a time. Default: one per --threads cores on the CPU, one on a GPU."""
     output: Path | None = None
-    """Folder of the report. Default: RUNS/compare-NAMES."""
+    """Folder of the report. Default: RUNS/compare-NAMES-KEY, the key made of the runs."""
 
 
 def compare_command(arguments: CompareArguments) -> int:
@@ -78,9 +83,23 @@ def compare_command(arguments: CompareArguments) -> int:
         console.print("Stopped. The same command goes on where it was.")
         return EXIT_CODES["interrupted"]
     baseline = arguments.optimizers[0]
-    output = arguments.output or arguments.runs / f"compare-{'-'.join(arguments.optimizers)}"
-    write_comparison([p.run for p in planned], baseline, output, console, comparison.trials)
+    sources = {name: config.provenance["lr"] for name, config in configs.items()}
+    write_comparison(
+        [p.run for p in planned],
+        baseline,
+        arguments.output or default_output(arguments, planned),
+        console,
+        sweep=comparison.trials,
+        sources=sources,
+    )
     return 0
+
+
+def default_output(arguments: CompareArguments, planned: Sequence[PlannedRun]) -> Path:
+    """Return a folder of its own for every set of runs, so that no report replaces another."""
+    names = sorted(p.path.name for p in planned)
+    key = hashlib.sha256("\n".join(names).encode()).hexdigest()[:6]
+    return arguments.runs / f"compare-{'-'.join(arguments.optimizers)}-{key}"
 
 
 def check_arguments(arguments: CompareArguments) -> None:
@@ -91,11 +110,16 @@ def check_arguments(arguments: CompareArguments) -> None:
     for name in names:
         optimizer_entry(name)
     if len(set(names)) != len(names):
-        raise ValueError("an optimizer is named twice; compare the same one with --lr in two runs")
+        raise ValueError(f"an optimizer is named twice in {' '.join(names)}; name each once")
     if arguments.seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {arguments.seeds}")
-    if any(not factor > 0 for factor in arguments.horizons):
-        raise ValueError(f"--horizons must be positive, got {arguments.horizons}")
+    if not all(0 < factor < math.inf for factor in arguments.horizons):
+        raise ValueError(f"--horizons must be positive numbers, got {arguments.horizons}")
+    if arguments.jobs is not None and arguments.jobs < 1:
+        raise ValueError(f"--jobs must be at least 1, got {arguments.jobs}")
+    check_folder("--runs", arguments.runs)
+    if arguments.output:
+        check_folder("--output", arguments.output)
     if arguments.sweep_lr < 0 or arguments.sweep_lr == 1:
         raise ValueError(f"--sweep-lr takes 2 or more rates, got {arguments.sweep_lr}")
 
@@ -107,6 +131,8 @@ def given_rates(arguments: CompareArguments) -> dict[str, float]:
         name, _, value = item.partition("=")
         if name not in arguments.optimizers:
             raise ValueError(f"--lr {item!r} names no optimizer compared; write NAME=VALUE")
+        if name in rates:
+            raise ValueError(f"--lr names {name} twice; use --sweep-lr to try several rates")
         try:
             rates[name] = float(value)
         except ValueError:
@@ -166,16 +192,17 @@ class _Comparison:
 
     def _choose(self, name: str, several: Sequence[PlannedRun]) -> TrainConfig:
         trials = [trial for trial in self.trials if trial.label == name]
-        index = next((i for i, trial in enumerate(trials) if trial.best), None)
-        if index is None:
+        best = next((trial for trial in trials if trial.best), None)
+        if best is None:
             raise ValueError(f"{name} diverged at every rate of the sweep; pass a lower one: --lr")
-        config = next(p.config for p in several if p.config.optimizer.lr == trials[index].lr)
-        if index in (0, len(several) - 1):
-            side = "lower" if index == 0 else "higher"
+        config = next(p.config for p in several if p.config.optimizer.lr == best.lr)
+        side = sweep_edges(trials).get(name)
+        if side:
             self.console.print(
-                f"[yellow]{name}: the best rate {config.optimizer.lr:.4g} is at the edge of the "
-                f"sweep; a {side} one may be better. Run again around it: "
-                f"--lr {name}={config.optimizer.lr:.4g}[/]"
+                f"{name}: the best rate {config.optimizer.lr:.4g} is at the edge of the sweep; a "
+                f"{side} one may be better. Run again around it: "
+                f"--lr {name}={config.optimizer.lr:.4g}",
+                style="yellow",
             )
         return config
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from adana.cli.progress import say
 from adana.data import DataConfig, Shards, prepare
 
 
@@ -16,24 +17,24 @@ def prepare_with_bar(config: DataConfig, console: Console) -> Shards:
         def tell(stage: str, fraction: float) -> None:
             if stage not in said:
                 said.add(stage)
-                console.print(f"data: {stage}", highlight=False)
+                say(console, f"data: {stage}")
 
         shards = prepare(config, on_progress=tell)
     else:
-        columns = (TextColumn("data: {task.description}"), BarColumn())
+        columns = (TextColumn("data: {task.description}", markup=False), BarColumn())
         with Progress(*columns, console=console, transient=True) as bar:
             task = bar.add_task("reading the corpus", total=1.0)
-            shards = prepare(
-                config,
-                on_progress=lambda stage, fraction: bar.update(
-                    task, description=stage, completed=fraction
-                ),
-            )
+
+            def show(stage: str, fraction: float) -> None:
+                bar.update(task, description=stage, completed=fraction)
+                if "damaged" in stage:  # a bar would be overwritten at once
+                    say(console, f"data: {stage}")
+
+            shards = prepare(config, on_progress=show)
     splits = shards.manifest["splits"]
-    console.print(
+    say(
+        console,
         f"data: {config.corpus}, {splits['train']['tokens']:,} training and "
         f"{splits['validation']['tokens']:,} validation tokens, in {shards.folder}",
-        highlight=False,
-        soft_wrap=True,
     )
     return shards

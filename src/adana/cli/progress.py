@@ -13,11 +13,20 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 from adana.train import Progress as Sign
 
+NARROW = 100
+"""Columns below which a bar leaves the validation loss out, so that its ETA fits."""
+
 LINE_EVERY = 0.1
 """Fraction of a run between two plain lines."""
+
+
+def say(console: Console, text: str) -> None:
+    """Print one line as it is: no markup, no colours, no wrapping."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class Display:
@@ -31,12 +40,12 @@ class Display:
         self._overall: TaskID | None = None
         if console.is_terminal:
             self._bars = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False, table_column=_fixed()),
                 BarColumn(bar_width=None),
-                TextColumn("{task.percentage:>3.0f}%"),
-                TextColumn("{task.fields[note]}"),
-                TimeRemainingColumn(compact=True),
-                TextColumn("left"),
+                TextColumn("{task.percentage:>3.0f}%", table_column=_fixed()),
+                TextColumn("{task.fields[note]}", markup=False, table_column=_fixed()),
+                TextColumn("ETA", table_column=_fixed()),
+                TimeRemainingColumn(compact=True, table_column=_fixed()),
                 console=console,
             )
 
@@ -64,18 +73,18 @@ class Display:
         line = self._runs.setdefault(name, _RunLine(sign.step, sign.steps))
         line.take(sign)
         if sign.message:
-            self.console.print(f"{name}: {sign.message}", highlight=False, soft_wrap=True)
+            say(self.console, f"{name}: {sign.message}")
         if self._bars:
             if line.task is None:
                 line.task = self._bars.add_task(name, total=sign.steps, note="")
-            self._bars.update(line.task, completed=sign.step, note=line.note())
+            note = line.note(with_validation=self.console.width >= NARROW)
+            self._bars.update(line.task, completed=sign.step, note=note)
             if self._overall is not None:
                 self._bars.update(self._overall, completed=self._steps_done())
         elif line.due():
-            self.console.print(
+            say(
+                self.console,
                 f"{name}: step {sign.step}/{sign.steps}, {line.note()}, ETA {self._eta()}",
-                highlight=False,
-                soft_wrap=True,
             )
 
     def finish(self, name: str, text: str) -> None:
@@ -83,7 +92,7 @@ class Display:
         line = self._runs.get(name)
         if self._bars and line and line.task is not None:
             self._bars.remove_task(line.task)
-        self.console.print(f"{name}: {text}", highlight=False, soft_wrap=True)
+        say(self.console, f"{name}: {text}")
 
     def _steps_done(self) -> int:
         return sum(line.step for line in self._runs.values())
@@ -97,6 +106,10 @@ class Display:
         seconds = round(left * (time.monotonic() - self._begun) / made)
         hours, rest = divmod(seconds, 3600)
         return f"{hours}:{rest // 60:02}:{rest % 60:02}"
+
+
+def _fixed() -> Column:
+    return Column(no_wrap=True)
 
 
 class _RunLine:
@@ -115,14 +128,15 @@ class _RunLine:
             if value is not None:
                 self._sign[key] = value
 
-    def note(self) -> str:
+    def note(self, with_validation: bool = True) -> str:
         parts = []
         if "loss" in self._sign:
             parts.append(f"loss {self._sign['loss']:.3f}")
-        if "val_loss" in self._sign:
+        if "val_loss" in self._sign and with_validation:
             parts.append(f"val {self._sign['val_loss']:.3f}")
         if "tokens_per_second" in self._sign:
-            parts.append(f"{self._sign['tokens_per_second'] / 1000:.0f}k tok/s")
+            rate = self._sign["tokens_per_second"]
+            parts.append(f"{rate / 1000:.0f}k tok/s" if rate >= 1000 else f"{rate:.0f} tok/s")
         return " ".join(parts)
 
     def due(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +10,8 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from adana.cli.progress import say
+from adana.cli.settings import check_folder
 from adana.report import (
     Trial,
     all_charts,
@@ -37,11 +39,17 @@ class ReportArguments:
 
 def report_command(arguments: ReportArguments) -> int:
     """Run `adana report`; return the exit code."""
-    runs = [run for folder in arguments.folders for run in find_runs(folder)]
+    check_folder("--output", arguments.output)
+    runs: dict[Path, Run] = {}
+    for folder in arguments.folders:
+        if not folder.is_dir():
+            what = "is a file" if folder.exists() else "does not exist"
+            raise RunError(f"{folder} {what}, expected a run directory or a folder of some")
+        runs |= {run.path.resolve(): run for run in find_runs(folder)}
     if not runs:
         where = ", ".join(map(str, arguments.folders))
         raise RunError(f"there is no run directory (a folder with config.json) in {where}")
-    write_comparison(runs, arguments.baseline, arguments.output, Console())
+    write_comparison(list(runs.values()), arguments.baseline, arguments.output, Console())
     return 0
 
 
@@ -50,10 +58,15 @@ def write_comparison(
     baseline: str,
     output: Path,
     console: Console,
+    *,
     sweep: Sequence[Trial] = (),
+    sources: Mapping[str, str] | None = None,
 ) -> None:
-    """Print the comparison of `runs` and write it to `output` in every format."""
-    comparison = compare(runs, baseline, sweep)
+    """Print the comparison of `runs` and write it to `output` in every format.
+
+    `sweep` and `sources` are what `adana.report.compare` takes.
+    """
+    comparison = compare(runs, baseline, sweep, sources)
     output.mkdir(parents=True, exist_ok=True)
     page = output / "report.html"
     write_report(comparison, page)
@@ -62,5 +75,5 @@ def write_comparison(
     for name, chart in all_charts(comparison).items():
         save_static(chart, output / f"{name}.svg")
     console.print(terminal(comparison))
-    console.print(f"report: {page.resolve()}", highlight=False, soft_wrap=True)
-    console.print(f"tables and charts beside it: {output}", highlight=False, soft_wrap=True)
+    say(console, f"report: {page.resolve()}")
+    say(console, f"tables and charts beside it: {output}")

@@ -110,6 +110,12 @@ class Settings:
         )
 
 
+def check_folder(flag: str, path: Path) -> None:
+    """Raise `ValueError` if `path` is there and is not a folder."""
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{flag} {path} is a file, expected a folder (it is made if missing)")
+
+
 def print_rows(console: Console, rows: Iterable[tuple[str, str]]) -> None:
     """Print (name, text) rows in two columns, the text wrapped within its own."""
     grid = Table.grid(padding=(0, 2, 0, 0))

@@ -6,15 +6,17 @@ import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import tyro
 from rich.console import Console
 
 from adana.cli.prepare import prepare_with_bar
 from adana.cli.progress import Display
-from adana.cli.settings import Settings, describe, print_rows
+from adana.cli.settings import Settings, check_folder, describe, print_rows
 from adana.ladder import Rate, peak_learning_rate, plan_run, with_optimizer
 from adana.runs import Run
-from adana.train import Outcome, TrainConfig, optimizer_entry, train
+from adana.train import OPTIMIZERS, Outcome, TrainConfig, optimizer_entry, train
 
 EXIT_CODES = {"finished": 0, "failed": 1, "diverged": 3, "interrupted": 130}
 """Exit code by how a training ended."""
@@ -29,8 +31,7 @@ class TrainArguments(Settings):
     3 diverged, 130 interrupted.
     """
 
-    optimizer: str = "adana"
-    """adamw, adamw-log-decay, adana or adana-released."""
+    optimizer: Annotated[str, tyro.conf.arg(help=f"One of {', '.join(OPTIMIZERS)}.")] = "adana"
     lr: float | None = None
     """Peak learning rate. Default: a rule, printed with its source."""
     run: Path | None = None
@@ -40,6 +41,9 @@ class TrainArguments(Settings):
 def train_command(arguments: TrainArguments) -> int:
     """Run `adana train`; return the exit code."""
     console = Console()
+    check_folder("--runs", arguments.runs)
+    if arguments.run:
+        check_folder("--run", arguments.run)
     config = train_config(arguments)
     shards = prepare_with_bar(config.data, console)
     planned = plan_run(config, arguments.runs, shards.fingerprint)
@@ -69,12 +73,15 @@ def pick_rate(settings: Settings, name: str, given: float | None) -> Rate:
     """Return the learning rate given on the command line, else the rule's."""
     if given is not None:
         return Rate(given, "given on the command line")
+    default = Settings()
+    keys = ("steps", "data", "schedule", "warmup_steps", "final", "delta", "clip")
     return peak_learning_rate(
         name,
         settings.model_config(),
         settings.batch_size,
         kappa=settings.kappa,
         omega=settings.omega,
+        others={key: (getattr(settings, key), getattr(default, key)) for key in keys},
     )
 
 

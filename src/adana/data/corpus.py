@@ -107,8 +107,8 @@ def read_corpus(source: str) -> Corpus:
     documents, left_out = _distinct(found)
     if not documents:
         raise CorpusError(
-            f"the corpus {source!r} has only empty documents: {len(found)} read, none with text "
-            "in it. Give a file or folder with some text."
+            f"the corpus {source!r} has no text: {len(found)} documents were read, none with "
+            "anything in it. Give a file or folder with some text."
         )
     return Corpus(source, documents, notes + left_out)
 

@@ -9,7 +9,9 @@ error that says what to pass.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from adana import schedules
 from adana.nn import EnokiConfig, count_parameters
@@ -51,8 +53,14 @@ class Law:
         return self.a * (self.b + non_embedding) ** self.d
 
 
-DEMO_RATES: dict[str, float] = {}
-"""Best of the sweep at the demo's rung, omega = 4, kappa = 0.85."""
+DEMO_RATES = {
+    "adamw": 0.0106,
+    "adana": 0.0060,
+    "adana-released": 0.0057,
+    "adamw-log-decay": 0.0130,
+}
+"""Tuned at the demo's rung, omega = 4, kappa = 0.85: lowest points of parabolas through the three
+best losses of a sweep by factors of 2 (docs/evidence/demo.md)."""
 
 ENOKI_LAWS: dict[tuple[str, float | None], Law] = {
     ("adamw", None): Law(12.8, 1.67e4, -0.515),
@@ -66,16 +74,25 @@ ENOKI_LAWS: dict[tuple[str, float | None], Law] = {
 
 
 def peak_learning_rate(
-    optimizer: str, model: EnokiConfig, batch_size: int, *, kappa: float, omega: float
+    optimizer: str,
+    model: EnokiConfig,
+    batch_size: int,
+    *,
+    kappa: float = schedules.KAPPA,
+    omega: float = schedules.OMEGA,
+    others: Mapping[str, tuple[Any, Any]] | None = None,
 ) -> Rate:
     """Return the peak learning rate that the rules give, with its source in words.
+
+    `others` names further settings as (value of this run, value when the demo's rates were tuned):
+    where they differ, the source says so.
 
     Raises:
         ValueError: no rule covers this optimizer with these hyperparameters.
     """
     reads_kappa = optimizer_entry(optimizer).log_time_averages
     if omega == schedules.OMEGA and (kappa == schedules.KAPPA or not reads_kappa):
-        rate = _demo_rate(optimizer, model, batch_size)
+        rate = _demo_rate(optimizer, model, batch_size, others or {})
         if rate is not None:
             return rate
     key = (optimizer, kappa if reads_kappa else None)
@@ -90,12 +107,17 @@ def peak_learning_rate(
     return Rate(lr, _law_source(model, batch_size, omega))
 
 
-def _demo_rate(optimizer: str, model: EnokiConfig, batch_size: int) -> Rate | None:
+def _demo_rate(
+    optimizer: str, model: EnokiConfig, batch_size: int, others: Mapping[str, tuple[Any, Any]]
+) -> Rate | None:
     resolved = dataclasses.replace(model, layers=model.depth)
     if resolved != DEMO_MODEL or batch_size != DEMO_BATCH or optimizer not in DEMO_RATES:
         return None
-    source = f"tuned here by a sweep at this size and batch, {DEMO_STEPS} steps, corpus python"
-    return Rate(DEMO_RATES[optimizer], source)
+    far = [f"{name} {own}, not {tuned}" for name, (own, tuned) in others.items() if own != tuned]
+    note = f"; this run has {', '.join(far)}: check it with --sweep-lr" if far else ""
+    return Rate(
+        DEMO_RATES[optimizer], f"tuned by a sweep of the demo (docs/evidence/demo.md){note}"
+    )
 
 
 def _law_source(model: EnokiConfig, batch_size: int, omega: float) -> str:

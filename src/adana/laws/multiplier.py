@@ -66,6 +66,8 @@ class Multiplier:
     above: float | None = None
     below: float | None = None
     level: float = LEVEL
+    freedom: int = 0
+    """Degrees of freedom of the seed noise behind the interval; 0 means that there is none."""
     reason: str = ""
     note: str = ""
 
@@ -138,15 +140,15 @@ def compute_multiplier(
     if np.any(np.diff(means) >= 0):
         return Multiplier(None, level=level, reason=_not_monotone(computes, means))
     ends = _invert(np.array([candidate.mean]), means[None, :], computes) / candidate.compute
-    low, high, note = _interval(
+    low, high, freedom, note = _interval(
         candidate, baseline, level, replicates, rng or np.random.default_rng(0)
     )
     lower, upper = float(ends[0, 0]), float(ends[0, 1])
     if lower == upper:
-        return Multiplier(lower, low, high, level=level, note=note)
+        return Multiplier(lower, low, high, level=level, freedom=freedom, note=note)
     above, below = _finite(lower), _finite(upper)
     reason = _outside(candidate.mean, means, above, below)
-    return Multiplier(None, low, high, above, below, level=level, reason=reason, note=note)
+    return Multiplier(None, low, high, above, below, level, freedom, reason, note)
 
 
 def _invert(losses: Floats, baselines: Floats, computes: Floats) -> Floats:
@@ -184,12 +186,13 @@ def _replicate_means(
     replicates: int,
     rng: np.random.Generator,
 ) -> Floats:
-    """Draw the groups' mean losses as another set of seeds might have given them.
+    """Draw the groups' true mean losses as the seeds at hand leave them uncertain.
 
     The noise of a seed is taken to be the same in all groups. A replicate draws one variance for
     all of them, ``s^2 df / chi2(df)``, since a few seeds know the noise itself only roughly, and
-    then one normal deviation a group, over the square root of its number of seeds. Seeds shared by
-    optimizer and baseline make the true noise of ``M`` a little smaller than this.
+    then one normal deviation a group, over the square root of its number of seeds. Groups are
+    taken to be independent: where good seeds are good for all optimizers, the noise of ``M`` is
+    smaller than this.
     """
     sigma = np.sqrt(variance * freedom / rng.chisquare(freedom, size=(replicates, 1)))
     means = np.array([group.mean for group in groups])
@@ -203,8 +206,8 @@ def _interval(
     level: float,
     replicates: int,
     rng: np.random.Generator,
-) -> tuple[float | None, float | None, str]:
-    """Return the ends of the percentile interval, None where open, and a note about it.
+) -> tuple[float | None, float | None, int, str]:
+    """Return the interval's ends, None where open, the noise's degrees of freedom, and a note.
 
     A replicate outside the measured range counts with the range that it does imply, so it pushes an
     end open instead of being dropped.
@@ -212,7 +215,12 @@ def _interval(
     groups = [candidate, *baseline]
     variance, freedom = pooled_variance([group.losses for group in groups])
     if freedom == 0:
-        return None, None, "no interval: every group has one seed; run at least two seeds somewhere"
+        return (
+            None,
+            None,
+            0,
+            "no interval: every group has one seed; run at least two seeds somewhere",
+        )
     means = _replicate_means(groups, variance, freedom, replicates, rng)
     computes = np.array([observation.compute for observation in baseline])
     ends = _invert(means[:, 0], means[:, 1:], computes) / candidate.compute
@@ -223,7 +231,7 @@ def _interval(
         f"{100 * level:g} % interval for seed noise, pooled over {len(groups)} groups of runs "
         f"({freedom} degree{'s' if freedom > 1 else ''} of freedom)"
     )
-    return _finite(low), _finite(high), note + _lost(ends)
+    return _finite(low), _finite(high), freedom, note + _lost(ends)
 
 
 def _lost(ends: Floats) -> str:
@@ -251,11 +259,11 @@ def _outside(loss: float, means: Floats, above: float | None, below: float | Non
     if above is not None:
         return (
             f"cannot say: the loss {loss:.4g} is below the {means[-1]:.4g} of the longest "
-            f"baseline, so M > {above:.3g}; run the baseline at a longer horizon"
+            f"baseline, so by the mean losses M > {above:.3g}; run the baseline at a longer horizon"
         )
     return (
         f"cannot say: the loss {loss:.4g} is above the {means[0]:.4g} of the shortest "
-        f"baseline, so M < {below:.3g}; run the baseline at a shorter horizon"
+        f"baseline, so by the mean losses M < {below:.3g}; run the baseline at a shorter horizon"
     )
 
 

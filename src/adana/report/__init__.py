@@ -15,7 +15,7 @@ from adana.report.charts import (
 )
 from adana.report.compare import Comparison, Estimate, Group, Point, Record, Row, compare
 from adana.report.html import render, write_report
-from adana.report.sweep import Trial, read_trials, sweep_table
+from adana.report.sweep import Trial, read_trials, sweep_edges, sweep_table
 from adana.report.tables import as_dict, markdown, terminal
 from adana.report.words import verdict
 
@@ -36,6 +36,7 @@ __all__ = [
     "render",
     "save_static",
     "schedule_charts",
+    "sweep_edges",
     "sweep_table",
     "terminal",
     "training_chart",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from adana.laws import (
@@ -118,10 +118,12 @@ class Row:
     perplexity: float | None
     bits_per_byte: float | None
     tokens_to_baseline: float | None
-    """Fraction of the baseline's tokens at which the loss first reached the baseline's final one.
+    """Tokens after which the loss first reached the baseline's final one, mean over seeds.
     A mid-schedule diagnostic: see `adana.laws.steps_to_reach`."""
+    share_to_baseline: float | None
+    """The same as a fraction of the baseline's tokens."""
     reached: int
-    """Seeds that reached it; the fraction is None unless all did."""
+    """Seeds that reached it; tokens and share are None unless all did."""
     multiplier: Multiplier | None
     tokens_per_second: float | None
     optimizer_ms: float | None
@@ -140,6 +142,8 @@ class Comparison:
     groups: tuple[Group, ...]
     sweep: tuple[Trial, ...] = ()
     """The trials that the learning rates were chosen from, if there was a sweep."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Where each label's learning rate comes from, in words."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -166,10 +170,17 @@ class Comparison:
         return tuple(group for group in self.groups if group.label == label)
 
 
-def compare(runs: Sequence[Run], baseline: str, sweep: Sequence[Trial] = ()) -> Comparison:
+def compare(
+    runs: Sequence[Run],
+    baseline: str,
+    sweep: Sequence[Trial] = (),
+    sources: Mapping[str, str] | None = None,
+) -> Comparison:
     """Read `runs` and compare their optimizers with the one labelled `baseline`.
 
     `sweep` holds the trials that the learning rates were chosen from; it is shown, not used.
+    `sources` says in words where each label's rate comes from; by default what the first run was
+    started with, which may be another reason for the same rate.
 
     Raises `RunError` where the runs cannot be compared: the baseline is missing, no horizon is
     shared, models or data differ, or one label stands for several settings.
@@ -180,7 +191,7 @@ def compare(runs: Sequence[Run], baseline: str, sweep: Sequence[Trial] = ()) -> 
         raise RunError(
             f"no run has the baseline's label {baseline!r}; the runs have "
             f"{', '.join(map(repr, labels)) or 'no labels: there are no runs'}. "
-            "Name one of them as the baseline, or train it first."
+            "Name one of them with --baseline, or train it first."
         )
     _check_comparable(records)
     labels = [baseline, *(label for label in labels if label != baseline)]
@@ -189,7 +200,13 @@ def compare(runs: Sequence[Run], baseline: str, sweep: Sequence[Trial] = ()) -> 
     groups = _with_multipliers(groups, baseline)
     main = [group for group in groups if group.steps == steps]
     rows = tuple(_row(group, main[0]) for group in main)
-    return Comparison(baseline, steps, rows, tuple(groups), tuple(sweep))
+    found = {group.label: _lr_source(group.records[0].config) for group in main}
+    sources = {label: text for label, text in (found | dict(sources or {})).items() if text}
+    return Comparison(baseline, steps, rows, tuple(groups), tuple(sweep), sources)
+
+
+def _lr_source(config: Mapping[str, Any]) -> str:
+    return str((config.get("provenance") or {}).get("lr", ""))
 
 
 def read_record(run: Run) -> Record:
@@ -291,8 +308,8 @@ def _check_comparable(records: Sequence[Record]) -> None:
         if differing:
             raise RunError(
                 f"runs {first.name} and {record.name} cannot be compared, they differ in "
-                f"{differing}. Compare runs that share everything but the optimizer, its schedule, "
-                "the seed and the steps."
+                f"{differing}. Name only run directories that share everything but the optimizer, "
+                "its schedule, the seed and the steps."
             )
 
 
@@ -322,7 +339,8 @@ def _check_group(records: Sequence[Record]) -> None:
         if differing := _differing(*settings):
             raise RunError(
                 f"runs {first.name} and {record.name} are both labelled {record.label!r} but "
-                f"differ in {differing}. Give them different labels, or leave one out."
+                f"differ in {differing}. Name only the run directories that belong together: "
+                "after a sweep, those at one learning rate."
             )
         if record.seed in seen:
             raise RunError(
@@ -360,7 +378,7 @@ def _with_multipliers(groups: Sequence[Group], baseline: str) -> list[Group]:
 def _row(group: Group, baseline: Group) -> Row:
     done = group.finished
     is_baseline = group.label == baseline.label
-    reached, fraction = _tokens_to_baseline(group, baseline)
+    reached, tokens, share = _tokens_to_baseline(group, baseline)
     return Row(
         label=group.label,
         learning_rate=number(group.records[0].config["optimizer"], "lr"),
@@ -370,7 +388,8 @@ def _row(group: Group, baseline: Group) -> Row:
         difference=None if is_baseline else _difference(group, baseline),
         perplexity=_average(done, "perplexity", statistics.fmean),
         bits_per_byte=_average(done, "bits_per_byte", statistics.fmean),
-        tokens_to_baseline=1.0 if is_baseline and done else fraction,
+        tokens_to_baseline=tokens,
+        share_to_baseline=1.0 if is_baseline and done else share,
         reached=reached,
         multiplier=group.multiplier,
         tokens_per_second=_average(done, "tokens_per_second", statistics.median),
@@ -403,12 +422,12 @@ def _difference(group: Group, baseline: Group) -> Estimate | None:
     return _estimate(paired)
 
 
-def _tokens_to_baseline(group: Group, baseline: Group) -> tuple[int, float | None]:
-    """Return how many seeds reached the baseline's final loss, and after which share of tokens."""
+def _tokens_to_baseline(group: Group, baseline: Group) -> tuple[int, float | None, float | None]:
+    """Return how many seeds reached the baseline's final loss, and after which tokens and share."""
     targets = [_last_evaluation(record) for record in baseline.finished]
     budgets = [record.evaluations[-1].tokens for record in baseline.finished if record.evaluations]
     if not targets or not budgets or not group.finished:
-        return 0, None
+        return 0, None, None
     target = statistics.fmean(targets)
     found = [
         steps_to_reach(
@@ -420,8 +439,9 @@ def _tokens_to_baseline(group: Group, baseline: Group) -> tuple[int, float | Non
     ]
     reached = [tokens for tokens in found if tokens is not None]
     if len(reached) < len(found):
-        return len(reached), None
-    return len(reached), statistics.fmean(reached) / statistics.fmean(budgets)
+        return len(reached), None, None
+    tokens = statistics.fmean(reached)
+    return len(reached), tokens, tokens / statistics.fmean(budgets)
 
 
 def _last_evaluation(record: Record) -> float:

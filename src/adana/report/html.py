@@ -41,7 +41,9 @@ TEXTS = {
         "What the difference is worth in compute",
         "The grey line is the baseline trained for several lengths. From a candidate's point, the "
         "dotted line runs at equal loss to that curve: where it ends is the compute the baseline "
-        "needs, and the ratio is the multiplier M. Bars are one standard error over seeds.",
+        "needs, and the ratio is the multiplier M. Bars are one standard error over seeds. The "
+        "baseline keeps its peak learning rate at all lengths; compute is that of the model "
+        "(6 P D), without the optimizer's own time.",
     ),
     "sweep": (
         "Learning-rate sweep",
@@ -100,7 +102,7 @@ def render(comparison: Comparison) -> str:
         schedules=[f for f in figures if f.name.startswith("schedule-")],
         differing=differing,
         shared=shared,
-        sources=_sources(comparison),
+        sources={f"{label}: lr": text for label, text in comparison.sources.items()},
         environment=_environment(comparison.records),
         outcome=words.outcome,
         javascript=Markup(charts.javascript()) if figures else "",  # trusted: from vl-convert
@@ -154,18 +156,6 @@ def _table(columns: Iterable[tables.Column], comparison: Comparison) -> dict[str
 
 def _value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _sources(comparison: Comparison) -> dict[str, str]:
-    """Return where each optimizer's numbers come from, as its configuration says in words."""
-    found: dict[str, str] = {}
-    for group in comparison.main:
-        config = group.records[0].config
-        words_by_key = dict(config.get("provenance") or {})
-        if config["optimizer"].get("lr_source"):
-            words_by_key["lr"] = config["optimizer"]["lr_source"]
-        found |= {f"{group.label}: {key}": str(text) for key, text in words_by_key.items()}
-    return found
 
 
 def _environment(records: Iterable[Record]) -> dict[str, str]:

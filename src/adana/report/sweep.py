@@ -44,6 +44,18 @@ def read_trials(runs: Iterable[Run]) -> list[Trial]:
     return sorted(trials, key=lambda trial: (labels.index(trial.label), trial.lr))
 
 
+def sweep_edges(trials: Sequence[Trial]) -> dict[str, str]:
+    """Return the labels whose best rate is the ``lower`` or ``higher`` end of their sweep."""
+    edges = {}
+    for label in dict.fromkeys(trial.label for trial in trials):
+        own = [trial for trial in trials if trial.label == label]
+        if own[0].best:
+            edges[label] = "lower"
+        elif own[-1].best:
+            edges[label] = "higher"
+    return edges
+
+
 def sweep_rows(trials: Iterable[Trial]) -> list[tuple[str, str, str]]:
     """Return (label, rate, loss) as text, the best of each label marked."""
     return [

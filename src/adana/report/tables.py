@@ -20,7 +20,7 @@ from rich.text import Text
 from adana.laws import Multiplier
 from adana.report import words
 from adana.report.compare import Comparison, Estimate, Record, Row
-from adana.report.sweep import sweep_rows
+from adana.report.sweep import sweep_edges, sweep_rows
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ def _seeds(row: Row) -> str:
 
 
 def _reach(row: Row) -> str:
-    if row.tokens_to_baseline is None and row.reached:
+    if row.share_to_baseline is None and row.reached:
         return f"{row.reached} of {row.seeds} seeds"
-    never = row.tokens_to_baseline is None and row.loss is not None
-    return "never" if never else words.percent(row.tokens_to_baseline)
+    never = row.share_to_baseline is None and row.loss is not None
+    return "never" if never else words.percent(row.share_to_baseline)
 
 
 RESULTS = (
@@ -102,8 +102,23 @@ def notes(comparison: Comparison) -> list[str]:
     if sampling:
         found.append(
             f"The validation set is a sample: another one would move every loss by about "
-            f"{max(sampling):.3f}, mostly together."
+            f"{max(sampling):.3f}; all runs see the same one."
         )
+    found += [
+        f"{row.label} first reached the final loss of {comparison.baseline} after "
+        f"{words.grouped(row.tokens_to_baseline)} tokens."
+        for row in comparison.rows[1:]
+        if row.tokens_to_baseline is not None
+    ]
+    if comparison.sweep:
+        found.append(
+            "The learning rates were chosen by the sweep with the first seed, which counts among "
+            "the seeds: a little in favour of every optimizer alike."
+        )
+    found += [
+        f"The best rate of {label} is at the edge of the sweep: a {side} one may be better."
+        for label, side in sweep_edges(comparison.sweep).items()
+    ]
     found += [
         f"M of {row.label}: {row.multiplier.note}."
         for row in comparison.rows

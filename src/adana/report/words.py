@@ -14,6 +14,9 @@ MINUS = "\N{MINUS SIGN}"
 NONE = "-"
 """What a cell shows where nothing is known."""
 
+OPEN = "open at both ends"
+"""An interval whose ends both lie outside what the baseline's horizons can measure."""
+
 FEW_SEEDS = 4
 """Up to this many seeds the verdict says how easily chance alone looks like a difference."""
 
@@ -75,17 +78,22 @@ def multiplier(value: Multiplier | None) -> str:
     """Return ``1.34 (1.21 to 1.47)``, a one-sided bound, or ``cannot say``."""
     if value is None:
         return NONE
-    if value.value is None:
-        if value.above is not None:
-            return f"> {value.above:.2f}"
-        return "cannot say" if value.below is None else f"< {value.below:.2f}"
     interval = _interval(value)
-    return f"{value.value:.2f} ({interval})" if interval else f"{value.value:.2f}"
+    if value.value is not None:
+        return f"{value.value:.2f} ({interval})" if interval else f"{value.value:.2f}"
+    if interval:  # a bound that seed noise leaves standing, not the one of the means alone
+        return "cannot say" if interval == OPEN else interval
+    if value.above is not None:
+        return f"> {value.above:.2f}"
+    return "cannot say" if value.below is None else f"< {value.below:.2f}"
 
 
 def _interval(value: Multiplier) -> str:
+    """Return the interval in words; empty if none could be computed."""
+    if value.low is None and value.high is None:
+        return OPEN if value.freedom else ""
     if value.low is None:
-        return "" if value.high is None else f"< {value.high:.2f}"
+        return f"< {value.high:.2f}"
     return f"> {value.low:.2f}" if value.high is None else f"{value.low:.2f} to {value.high:.2f}"
 
 
@@ -157,9 +165,10 @@ def _worth(row: Row, baseline: Row) -> str:
     found = row.multiplier
     if found is None:
         return ""
-    if found.value is None:
-        return f"Compute multiplier of {row.label}: {found.reason}."
     interval = _interval(found)
+    if found.value is None:
+        noise = f" (with seed noise, {100 * found.level:g} %: {interval})" if interval else ""
+        return f"Compute multiplier of {row.label}: {found.reason}{noise}."
     sure = f" ({100 * found.level:g} % interval: {interval})" if interval else ""
     return f"{baseline.label} needs {found.value:.2f} times the compute to match {row.label}{sure}."
 
