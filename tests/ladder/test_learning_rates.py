@@ -18,8 +18,8 @@ LAW_ROUNDING = 5e-4
 """The laws' coefficients have three digits too: two entries are this close to the other side."""
 
 
-def rate(optimizer, model, batch_size=32, kappa=0.85, omega=4.0):
-    return peak_learning_rate(optimizer, model, batch_size, kappa=kappa, omega=omega)
+def rate(optimizer, model, batch_size=32, kappa=0.85, omega=4.0, **more):
+    return peak_learning_rate(optimizer, model, batch_size, kappa=kappa, omega=omega, **more)
 
 
 @pytest.mark.parametrize("heads", HEADS)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,25 +12,22 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from adana.cli.execute import train_all
 from adana.cli.prepare import prepare_with_bar
-from adana.cli.progress import Display
 from adana.cli.report import write_comparison
 from adana.cli.settings import Settings, check_folder, describe, print_rows
-from adana.cli.train import EXIT_CODES, outcome_text, pick_rate
+from adana.cli.train import EXIT_CODES, pick_rate
 from adana.data import Shards
 from adana.ladder import (
     PlannedRun,
     Rate,
-    job_payload,
     plan_run,
     plan_seeds_and_horizons,
-    run_job,
     sweep_rates,
     with_optimizer,
 )
 from adana.report import Trial, read_trials, sweep_edges, sweep_table
-from adana.train import OPTIMIZERS, LayoutConfig, TrainConfig, optimizer_entry, pick_device
-from adana.tune import Result, run_jobs
+from adana.train import OPTIMIZERS, TrainConfig, optimizer_entry
 
 
 @dataclass(frozen=True)
@@ -75,11 +70,8 @@ def compare_command(arguments: CompareArguments) -> int:
     configs = {name: comparison.configure(name, rates.get(name)) for name in arguments.optimizers}
     if arguments.sweep_lr:
         configs = comparison.sweep(configs)
-        if not configs:
-            return EXIT_CODES["interrupted"]
-    comparison.introduce(configs)
-    planned = comparison.plan(configs)
-    if not comparison.train(planned):
+    planned = comparison.train(configs) if configs else []
+    if not planned:
         console.print("Stopped. The same command goes on where it was.")
         return EXIT_CODES["interrupted"]
     baseline = arguments.optimizers[0]
@@ -153,25 +145,17 @@ class _Comparison:
         base = self.arguments.train_config(self.arguments.optimizer_config(name, rate.lr))
         return with_optimizer(base, name, rate)
 
-    def introduce(self, configs: Mapping[str, TrainConfig]) -> None:
-        """Print every derived number with its rule: what all share first, then each one's own."""
-        rows = {name: describe(config, self.shards) for name, config in configs.items()}
-        shared = [row for row in next(iter(rows.values())) if all(row in r for r in rows.values())]
-        print_rows(self.console, shared)
-        for name, own in rows.items():
-            self.console.print(f"\n{name}", style="bold")
-            print_rows(self.console, [row for row in own if row not in shared])
-        self.console.print()
-
-    def plan(self, configs: dict[str, TrainConfig]) -> list[PlannedRun]:
-        """Return every run of the comparison proper."""
+    def train(self, configs: Mapping[str, TrainConfig]) -> list[PlannedRun]:
+        """Train every seed and horizon; return the runs, or none if it was interrupted."""
+        self._introduce(configs)
         trainings = plan_seeds_and_horizons(
             configs,
             baseline=self.arguments.optimizers[0],
             seeds=self.arguments.seeds,
             horizons=self.arguments.horizons,
         )
-        return [self._place(config) for config in trainings]
+        planned = [self._place(config) for config in trainings]
+        return planned if self._train(planned) else []
 
     def sweep(self, configs: Mapping[str, TrainConfig]) -> dict[str, TrainConfig]:
         """Train each optimizer at several rates with the first seed; return the best of each.
@@ -184,7 +168,7 @@ class _Comparison:
             rates = sweep_rates(centre, self.arguments.sweep_lr)
             planned[name] = [self._place(with_optimizer(config, name, rate)) for rate in rates]
         everything = [p for several in planned.values() for p in several]
-        if not self.train(everything):
+        if not self._train(everything):
             return {}
         self.trials = read_trials(p.run for p in everything)
         self.console.print(sweep_table(self.trials))
@@ -206,62 +190,20 @@ class _Comparison:
             )
         return config
 
-    def train(self, planned: Sequence[PlannedRun]) -> bool:
-        """Train what is not finished yet. Return whether everything came to an end."""
-        workers, threads = self._workers(len(planned))
-        layout = LayoutConfig(
-            device=self.arguments.device, micro_batch=self.arguments.micro_batch, threads=threads
+    def _introduce(self, configs: Mapping[str, TrainConfig]) -> None:
+        """Print every derived number with its rule: what all share first, then each one's own."""
+        rows = {name: describe(config, self.shards) for name, config in configs.items()}
+        shared = [row for row in next(iter(rows.values())) if all(row in r for r in rows.values())]
+        print_rows(self.console, shared)
+        for name, own in rows.items():
+            self.console.print(f"\n{name}", style="bold")
+            print_rows(self.console, [row for row in own if row not in shared])
+        self.console.print()
+
+    def _train(self, planned: Sequence[PlannedRun]) -> bool:
+        return train_all(
+            planned, self.arguments, self.arguments.jobs, self.shards.folder, self.console
         )
-        missing = {_short(p.config): p for p in planned if not p.run.finished}
-        if len(missing) < len(planned):
-            self.console.print(f"reusing {len(planned) - len(missing)} finished runs")
-        payloads = {}
-        for name, p in missing.items():
-            config = dataclasses.replace(p.config, layout=layout)
-            payloads[name] = job_payload(dataclasses.replace(p, config=config), self.shards.folder)
-        total = sum(p.config.steps for p in missing.values())
-        with Display(self.console, total, jobs=len(missing)) as display:
-            results = run_jobs(
-                run_job,
-                payloads,
-                workers,
-                on_event=display.update,
-                on_result=lambda name, result: display.finish(name, _result_text(result)),
-            )
-        if set(results) != set(missing):
-            return False
-        if any(r.value is not None and r.value.state == "interrupted" for r in results.values()):
-            return False
-        broken = [name for name, result in results.items() if result.error]
-        if broken:
-            raise RuntimeError(
-                f"{len(broken)} runs failed ({'; '.join(broken)}), for the reasons above. "
-                "The finished ones are kept: the same command trains only the rest."
-            )
-        return True
 
     def _place(self, config: TrainConfig) -> PlannedRun:
         return plan_run(config, self.arguments.runs, self.shards.fingerprint)
-
-    def _workers(self, planned: int) -> tuple[int, int]:
-        """Return how many trainings run at a time, and the CPU threads of each.
-
-        Both depend on the whole plan, not on what is left of it: a run that goes on must do so
-        with the threads it began with to end with the same bits.
-        """
-        cores = os.cpu_count() or 1
-        workers = self.arguments.jobs
-        if workers is None:
-            on_gpu = pick_device(self.arguments.device).type != "cpu"
-            workers = 1 if on_gpu else min(max(1, cores // (self.arguments.threads or 1)), planned)
-        return workers, self.arguments.threads or max(1, cores // workers)
-
-
-def _short(config: TrainConfig) -> str:
-    """Name a run for people, briefly: label, peak learning rate, steps, seed."""
-    optimizer = config.optimizer
-    return f"{optimizer.label} {optimizer.lr:.3g} T{config.steps} s{config.seed}"
-
-
-def _result_text(result: Result) -> str:
-    return f"failed: {result.error}" if result.error else outcome_text(result.value)

@@ -1,0 +1,83 @@
+"""Running the trainings of a plan side by side, with progress."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from adana.cli.progress import Display, say
+from adana.cli.settings import Settings
+from adana.cli.train import outcome_text
+from adana.ladder import PlannedRun, job_payload, run_job
+from adana.train import LayoutConfig, TrainConfig, pick_device
+from adana.tune import Result, run_jobs
+
+
+def train_all(
+    planned: Sequence[PlannedRun],
+    settings: Settings,
+    jobs: int | None,
+    shards_folder: Path,
+    console: Console,
+) -> bool:
+    """Train what is not finished yet, `jobs` at a time, and show how far everything is.
+
+    Returns False if it was interrupted. Raises `RuntimeError` if a run failed; a diverged one has
+    not failed, it is a result.
+    """
+    workers, threads = _workers(len(planned), settings, jobs)
+    layout = LayoutConfig(device=settings.device, micro_batch=settings.micro_batch, threads=threads)
+    missing = {_short(p.config): p for p in planned if not p.run.finished}
+    if len(missing) < len(planned):
+        say(console, f"reusing {len(planned) - len(missing)} finished runs")
+    payloads = {}
+    for name, p in missing.items():
+        config = dataclasses.replace(p.config, layout=layout)
+        payloads[name] = job_payload(dataclasses.replace(p, config=config), shards_folder)
+    total = sum(p.config.steps for p in missing.values())
+    with Display(console, total, jobs=len(missing)) as display:
+        results = run_jobs(
+            run_job,
+            payloads,
+            workers,
+            on_event=display.update,
+            on_result=lambda name, result: display.finish(name, _result_text(result)),
+        )
+    if set(results) != set(missing):
+        return False
+    if any(r.value is not None and r.value.state == "interrupted" for r in results.values()):
+        return False
+    broken = [name for name, result in results.items() if result.error]
+    if broken:
+        raise RuntimeError(
+            f"{len(broken)} runs failed ({'; '.join(broken)}), for the reasons above. "
+            "The finished ones are kept: the same command trains only the rest."
+        )
+    return True
+
+
+def _workers(planned: int, settings: Settings, jobs: int | None) -> tuple[int, int]:
+    """Return how many trainings run at a time, and the CPU threads of each.
+
+    Both depend on the whole plan, not on what is left of it: a run that goes on must do so
+    with the threads it began with to end with the same bits.
+    """
+    cores = os.cpu_count() or 1
+    if jobs is None:
+        on_gpu = pick_device(settings.device).type != "cpu"
+        jobs = 1 if on_gpu else min(max(1, cores // (settings.threads or 1)), planned)
+    return jobs, settings.threads or max(1, cores // jobs)
+
+
+def _short(config: TrainConfig) -> str:
+    """Name a run for people, briefly: label, peak learning rate, steps, seed."""
+    optimizer = config.optimizer
+    return f"{optimizer.label} {optimizer.lr:.3g} T{config.steps} s{config.seed}"
+
+
+def _result_text(result: Result) -> str:
+    return f"failed: {result.error}" if result.error else outcome_text(result.value)
