@@ -86,17 +86,26 @@ def test_a_token_sees_no_later_token():
 
 
 def test_rotation_makes_scores_a_function_of_distance():
-    cos, sin = rotary_table(32, 16)
+    rotary = rotary_table(32, 16)
     q, k = torch.randn(2, 16, generator=torch.Generator().manual_seed(0))
 
     def score(i: int, j: int) -> float:
-        turned = [rotate(x[None], cos[n : n + 1], sin[n : n + 1])[0] for x, n in ((q, i), (k, j))]
+        turned = [rotate(x[None], rotary[n : n + 1])[0] for x, n in ((q, i), (k, j))]
         return torch.dot(*turned).item()
 
     assert score(3, 9) == pytest.approx(score(20, 26), abs=1e-4)
     assert score(3, 9) != pytest.approx(score(3, 10), abs=1e-4)
-    pair = rotate(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0]]), torch.tensor([[1.0]]))
-    assert pair.tolist() == [[0.0, 1.0]]
+    quarter_turn = rotate(torch.tensor([[1.0, 0.0, 0.0, 2.0]]), torch.tensor([[1j, 1.0]]))
+    assert quarter_turn.tolist() == [[0.0, 1.0, 0.0, 2.0]]
+
+
+def test_rotation_angles_follow_the_specification():
+    table = rotary_table(5, 8)
+    for position in range(5):
+        for pair in range(4):
+            angle = position * 10_000 ** (-2 * pair / 8)
+            assert table[position, pair].real.item() == pytest.approx(math.cos(angle), abs=1e-6)
+            assert table[position, pair].imag.item() == pytest.approx(math.sin(angle), abs=1e-6)
 
 
 def test_impossible_shapes_are_refused():
