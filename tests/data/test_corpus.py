@@ -160,7 +160,7 @@ def test_empty_folder_and_unknown_kind_list_what_is_accepted(tmp_path):
 def test_only_empty_documents_are_an_error(tmp_path):
     (tmp_path / "x.txt").write_text("")
     (tmp_path / "y.txt").write_text(" \n")
-    with pytest.raises(CorpusError, match="only empty documents: 2 read"):
+    with pytest.raises(CorpusError, match="has no text: 2 documents were read"):
         read_corpus(str(tmp_path))
 
 
