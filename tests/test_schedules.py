@@ -109,3 +109,44 @@ def test_timescales_at_the_edges():
     assert s.log_time_timescale(900, 4.0, 100.0) == 250.0
     assert s.default_warmup_steps(49) == 0
     assert s.default_warmup_steps(2000) == 40
+
+
+def test_ademamix_schedules_have_the_values_of_the_specification():
+    steps, delta, kappa = 50_000, 8.0, 0.85
+    final = 1 - delta / steps
+    expected = {1: 0.099, 10: 0.889, 100: 4.45, 5_000: 7.886, 25_000: 7.987, steps: 8.0}
+    for t, value in expected.items():
+        weight = 1 - s.ademamix_beta(t, 0.9, final, steps)
+        assert weight * t == pytest.approx(value, abs=6e-4 if value < 1 else 6e-3)
+    alphas = {1: 1e-4, 10: 1e-3, 100: 1e-2, 5_000: 0.507, 25_000: 2.534, steps: 5.068}
+    for t, value in alphas.items():
+        assert s.ademamix_alpha(t, steps ** (1 - kappa), steps) == pytest.approx(value, rel=2e-2)
+    assert s.ademamix_beta(2 * steps, 0.9, final, steps) == pytest.approx(final, abs=1e-15)
+    assert s.ademamix_beta(1, 0.0, final, steps) == pytest.approx(math.exp(math.log(final) * steps))
+
+
+def test_undamped_multipliers_differ_by_the_constant_of_the_buffer():
+    assert s.undamped(10, 8.0) == 18.0
+    assert s.nesterov(10, 8.0) == 18.0 / 8.0
+    assert s.effective_damping(9.0, 0.5, 0.0) == 3.0
+    assert s.effective_damping(8.0, 0.5, 1.0) == 3.0
+
+
+def test_momentum_cooldown_is_a_line_at_the_end_of_training():
+    factors = [s.momentum_cooldown(t, 100, 20) for t in (1, 80, 90, 100, 110)]
+    assert factors == pytest.approx([1, 1, 0.5, 0, 0])
+    assert s.momentum_cooldown(100, 100, 20, final=0.3) == pytest.approx(0.3)
+    assert s.momentum_cooldown(100, 100, 0) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("kappa", "clip"), [(0.5, 2.0), (0.75, 2.0), (0.80, 0.70711), (0.85, 0.25), (1.0, 0.25)]
+)
+def test_clip_defaults_depend_on_kappa(kappa, clip):
+    assert s.default_clip_snr(kappa) == pytest.approx(clip, rel=1e-5)
+
+
+@pytest.mark.parametrize(("beta", "step"), [(0.95, 152), (0.999, 7992)])
+def test_matching_step_has_the_memory_of_a_constant_beta(beta, step):
+    assert s.matching_step(beta) == pytest.approx(step)
+    assert 1 - s.ema_weight(s.matching_step(beta)) == pytest.approx(beta)

@@ -6,7 +6,8 @@ eager, compiled and captured code. None of them keeps state.
 
 Three groups:
 
-* what a log-time optimizer computes from `t`: `ema_weight`, `damping`, `log_time_decay`;
+* what a log-time optimizer computes from `t`: `ema_weight`, `damping`, `log_time_decay`, the
+  undamped multipliers of the ablations, and AdEMAMix's warm-ups;
 * learning-rate multipliers `gamma(t)` in (0, 1]: `warmup_cosine`, `warmup_linear`,
   `warmup_stable_decay`;
 * conversions between the ways people state weight decay: `omega`, `weight_decay`, and timescales
@@ -27,6 +28,8 @@ DELTA = 8.0
 """Default EMA constant: the newest gradient weighs `delta / (delta + t)` (arXiv 2602.05298)."""
 KAPPA = 0.85
 """Default damping exponent (arXiv 2602.05298; useful range 0.75 to 0.9)."""
+BETAS = (0.9, 0.999)
+"""Default betas of the AdamW and AdEMAMix baselines (the reference's runs)."""
 OMEGA = 4.0
 """Default weight-decay strength, the value of every published run (arXiv 2602.05298)."""
 DECAY_OFFSET_FRACTION = 0.1
@@ -61,6 +64,84 @@ def damping(t: Any, kappa: float = KAPPA) -> Any:
     noisy gradients). Source: arXiv 2602.05298; spec/optimizers.md section 0.
     """
     return (1 + t) ** (1 - kappa)
+
+
+def undamped(t: Any, delta: float = DELTA) -> Any:
+    """Multiplier on the momentum without damping, `delta + t`: unstable on noisy gradients.
+
+    The ablation Log-NAdamW (arXiv 2602.05298, figure 3; spec/optimizers.md section 8).
+    """
+    return delta + t
+
+
+def nesterov(t: Any, delta: float = DELTA) -> Any:
+    """Multiplier that makes `g + alpha m` Nesterov's momentum with a raw buffer, `1 + t/delta`.
+
+    With `beta = t/(delta+t)` and an unnormalised buffer, `g + beta * buffer` is proportional to
+    `g + (delta + t)/delta * m` (spec/optimizers.md section 8, note i).
+    """
+    return (delta + t) / delta
+
+
+def effective_damping(q: Any, kappa: float, shift: float) -> Any:
+    """Multiplier on the momentum at the effective time q of a coordinate, `(shift + q)^(1-kappa)`.
+
+    The Star variants replace t by `q = max(tau t, 1)`, the number of steps in which the coordinate
+    was active (spec/optimizers.md sections 3 to 5).
+    """
+    return (shift + q) ** (1 - kappa)
+
+
+def momentum_cooldown(
+    t: Any, total_steps: float, cooldown_steps: float, *, final: float = 0.0
+) -> Any:
+    """Factor on the momentum near the end of training: 1, then a line down to `final` at t = T.
+
+    Over the last `cooldown_steps` steps; always 1 if that is 0. The idea is that of arXiv
+    2609.04577 (spec/peers_harness.md section 2.4); the straight line is ours.
+    """
+    if cooldown_steps <= 0:
+        return t * 0 + 1.0
+    x = _unit((t - (total_steps - cooldown_steps)) / cooldown_steps)
+    return 1 - (1 - final) * x
+
+
+def default_clip_snr(kappa: float) -> float:
+    """Clip of Dana-MK4's signal-to-noise ratio: 2.0 up to kappa = 0.75, 0.25 from 0.85 on.
+
+    The two values are those of the published runs (spec/optimizers.md section 2); the geometric
+    interpolation between them is ours.
+    """
+    x = _unit((kappa - 0.75) / 0.10)
+    return 2.0 * (0.25 / 2.0) ** x
+
+
+def ademamix_alpha(t: Any, final: float, warmup_steps: float) -> Any:
+    """AdEMAMix's multiplier on the slow average, a line from 0 to `final` at `warmup_steps`.
+
+    Source: arXiv 2409.03137; spec/optimizers.md section 7.
+    """
+    return final * _unit(t / warmup_steps)
+
+
+def ademamix_beta(t: Any, start: float, final: float, warmup_steps: float) -> Any:
+    """AdEMAMix's slow beta: its half-life grows on a straight line from that of `start` to `final`.
+
+    `1/ln(beta)` is interpolated linearly, so that `1 - beta` is close to `8/(t + 80)` for
+    `start = 0.9, final = 1 - 8/T`: nearly a log-time average. Source: arXiv 2409.03137 without the
+    1e-8 inside its logarithms, which distorts betas close to 1 (spec/plrf.md section 11).
+    """
+    x = _unit(t / warmup_steps)
+    inverse_start = 1 / math.log(start) if start > 0 else 0.0
+    return _namespace(x).exp(1 / ((1 - x) * inverse_start + x / math.log(final)))
+
+
+def matching_step(beta: float, delta: float = DELTA) -> float:
+    """Step at which a log-time average has the memory of a constant beta, `delta beta/(1-beta)`.
+
+    There `delta / (delta + t) = 1 - beta`: 152 for 0.95 and 7992 for 0.999 at delta = 8.
+    """
+    return delta * beta / (1 - beta)
 
 
 def log_time_decay(t: Any, omega: float, decay_offset: float) -> Any:
