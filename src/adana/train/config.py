@@ -10,7 +10,7 @@ from typing import Any, Literal
 from adana import schedules
 from adana.data import DataConfig
 from adana.nn import EnokiConfig
-from adana.optim.base import check_range
+from adana.optim.checks import check_range
 from adana.runs import CONFIG_VERSION, RunError
 
 EVALUATIONS = 12

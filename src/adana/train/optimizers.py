@@ -11,7 +11,6 @@ from torch import nn
 
 from adana import schedules
 from adana.optim import ADana, LogAdamW, param_groups
-from adana.optim.adamw import BETAS
 from adana.optim.base import EPS, LogTimeOptimizer
 from adana.train.config import OptimizerConfig
 
@@ -38,7 +37,9 @@ def _adamw(
             "each step (omega / T of them). Train for more steps, or pass a smaller --omega."
         )
     weight_decay = schedules.omega_to_weight_decay(config.omega, config.lr, steps)
-    return torch.optim.AdamW(groups, lr=config.lr, betas=BETAS, eps=EPS, weight_decay=weight_decay)
+    return torch.optim.AdamW(
+        groups, lr=config.lr, betas=schedules.BETAS, eps=EPS, weight_decay=weight_decay
+    )
 
 
 def _log_adamw(
@@ -106,7 +107,8 @@ def schedule_values(optimizer: torch.optim.Optimizer, gamma: float, t: int) -> d
     group = optimizer.param_groups[0]
     if isinstance(optimizer, LogTimeOptimizer):
         h = optimizer.hyper(group, t)
-        values = {"ema_m": h.ema_m, "ema_v": h.ema_v, "momentum": h.momentum, "decay": h.decay}
+        values = {"ema_m": h.ema_m, "ema_v": h.ema_v, "decay": h.decay}
+        values["momentum"] = h.momentum + h.extra
     else:
         beta1, beta2 = group["betas"]
         values = {
