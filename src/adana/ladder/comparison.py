@@ -63,7 +63,8 @@ def sweep_rates(centre: Rate, points: int) -> list[Rate]:
     """Return `points` learning rates around `centre`, each `SWEEP_FACTOR` times the last."""
     exponents = [i - (points - 1) // 2 for i in range(points)]
     source = f"sweep of {points} rates by factors of {SWEEP_FACTOR:g} around {centre.lr:g}"
-    return [Rate(centre.lr * SWEEP_FACTOR**i, source) for i in exponents]
+    rates = [centre.lr * SWEEP_FACTOR**i for i in exponents]
+    return [Rate(float(f"{rate:.4g}"), source) for rate in rates]  # as printed, to be typed again
 
 
 def plan_seeds_and_horizons(

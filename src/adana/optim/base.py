@@ -126,7 +126,8 @@ class LogTimeOptimizer(torch.optim.Optimizer):
     def check_group(self, group: Mapping[str, Any]) -> None:
         """Raise `ValueError` unless every hyperparameter of a complete group is in its range."""
         check_range("lr", float(group["lr"]), low=0.0)
-        check_range("peak_lr", group["peak_lr"], low=0.0, low_open=True)
+        peak = "peak_lr" if group["peak_lr_explicit"] else "lr (unless peak_lr is given)"
+        check_range(peak, group["peak_lr"], low=0.0, low_open=True)
         check_range("omega", group["omega"], low=0.0)
         check_range("eps", group["eps"], low=0.0)
         check_range("decay_offset", group["decay_offset"], low=0.0)
@@ -192,7 +193,8 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             raise ValueError(
                 f"the learning rate {lr:g} is above its peak {peak:g}; weight decay scales with "
                 f"lr / peak. Pass the highest learning rate of the run as peak_lr to "
-                f"{type(self).__name__}, or set it in the group."
+                f"{type(self).__name__} (CyclicLR and learning-rate finders need it), or set it in "
+                "the group."
             )
         return lr / peak if peak > 0 else 0.0
 
