@@ -8,12 +8,12 @@
 from adana.report.charts import (
     all_charts,
     multiplier_chart,
-    save_static,
     schedule_charts,
     training_chart,
     validation_chart,
 )
 from adana.report.compare import Comparison, Estimate, Group, Point, Record, Row, compare
+from adana.report.drawing import save_static
 from adana.report.html import render, write_report
 from adana.report.sweep import Trial, read_trials, sweep_edges, sweep_table
 from adana.report.tables import as_dict, markdown, terminal
