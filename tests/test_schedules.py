@@ -26,7 +26,27 @@ def test_mean_age_of_a_log_time_average_is_a_fixed_fraction_of_training(t, delta
     age = 0.0
     for k in range(t):
         age = (1 - s.ema_weight(k, delta)) * (age + 1)
-    assert age == pytest.approx((t - 1) / (delta + 1), rel=1e-9)
+    assert age == pytest.approx(s.mean_age(t - 1, delta), rel=1e-9)
+
+
+def age_of_an_average(weights):
+    """Mean age of what an average from zero holds, given the weight of each step's newest part."""
+    age = held = 0.0
+    for weight in weights:
+        age, held = (1 - weight) * (age + held), (1 - weight) * held + weight
+    return age / held
+
+
+@pytest.mark.parametrize("t", [1, 2, 10, 300])
+def test_mean_ages_are_those_of_the_averages(t):
+    steps = range(1, t + 1)
+    assert age_of_an_average(s.ema_weight(k) for k in steps) == pytest.approx(
+        s.mean_age(t), abs=0.12
+    )
+    for beta in (0.5, 0.9, 0.999):
+        age = age_of_an_average(1 - beta for _ in steps)
+        assert s.constant_mean_age(t, beta) == pytest.approx(age, rel=1e-9, abs=1e-9)
+    assert s.constant_mean_age(100_000, 0.999) == pytest.approx(999)
 
 
 @pytest.mark.parametrize(("t", "expected"), [(1, 1.10957), (10, 1.43287), (1000, 2.81880)])

@@ -57,6 +57,23 @@ def ema_weight(t: Any, delta: float = DELTA) -> Any:
     return delta / (delta + t)
 
 
+def mean_age(t: Any, delta: float = DELTA) -> Any:
+    """Mean age in steps of what a log-time average holds at step t, `t / (delta + 1)`.
+
+    Exact where the first gradient entered with weight 1 (index 0 first); less by under half a step
+    where the average began at zero with index 1, for `delta >= 1` (spec/optimizers.md section 0.1).
+    """
+    return t / (delta + 1)
+
+
+def constant_mean_age(t: Any, beta: float) -> Any:
+    """Mean age in steps of a bias-corrected average of constant beta after t steps.
+
+    It grows like `(t - 1) / 2` at first and ends at `beta / (1 - beta)`: 999 steps for 0.999.
+    """
+    return beta / (1 - beta) - t * beta**t / (1 - beta**t)
+
+
 def damping(t: Any, kappa: float = KAPPA) -> Any:
     """Multiplier on the momentum, `alpha(t) = (1 + t)^(1 - kappa)`.
 

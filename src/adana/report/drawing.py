@@ -77,9 +77,20 @@ def inline(rows: list[dict[str, Any]]) -> alt.InlineData:
     return alt.InlineData(values=rows)
 
 
-def axis(field: str, title: str, form: str, scheme: Any = alt.X, *, log: bool = True) -> Any:
+def axis(
+    field: str,
+    title: str,
+    form: str,
+    scheme: Any = alt.X,
+    *,
+    log: bool = True,
+    domain: tuple[float, float] | None = None,
+) -> Any:
     """Return the encoding of a number on an axis, logarithmic unless told otherwise."""
-    scale = alt.Scale(type="log", nice=False, padding=8) if log else alt.Scale(nice=False)
+    ends = alt.Undefined if domain is None else list(domain)
+    scale = (
+        alt.Scale(type="log", nice=False, padding=8, domain=ends) if log else alt.Scale(domain=ends)
+    )
     return scheme(
         f"{field}:Q",
         scale=scale,
