@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple, TypedDict, overload
 
 import torch
@@ -27,6 +27,10 @@ EPS = 1e-8
 """Default of eps, outside the square root (the reference's value everywhere)."""
 PEAK_TOLERANCE = 1e-6
 """How far above the peak, relatively, rounding in a scheduler may put the learning rate."""
+PIECE = 1 << 26
+"""Elements that are updated at once on a GPU: bounds the temporaries at 256 MB for each list."""
+PIECE_ON_CPU = 1 << 17
+"""Elements that are updated at once on a CPU: a few lists of them fit its caches."""
 STATE_VERSION = 2
 """Version of the groups' contents, in each group as `version`. 1: only ADana and LogAdamW."""
 
@@ -101,6 +105,17 @@ class LogTimeOptimizer(torch.optim.Optimizer):
                 f"{', '.join(sorted(set(self.DEFAULTS) - {'version'}))}"
             )
         super().__init__(params, {"lr": lr, **self.DEFAULTS, **given})
+        self._refuse_silent_lack_of_decay()
+
+    def _refuse_silent_lack_of_decay(self) -> None:
+        """Raise where groups made for AdamW without decay would switch all decay off."""
+        spared = [group.get("weight_decay") == 0 for group in self.param_groups]
+        if all(spared) and self.defaults["omega"] > 0:
+            raise ValueError(
+                f"every parameter group says weight_decay: 0, so nothing would decay, though omega="
+                f"{self.defaults['omega']:g}. Make the groups with adana.param_groups(model), or "
+                "say omega in them; pass omega=0 if no decay is meant."
+            )
 
     # --- for subclasses ---------------------------------------------------------------------
 
@@ -219,7 +234,8 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             raise ValueError(
                 f"{type(self).__name__} takes the decay strength omega, not weight_decay="
                 f"{weight_decay}. The same strength as AdamW's is "
-                "omega = lr * weight_decay * total_steps (adana.schedules.weight_decay_to_omega)."
+                "omega = lr * weight_decay * total_steps (adana.schedules.weight_decay_to_omega); "
+                "adana.param_groups(model) makes groups that decay the right parameters."
             )
         if weight_decay == 0:
             group.setdefault("omega", 0.0)
@@ -321,7 +337,15 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         return torch.stack(columns, dim=1).to(working_dtype(params[0]))
 
     def update(self, work: Work) -> None:
-        """Update the parameters of `work` and their states in place.
+        """Update the parameters of `work` and their states in place."""
+        if isinstance(work.hyper, Hyper):
+            for part in _pieces(work):
+                self._update_together(part)
+        else:
+            self._update_together(work)
+
+    def _update_together(self, work: Work) -> None:
+        """Update the parameters of `work` all at once.
 
         Parameters narrower than their state (bf16, fp16) are updated in the state's dtype and
         rounded once, decay and step together.
@@ -419,6 +443,11 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         Raises:
             ValueError: the groups do not fit, or a newer adana wrote them.
         """
+        if not all("omega" in group for group in state_dict["param_groups"]):
+            raise ValueError(
+                f"this state dict is of another optimizer: its groups have no omega. To go on from "
+                f"AdamW's state with {type(self).__name__}, use adana.load_adamw_state."
+            )
         super().load_state_dict(state_dict)
         saved_ids = [i for group in state_dict["param_groups"] for i in group["params"]]
         owners = [(p, group) for group in self.param_groups for p in group["params"]]
@@ -427,6 +456,30 @@ class LogTimeOptimizer(torch.optim.Optimizer):
                 saved = state_dict["state"][i]
                 capturable = group["capturable"]
                 self.state[p] = restored(saved, self.state[p], p, capturable=capturable)
+
+
+def _pieces(work: Work) -> Iterator[Work]:
+    """Cut `work` into pieces of a limited number of elements, or of one parameter.
+
+    Temporaries then stay small (all of a step's on a GPU, within the caches on a CPU); parameters
+    are independent of each other, so nothing else changes.
+    """
+    limit = PIECE_ON_CPU if work.params[0].device.type == "cpu" else PIECE
+    begin = size = 0
+    for i, p in enumerate(work.params):
+        if i > begin and size + p.numel() > limit:
+            yield _cut(work, begin, i)
+            begin, size = i, 0
+        size += p.numel()
+    yield _cut(work, begin, len(work.params))
+
+
+def _cut(work: Work, begin: int, end: int) -> Work:
+    return work._replace(
+        params=work.params[begin:end],
+        grads=work.grads[begin:end],
+        states=work.states[begin:end],
+    )
 
 
 def numbers_of(hyper: Hyper | Tensor, i: int) -> Hyper:

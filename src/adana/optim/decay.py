@@ -83,13 +83,40 @@ def with_log_time_decay(
         group[f"{_PREFIX}peak_given"] = peak_lr is not None
         group[f"{_PREFIX}t"] = 0
         group["weight_decay"] = 0.0
-    optimizer.register_step_pre_hook(_decay_all)
+    optimizer.register_step_pre_hook(_before_step)
     return optimizer
 
 
+def _before_step(
+    optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Decay the weights that the coming step will move, once its gradients are there.
+
+    With a closure they are there only after it: it is replaced by one that decays in the end. A
+    fused optimizer is called by a GradScaler even where it is to skip the step (`found_inf`).
+    """
+    found_inf = getattr(optimizer, "found_inf", None)
+    if found_inf is not None and float(found_inf) > 0:
+        return None
+    closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+    if closure is None:
+        _decay_all(optimizer)
+        return None
+    decayed = False
+
+    def evaluate_and_decay() -> Any:
+        nonlocal decayed
+        loss = closure()
+        if not decayed:
+            _decay_all(optimizer)
+        decayed = True
+        return loss
+
+    return (args[0], evaluate_and_decay), {k: v for k, v in kwargs.items() if k != "closure"}
+
+
 @torch.no_grad()
-def _decay_all(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-    """Decay the weights that the coming step will move."""
+def _decay_all(optimizer: torch.optim.Optimizer) -> None:
     for group in optimizer.param_groups:
         if f"{_PREFIX}t" not in group:
             raise RuntimeError(

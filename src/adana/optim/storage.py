@@ -39,10 +39,11 @@ def new_state(p: Tensor, names: Iterable[str], *, capturable: bool) -> dict[str,
 def restored(
     saved: Mapping[str, Any], current: dict[str, Any], p: Tensor, *, capturable: bool
 ) -> dict[str, Any]:
-    """Return `current` with every tensor in the dtype it was `saved` in, on `p`'s device.
+    """Return `current` with every tensor a copy of the `saved` one in its dtype, on `p`'s device.
 
     `torch.optim.Optimizer.load_state_dict` casts all of a state to the parameter's dtype, which
-    loses float32 moments and integer codes of bfloat16 parameters; this undoes it.
+    loses float32 moments and integer codes of bfloat16 parameters, and shares what it need not
+    cast with the state dict, which a second load would then find changed. This undoes both.
     """
     kept = dict(current)
     for name, value in saved.items():
@@ -51,7 +52,7 @@ def restored(
         if name == STEP:
             device = p.device if capturable else torch.device("cpu")
             kept[name] = value.detach().to(device=device, dtype=torch.int64, copy=True)
-        elif value.dtype != current[name].dtype:
+        else:
             kept[name] = value.detach().to(device=p.device, copy=True)
     return kept
 
