@@ -18,7 +18,7 @@ from torch import Tensor
 
 from adana import schedules
 from adana.optim.checks import check_choice, check_range
-from adana.optim.storage import STEP, local, local_like, new_state, restored, working_dtype
+from adana.optim.storage import STEP, Spare, local, local_like, new_state, restored, working_dtype
 from adana.optim.update import Form, Hyper, update_foreach, update_single
 
 DecayOrder = Literal["before", "after"]
@@ -339,12 +339,13 @@ class LogTimeOptimizer(torch.optim.Optimizer):
     def update(self, work: Work) -> None:
         """Update the parameters of `work` and their states in place."""
         if isinstance(work.hyper, Hyper):
+            spare = Spare()
             for part in _pieces(work):
-                self._update_together(part)
+                self._update_together(part, spare)
         else:
-            self._update_together(work)
+            self._update_together(work, Spare())
 
-    def _update_together(self, work: Work) -> None:
+    def _update_together(self, work: Work, spare: Spare) -> None:
         """Update the parameters of `work` all at once.
 
         Parameters narrower than their state (bf16, fp16) are updated in the state's dtype and
@@ -360,26 +361,22 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             grads = [-g for g in grads]
         names = self.state_names(group, work.params[0])
         states = [{name: local(state[name]) for name in names} for state in work.states]
-        self.update_wide(group, targets, grads, states, work.hyper)
+        wide_work = work._replace(params=targets, grads=grads, states=states)
+        self.update_wide(wide_work, spare)
         for p, target in zip(params, targets, strict=True):
             if p is not target:
                 p.copy_(target)
 
-    def update_wide(
-        self,
-        group: dict[str, Any],
-        params: list[Tensor],
-        grads: list[Tensor],
-        states: list[dict[str, Tensor]],
-        hyper: Hyper | Tensor,
-    ) -> None:
-        """Apply the update; all tensors have the state's dtype."""
-        form = self.form(group)
-        if isinstance(hyper, Hyper) and (group["foreach"] is None or group["foreach"]):
+    def update_wide(self, work: Work, spare: Spare) -> None:
+        """Apply the update to `work`, all of whose tensors are local and have the state's dtype."""
+        form, states, hyper = self.form(work.group), work.states, work.hyper
+        if isinstance(hyper, Hyper) and wants_foreach(work.group):
             lists = {name: [state[name] for state in states] for name in states[0]}
-            update_foreach(params, grads, lists, hyper, form)
+            temporaries = spare.like(work.params, form.temporaries)
+            update_foreach(work.params, work.grads, lists, hyper, form, spare=temporaries)
             return
-        for i, (p, g, state) in enumerate(zip(params, grads, states, strict=True)):
+        several = zip(work.params, work.grads, states, strict=True)
+        for i, (p, g, state) in enumerate(several):
             update_single(p, g, state, numbers_of(hyper, i), form)
 
     # --- changing course --------------------------------------------------------------------
@@ -480,6 +477,11 @@ def _cut(work: Work, begin: int, end: int) -> Work:
         grads=work.grads[begin:end],
         states=work.states[begin:end],
     )
+
+
+def wants_foreach(group: Mapping[str, Any]) -> bool:
+    """Return whether the group's parameters are updated as lists: yes unless told otherwise."""
+    return group["foreach"] is None or group["foreach"]
 
 
 def numbers_of(hyper: Hyper | Tensor, i: int) -> Hyper:
