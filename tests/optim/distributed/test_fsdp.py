@@ -1,0 +1,174 @@
+"""FSDP2: every rank holds a part of each weight, gradient and state."""
+
+import pytest
+import torch
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor, Shard
+
+from .training import (
+    EXACT,
+    OPTIMIZERS,
+    TOLERANCE,
+    assert_identical,
+    assert_same_weights,
+    batch,
+    classifier,
+    loss_of,
+    my_part,
+    optimizer_for,
+    train,
+    train_alone,
+    weights_of,
+)
+
+STEPS = 6
+
+
+def sharded(dtype=torch.float64, **options):
+    """The classifier with every block and the rest sharded."""
+    model = classifier(dtype)
+    for block in model.blocks:
+        fully_shard(block, **options)
+    return fully_shard(model, **options)
+
+
+def train_sharded(name, **overrides):
+    model = sharded()
+    train(model, optimizer_for(name, model, **overrides), range(STEPS), **my_part())
+    return weights_of(model)
+
+
+def train_sharded_by_column(name):
+    model = sharded(shard_placement_fn=lambda p: Shard(p.ndim - 1))
+    train(model, optimizer_for(name, model), range(STEPS), **my_part())
+    return weights_of(model)
+
+
+@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_sharded_training_agrees_with_one_process(worlds, name, size):
+    for found in worlds(size).run(train_sharded, name):
+        assert_same_weights(found, train_alone(name, STEPS), TOLERANCE.get(name, EXACT))
+
+
+# --- state ----------------------------------------------------------------------------------------
+
+
+def state_of_sharded(name, dtype):
+    model = sharded(dtype)
+    optimizer = optimizer_for(name, model)
+    train(model, optimizer, range(3), **my_part())
+    facts = {}
+    for key, p in model.named_parameters():
+        state = dict(optimizer.state[p])
+        step = state.pop("step")
+        facts[key] = {
+            "rows here": p.to_local().shape[0],
+            "names": set(state),
+            "step": (step.item(), step.dtype, type(step)),
+            "dtypes": {x.dtype for x in state.values()},
+            "sharded as the parameter": all(
+                isinstance(x, DTensor)
+                and x.shape == p.shape
+                and x.device_mesh == p.device_mesh
+                and x.placements == p.placements
+                and x.to_local().shape == p.to_local().shape
+                for x in state.values()
+            ),
+        }
+    return facts
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_states_are_float32_and_sharded_as_their_parameters(worlds, name, dtype):
+    ranks = worlds(4).run(state_of_sharded, name, dtype)
+    expected = optimizer_for(name, classifier(dtype))
+    for facts in ranks:
+        assert len(facts) == 16
+        for fact in facts.values():
+            assert fact["names"]
+            assert fact["step"] == (3, torch.int64, torch.Tensor)
+            assert fact["dtypes"] == {torch.float32}
+            assert fact["sharded as the parameter"]
+    rows = [[rank[key]["rows here"] for rank in ranks] for key in ("head.weight", "scale")]
+    assert rows == [[1, 1, 1, 0], [1, 0, 0, 0]], "these tests are about empty and uneven shards"
+    muon = {g["muon"] for g in expected.param_groups} if name == "LogMuon" else set()
+    assert (ranks[0]["blocks.0.up.weight"]["names"] == {"m"}) == (bool(muon) or name == "Dana")
+
+
+# --- options --------------------------------------------------------------------------------------
+
+
+def train_in_mixed_precision(name):
+    policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    model = sharded(torch.float32, mp_policy=policy)
+    train(model, optimizer_for(name, model), range(STEPS), **my_part())
+    return weights_of(model)
+
+
+def train_alone_in_mixed_precision(name, parts):
+    """Do what the ranks do, one part after another: gradients in bfloat16, their mean in float32."""
+    model = classifier(torch.float32)
+    optimizer = optimizer_for(name, model)
+    for step in range(STEPS):
+        sums = [torch.zeros_like(p) for p in model.parameters()]
+        for part in range(parts):
+            low = classifier(torch.bfloat16)
+            low.load_state_dict(model.state_dict())
+            loss_of(low, *batch(step, part, parts)).backward()
+            for total, p in zip(sums, low.parameters(), strict=True):
+                total += p.grad
+        for p, total in zip(model.parameters(), sums, strict=True):
+            p.grad = total / parts
+        optimizer.step()
+    return weights_of(model)
+
+
+@pytest.mark.parametrize("name", ["ADana", "LogMuon"])
+def test_bfloat16_compute_with_float32_weights_agrees_with_one_process(worlds, name):
+    for found in worlds(2).run(train_in_mixed_precision, name):
+        assert_same_weights(found, train_alone_in_mixed_precision(name, parts=2), 1e-6)
+        assert {value.dtype for value in found.values()} == {torch.float32}
+
+
+def train_with_clipped_gradients(name, wrap, part, parts):
+    model = wrap()
+    norms = []
+
+    def clip():
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=0.5)
+        norms.append((norm.full_tensor() if isinstance(norm, DTensor) else norm).item())
+
+    optimizer = optimizer_for(name, model)
+    train(model, optimizer, range(STEPS), part, parts, before_step=clip)
+    return weights_of(model), norms
+
+
+def train_sharded_with_clipped_gradients(name):
+    return train_with_clipped_gradients(name, sharded, **my_part())
+
+
+@pytest.mark.parametrize("name", ["Dana", "LogMuon"])  # the gradient's size matters to both
+def test_clipping_by_the_global_norm_agrees_with_one_process(worlds, name):
+    expected, expected_norms = train_with_clipped_gradients(name, classifier, 0, 1)
+    assert max(expected_norms) > 0.5, "nothing was clipped"
+    for found, norms in worlds(2).run(train_sharded_with_clipped_gradients, name):
+        assert norms == pytest.approx(expected_norms, rel=1e-6)
+        assert_same_weights(found, expected, TOLERANCE.get(name, EXACT))
+
+
+def train_sharded_both_ways(name):
+    return train_sharded(name, foreach=False), train_sharded(name, foreach=True)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_foreach_equals_single_tensor_on_shards(worlds, name):
+    for single, foreach in worlds(4).run(train_sharded_both_ways, name):
+        assert_identical(single, foreach)
+
+
+@pytest.mark.parametrize("name", ["ADana", "LogMuon"])
+def test_sharding_by_column_agrees_with_one_process(worlds, name):
+    for found in worlds(2).run(train_sharded_by_column, name):
+        assert_same_weights(found, train_alone(name, STEPS), TOLERANCE.get(name, EXACT))
