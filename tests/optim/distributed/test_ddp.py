@@ -4,6 +4,7 @@ import pytest
 from torch.nn.parallel import DistributedDataParallel
 
 from .training import (
+    DECAYED,
     EXACT,
     OPTIMIZERS,
     TOLERANCE,
@@ -27,7 +28,7 @@ def train_data_parallel(name):
 
 
 @pytest.mark.parametrize("size", [2, 4])
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", [*OPTIMIZERS, DECAYED])
 def test_ranks_stay_identical_and_agree_with_one_process(worlds, name, size):
     first, *others = worlds(size).run(train_data_parallel, name)
     assert_same_weights(first, train_alone(name, STEPS), TOLERANCE.get(name, EXACT))

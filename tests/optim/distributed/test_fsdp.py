@@ -5,7 +5,10 @@ import torch
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Shard
 
+import adana
+
 from .training import (
+    DECAYED,
     EXACT,
     OPTIMIZERS,
     TOLERANCE,
@@ -45,7 +48,7 @@ def train_sharded_by_column(name):
 
 
 @pytest.mark.parametrize("size", [2, 4])
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", [*OPTIMIZERS, DECAYED])
 def test_sharded_training_agrees_with_one_process(worlds, name, size):
     for found in worlds(size).run(train_sharded, name):
         assert_same_weights(found, train_alone(name, STEPS), TOLERANCE.get(name, EXACT))
@@ -172,3 +175,25 @@ def test_foreach_equals_single_tensor_on_shards(worlds, name):
 def test_sharding_by_column_agrees_with_one_process(worlds, name):
     for found in worlds(2).run(train_sharded_by_column, name):
         assert_same_weights(found, train_alone(name, STEPS), TOLERANCE.get(name, EXACT))
+
+
+# --- going on from AdamW --------------------------------------------------------------------------
+
+
+def train_adamw_then_adana(model, part, parts):
+    adamw = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    train(model, adamw, range(3), part, parts)
+    optimizer = adana.ADana(model.parameters(), lr=1e-2)
+    adana.load_adamw_state(optimizer, adamw.state_dict())
+    train(model, optimizer, range(3, 6), part, parts)
+    return weights_of(model)
+
+
+def train_sharded_adamw_then_adana():
+    return train_adamw_then_adana(sharded(), **my_part())
+
+
+def test_going_on_from_sharded_adamw_agrees_with_one_process(worlds):
+    expected = train_adamw_then_adana(classifier(), part=0, parts=1)
+    for found in worlds(2).run(train_sharded_adamw_then_adana):
+        assert_same_weights(found, expected)

@@ -13,6 +13,7 @@ from torch.distributed.tensor.parallel import (
 )
 
 from .training import (
+    DECAYED,
     EXACT,
     OPTIMIZERS,
     TOLERANCE,
@@ -60,7 +61,7 @@ def train_tensor_parallel(name, size, split=tensor_parallel):
 
 
 @pytest.mark.parametrize("size", [2, 4])
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", [*OPTIMIZERS, DECAYED])
 def test_tensor_parallel_training_agrees_with_one_process(worlds, name, size):
     expected = train_alone(name, STEPS, hidden=HIDDEN)
     for found, _ in worlds(size).run(train_tensor_parallel, name, size):
@@ -75,20 +76,24 @@ def test_gradients_placed_otherwise_than_their_parameters_are_brought_home(world
         assert_same_weights(found, expected, TOLERANCE.get(name, EXACT))
 
 
-def train_both_ways(name):
+def sharded_both_ways():
+    """The classifier under FSDP2 and tensor parallel, and which part of a batch is this rank's."""
     mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("data", "tensor"))
     model = classifier()  # 10 rows: 5 for each half of the tensor mesh, then 3 and 2
     for block in model.blocks:
         tensor_parallel(block, mesh["tensor"])
         fully_shard(block, mesh=mesh["data"])
-    fully_shard(model, mesh=mesh["data"])
-    part = mesh["data"].get_local_rank()
+    return fully_shard(model, mesh=mesh["data"]), mesh["data"].get_local_rank()
+
+
+def train_both_ways(name):
+    model, part = sharded_both_ways()
     train(model, optimizer_for(name, model), range(STEPS), part, parts=2)
     rows = model.blocks[0].up.weight.to_local().shape[0]
     return weights_of(model), rows
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", [*OPTIMIZERS, DECAYED])
 def test_tensor_parallel_under_fsdp_agrees_with_one_process(worlds, name):
     ranks = worlds(4).run(train_both_ways, name)
     assert sorted(rows for _, rows in ranks) == [2, 2, 3, 3]

@@ -26,6 +26,8 @@ OPTIMIZERS = {
     "LogMuon": functools.partial(adana.LogMuon, **SETTINGS),
     "Dana": functools.partial(adana.Dana, **SETTINGS),
 }
+DECAYED = "SGD with log-time decay"
+"""Not of the family, but its decay is."""
 TOLERANCE = {"LogMuon": 1e-5}
 """How far weights of float64 may be off: Newton-Schulz is done in float32, all else is exact."""
 EXACT = 1e-10
@@ -74,6 +76,10 @@ def classifier(dtype=torch.float64, hidden=HIDDEN):
 def optimizer_for(name, model, **overrides):
     """The optimizer of a name over the groups of a model."""
     groups = adana.param_groups(model, muon=name == "LogMuon")
+    if name == DECAYED:
+        decay = {**SETTINGS, **overrides}
+        sgd = torch.optim.SGD(groups, lr=decay.pop("lr"), momentum=0.9)
+        return adana.with_log_time_decay(sgd, **decay)
     return OPTIMIZERS[name](groups, **overrides)
 
 
@@ -118,6 +124,27 @@ def whole(x):
 def weights_of(model):
     """All weights of a model by name, whole (ranks must ask together)."""
     return {name.removeprefix("module."): whole(p) for name, p in model.named_parameters()}
+
+
+def states_of(model, optimizer):
+    """All states of an optimizer by name, whole (ranks must ask together)."""
+    return {
+        f"{name}.{key}": whole(value)
+        for name, p in model.named_parameters()
+        for key, value in optimizer.state[p].items()
+    }
+
+
+def settings_of(optimizer):
+    """The hyperparameters of all groups; tuples as lists, as some of torch's ways turn them."""
+    return [
+        {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in group.items()
+            if key != "params"
+        }
+        for group in optimizer.param_groups
+    ]
 
 
 def my_part():
