@@ -187,20 +187,27 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             return 0.0
         return schedules.log_time_decay(t, group["omega"], group["decay_offset"])
 
+    @staticmethod
+    def peak(group: Mapping[str, Any]) -> Any:
+        """Return the highest learning rate of the run of a group.
+
+        It is the explicit `peak_lr`, else the `max_lr` or `initial_lr` that torch's schedulers
+        leave in the group, else the learning rate at construction.
+        """
+        if group["peak_lr_explicit"]:
+            return group["peak_lr"]
+        return group.get("max_lr", group.get("initial_lr", group["peak_lr"]))
+
     def gamma(self, group: Mapping[str, Any]) -> Any:
         """Return the schedule multiplier `lr / peak` of a group.
 
-        The peak is the explicit `peak_lr`, else the `max_lr` or `initial_lr` that torch's
-        schedulers leave in the group, else the learning rate at construction. A tensor if
-        capturable with a tensor `lr`; then it is cut off at 1, because a check would have to wait
-        for the device.
+        A tensor if capturable with a tensor `lr`; then it is cut off at 1, because a check would
+        have to wait for the device.
 
         Raises:
             ValueError: the learning rate is above its peak, so that decay would be too strong.
         """
-        lr, peak = group["lr"], group["peak_lr"]
-        if not group["peak_lr_explicit"]:
-            peak = group.get("max_lr", group.get("initial_lr", peak))
+        lr, peak = group["lr"], self.peak(group)
         if group["capturable"] and isinstance(lr, Tensor):
             return (lr / peak).clamp(max=1.0)
         lr, peak = float(lr), float(peak)
@@ -430,6 +437,19 @@ class LogTimeOptimizer(torch.optim.Optimizer):
                 group.setdefault(name, value)
             group["version"] = STATE_VERSION
             self.resolve_group(group)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state dict. Once training has begun it says which peak learning rate it had.
+
+        A scheduler built after loading would leave another one in the groups, and decay would grow:
+        torch.distributed.checkpoint loads only entries that the groups have at that time.
+        """
+        saved = super().state_dict()
+        if saved["state"]:
+            for group in saved["param_groups"]:
+                group["peak_lr"] = float(self.peak(group))
+                group["peak_lr_explicit"] = True
+        return saved
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state dict, keeping every state tensor in the dtype it was saved in.

@@ -36,7 +36,7 @@ from .training import (
     weights_of,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled")  # one process
+pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
 
 FRESH = {"lr": PEAK / 20, "omega": 2.0, "total_steps": 50}
 """What a fresh optimizer is built with; the checkpoint's values must replace it."""
@@ -52,10 +52,10 @@ OPTIONS = {
 }
 
 
-def hand_over(name, options, dtype=torch.float64):
+def hand_over(name, options, dtype=torch.float64, **overrides):
     """Train, hand weights and state to fresh ones, and go on with those."""
     model = sharded(dtype)
-    optimizer = optimizer_for(name, model)
+    optimizer = optimizer_for(name, model, **overrides)
     train(model, optimizer, range(3), **my_part())
     state_dict = get_optimizer_state_dict(model, optimizer, options=StateDictOptions(**options))
     state_dict = copy.deepcopy(state_dict)  # it shares memory with the optimizer
@@ -91,6 +91,18 @@ def test_float32_states_of_bfloat16_parameters_keep_every_bit(worlds, options):
         assert after["head.weight.m"].dtype == torch.float32
         assert not torch.equal(after["head.weight.m"], after["head.weight.m"].bfloat16().float())
         assert_identical(after, before)
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_tensor_learning_rate_and_capturable_counters_survive(worlds, options):
+    overrides = {"lr": torch.tensor(PEAK, dtype=torch.float64), "capturable": True}
+    function = functools.partial(hand_over, "ADana", OPTIONS[options], **overrides)
+    for before, after, (old, new), weights, _ in worlds(2).run(function):
+        assert_identical(after, before)
+        assert after["head.weight.step"].dtype == torch.int64
+        assert old == new
+        assert isinstance(new[0]["lr"], torch.Tensor)
+        assert_same_weights(weights, train_alone("ADana", 6))
 
 
 def ask_before_the_first_step(name):
@@ -211,3 +223,36 @@ def test_checkpoints_move_between_tensor_parallel_and_one_process(worlds, tmp_pa
         worlds(4).run(stage_both_ways, name, 2, str(tmp_path)),
     ]
     assert_one_trajectory(name, stages)
+
+
+# --- checkpoints that lack something --------------------------------------------------------------
+
+
+def schedule_after_load(name, folder, flat):
+    options = StateDictOptions(flatten_optimizer_state_dict=flat)
+    model = sharded()
+    optimizer = optimizer_for(name, model)
+    schedule = with_schedule(optimizer)
+    train(model, optimizer, range(8), **my_part(), after_step=schedule.step)
+    saved = {"optimizer": get_optimizer_state_dict(model, optimizer, options=options)}
+    dcp.save(saved, checkpoint_id=folder)
+    fresh = optimizer_for(name, model, **FRESH)
+    template = {"optimizer": get_optimizer_state_dict(model, fresh, options=options)}
+    dcp.load(template, checkpoint_id=folder)
+    set_optimizer_state_dict(model, fresh, template["optimizer"], options=options)
+    late = with_schedule(fresh)
+    late.load_state_dict(schedule.state_dict())
+    gammas = []
+    for _ in range(2):
+        schedule.step()
+        late.step()
+        gammas.append([each.gamma(each.param_groups[0]) for each in (optimizer, fresh)])
+    return gammas
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_scheduler_built_after_the_load_does_not_scale_decay_up(worlds, tmp_path, flat):
+    for gammas in worlds(2).run(schedule_after_load, "ADana", str(tmp_path), flat):
+        for expected, found in gammas:
+            assert expected < 0.5, "the schedule must be on its way down"
+            assert found == pytest.approx(expected, rel=1e-12)

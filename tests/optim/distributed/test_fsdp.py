@@ -111,19 +111,18 @@ def train_in_mixed_precision(name):
 
 
 def train_alone_in_mixed_precision(name, parts):
-    """Do what the ranks do, one part after another: gradients in bfloat16, their mean in float32."""
+    """Do what the ranks do, one after another: gradients in bfloat16, their mean in float32."""
     model = classifier(torch.float32)
     optimizer = optimizer_for(name, model)
     for step in range(STEPS):
-        sums = [torch.zeros_like(p) for p in model.parameters()]
+        optimizer.zero_grad(set_to_none=False)
         for part in range(parts):
             low = classifier(torch.bfloat16)
             low.load_state_dict(model.state_dict())
             loss_of(low, *batch(step, part, parts)).backward()
-            for total, p in zip(sums, low.parameters(), strict=True):
-                total += p.grad
-        for p, total in zip(model.parameters(), sums, strict=True):
-            p.grad = total / parts
+            for p, q in zip(model.parameters(), low.parameters(), strict=True):
+                share = q.grad.float() / parts
+                p.grad = share if p.grad is None else p.grad + share
         optimizer.step()
     return weights_of(model)
 

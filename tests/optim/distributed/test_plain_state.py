@@ -1,4 +1,4 @@
-"""`torch.save` and `torch.load(weights_only=True)` of the state, a rank's own and a consolidated."""
+"""State that `torch.save` wrote and `torch.load(weights_only=True)` reads: a rank's, and the whole."""
 
 import pytest
 import torch

@@ -136,14 +136,14 @@ def states_of(model, optimizer):
 
 
 def settings_of(optimizer):
-    """The hyperparameters of all groups; tuples as lists, as some of torch's ways turn them."""
+    """The saved hyperparameters of all groups; tuples as lists, as some of torch's ways turn them."""
     return [
         {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in group.items()
             if key != "params"
         }
-        for group in optimizer.param_groups
+        for group in optimizer.state_dict()["param_groups"]
     ]
 
 
