@@ -6,6 +6,7 @@ import functools
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -228,6 +229,64 @@ def test_checkpoints_move_between_tensor_parallel_and_one_process(worlds, tmp_pa
 # --- checkpoints that lack something --------------------------------------------------------------
 
 
+def load_without_an_entry(name, folder):
+    """Save what an older version would have, and load it with and without leave to miss some."""
+    model = sharded()
+    optimizer = optimizer_for(name, model)
+    train(model, optimizer, range(3), **my_part())
+    saved = get_optimizer_state_dict(model, optimizer)
+    for group in saved["param_groups"]:
+        del group["momentum_cooldown"]
+    dcp.save(saved, checkpoint_id=folder)
+    optimizer.zero_grad()  # torch creates no state to load into where there are gradients
+    fresh = optimizer_for(name, model, **FRESH)
+    template = get_optimizer_state_dict(model, fresh)
+    try:
+        dcp.load(template, checkpoint_id=folder)
+        complaint = ""
+    except CheckpointException as error:
+        complaint = str(error)
+    planner = dcp.DefaultLoadPlanner(allow_partial_load=True)
+    dcp.load(template, checkpoint_id=folder, planner=planner)
+    set_optimizer_state_dict(model, fresh, template)
+    train(model, fresh, range(3, 6), **my_part())
+    return complaint, weights_of(model)
+
+
+def test_checkpoints_from_before_a_hyperparameter_load_when_allowed_to(worlds, tmp_path):
+    for complaint, found in worlds(2).run(load_without_an_entry, "ADana", str(tmp_path)):
+        assert "momentum_cooldown" in complaint
+        assert_same_weights(found, train_alone("ADana", 6))
+
+
+def hand_over_before_all_had_gradients(name):
+    """The head is frozen for 3 steps; then a fresh optimizer takes over and all is trained."""
+    model = sharded()
+    optimizer = optimizer_for(name, model)
+    train(model, optimizer, range(3), **my_part(), before_step=lambda: forget_head(model))
+    state_dict = copy.deepcopy(get_optimizer_state_dict(model, optimizer))
+    optimizer.zero_grad()
+    fresh = optimizer_for(name, model, **FRESH)
+    loading = StateDictOptions(strict=False)
+    set_optimizer_state_dict(model, fresh, state_dict, options=loading)
+    train(model, fresh, range(3, 6), **my_part())
+    return weights_of(model), fresh.state[model.head.weight]["step"].item()
+
+
+def forget_head(model):
+    model.head.weight.grad = None
+
+
+def test_a_parameter_without_state_in_the_checkpoint_starts_at_its_own_first_step(worlds):
+    model = classifier()
+    optimizer = optimizer_for("ADana", model)
+    train(model, optimizer, range(3), before_step=lambda: forget_head(model))
+    train(model, optimizer, range(3, 6))
+    for found, steps in worlds(2).run(hand_over_before_all_had_gradients, "ADana"):
+        assert steps == 3
+        assert_same_weights(found, weights_of(model))
+
+
 def schedule_after_load(name, folder, flat):
     options = StateDictOptions(flatten_optimizer_state_dict=flat)
     model = sharded()
@@ -236,6 +295,7 @@ def schedule_after_load(name, folder, flat):
     train(model, optimizer, range(8), **my_part(), after_step=schedule.step)
     saved = {"optimizer": get_optimizer_state_dict(model, optimizer, options=options)}
     dcp.save(saved, checkpoint_id=folder)
+    optimizer.zero_grad()  # torch creates no state to load into where there are gradients
     fresh = optimizer_for(name, model, **FRESH)
     template = {"optimizer": get_optimizer_state_dict(model, fresh, options=options)}
     dcp.load(template, checkpoint_id=folder)

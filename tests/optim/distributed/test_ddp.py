@@ -1,7 +1,10 @@
 """Data parallel: every rank holds all weights and sees a part of the batch."""
 
 import pytest
+from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.nn.parallel import DistributedDataParallel
+
+import adana
 
 from .training import (
     DECAYED,
@@ -34,3 +37,21 @@ def test_ranks_stay_identical_and_agree_with_one_process(worlds, name, size):
     assert_same_weights(first, train_alone(name, STEPS), TOLERANCE.get(name, EXACT))
     for other in others:
         assert_identical(other, first)
+
+
+def train_with_states_divided_among_ranks(name):
+    model = DistributedDataParallel(classifier())
+    groups = adana.param_groups(model, muon=name == "LogMuon")
+    made = OPTIMIZERS[name]
+    optimizer = ZeroRedundancyOptimizer(groups, made.func, **made.keywords)
+    train(model, optimizer, range(STEPS), **my_part())
+    return weights_of(model), len(optimizer.optim.state)
+
+
+@pytest.mark.parametrize("name", ["ADana", "LogMuon"])
+def test_states_can_be_divided_among_ranks(worlds, name):
+    ranks = worlds(2).run(train_with_states_divided_among_ranks, name)
+    assert sum(states for _, states in ranks) == len(list(classifier().parameters()))
+    for found, states in ranks:
+        assert states > 0
+        assert_same_weights(found, train_alone(name, STEPS), TOLERANCE.get(name, EXACT))

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Shard
 
@@ -11,6 +12,7 @@ from .training import (
     DECAYED,
     EXACT,
     OPTIMIZERS,
+    PEAK,
     TOLERANCE,
     assert_identical,
     assert_same_weights,
@@ -38,12 +40,6 @@ def sharded(dtype=torch.float64, **options):
 def train_sharded(name, **overrides):
     model = sharded()
     train(model, optimizer_for(name, model, **overrides), range(STEPS), **my_part())
-    return weights_of(model)
-
-
-def train_sharded_by_column(name):
-    model = sharded(shard_placement_fn=lambda p: Shard(p.ndim - 1))
-    train(model, optimizer_for(name, model), range(STEPS), **my_part())
     return weights_of(model)
 
 
@@ -170,9 +166,33 @@ def test_foreach_equals_single_tensor_on_shards(worlds, name):
         assert_identical(single, foreach)
 
 
-@pytest.mark.parametrize("name", ["ADana", "LogMuon"])
-def test_sharding_by_column_agrees_with_one_process(worlds, name):
-    for found in worlds(2).run(train_sharded_by_column, name):
+def train_sharded_by_column(name):
+    model = sharded(shard_placement_fn=lambda p: Shard(p.ndim - 1))
+    train(model, optimizer_for(name, model), range(STEPS), **my_part())
+    return weights_of(model)
+
+
+def train_sharded_and_replicated(name):
+    model = sharded(mesh=init_device_mesh("cpu", (2, 2), mesh_dim_names=("replicate", "shard")))
+    train(model, optimizer_for(name, model), range(STEPS), **my_part())
+    return weights_of(model)
+
+
+def train_sharded_capturable(name):
+    return train_sharded(name, lr=torch.tensor(PEAK, dtype=torch.float64), capturable=True)
+
+
+@pytest.mark.parametrize(
+    ("function", "size"),
+    [
+        (train_sharded_by_column, 2),
+        (train_sharded_and_replicated, 4),
+        (train_sharded_capturable, 2),
+    ],
+)
+@pytest.mark.parametrize("name", ["ADana", "DanaStarMK4", "LogMuon"])
+def test_other_ways_to_shard_agree_with_one_process(worlds, name, function, size):
+    for found in worlds(size).run(function, name):
         assert_same_weights(found, train_alone(name, STEPS), TOLERANCE.get(name, EXACT))
 
 

@@ -1,4 +1,4 @@
-"""State that `torch.save` wrote and `torch.load(weights_only=True)` reads: a rank's, and the whole."""
+"""State through `torch.save` and `torch.load(weights_only=True)`: a rank's own, and the whole."""
 
 import pytest
 import torch

@@ -136,7 +136,7 @@ def states_of(model, optimizer):
 
 
 def settings_of(optimizer):
-    """The saved hyperparameters of all groups; tuples as lists, as some of torch's ways turn them."""
+    """The saved hyperparameters of all groups; tuples as lists, which torch makes of some."""
     return [
         {
             key: list(value) if isinstance(value, tuple) else value
