@@ -476,7 +476,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
 
 
 def _pieces(work: Work) -> Iterator[Work]:
-    """Cut `work` into pieces of a limited number of elements, or of one parameter.
+    """Cut `work` into pieces of a limited number of elements held here, or of one parameter.
 
     Temporaries then stay small (all of a step's on a GPU, within the caches on a CPU); parameters
     are independent of each other, so nothing else changes.
@@ -484,10 +484,11 @@ def _pieces(work: Work) -> Iterator[Work]:
     limit = PIECE_ON_CPU if work.params[0].device.type == "cpu" else PIECE
     begin = size = 0
     for i, p in enumerate(work.params):
-        if i > begin and size + p.numel() > limit:
+        elements = local(p).numel()
+        if i > begin and size + elements > limit:
             yield _cut(work, begin, i)
             begin, size = i, 0
-        size += p.numel()
+        size += elements
     yield _cut(work, begin, len(work.params))
 
 

@@ -7,6 +7,8 @@ import torch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 
+from adana.optim import base
+
 from .training import EXACT, OPTIMIZERS, TOLERANCE, whole
 
 STEPS = 3
@@ -82,3 +84,18 @@ def test_every_placement_gives_the_step_of_the_whole_tensor(worlds, name):
                 atol=TOLERANCE.get(name, EXACT),
                 msg=lambda m, c=combination: f"{c}: {m}",
             )
+
+
+def sizes_of_pieces(limit):
+    """How many parameters of 16 elements, 4 of them here, are updated at once."""
+    mesh = init_device_mesh("cpu", (4,))
+    params = [distribute_tensor(torch.zeros(8, 2), mesh, [Shard(0)]) for _ in range(5)]
+    work = base.Work({}, params, params, [{}] * 5, base.Hyper(lr=0.0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(base, "PIECE_ON_CPU", limit)
+        return [len(piece.params) for piece in base._pieces(work)]
+
+
+@pytest.mark.parametrize(("limit", "sizes"), [(8, [2, 2, 1]), (20, [5]), (1, [1] * 5)])
+def test_pieces_are_counted_in_the_elements_a_rank_holds(worlds, limit, sizes):
+    assert worlds(4).run(sizes_of_pieces, limit) == [sizes] * 4
