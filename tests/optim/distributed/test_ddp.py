@@ -1,7 +1,8 @@
 """Data parallel: every rank holds all weights and sees a part of the batch."""
 
+import importlib
+
 import pytest
-from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.nn.parallel import DistributedDataParallel
 
 import adana
@@ -40,10 +41,11 @@ def test_ranks_stay_identical_and_agree_with_one_process(worlds, name, size):
 
 
 def train_with_states_divided_among_ranks(name):
+    zero = importlib.import_module("torch.distributed.optim")  # warns of torch's own old code
     model = DistributedDataParallel(classifier())
     groups = adana.param_groups(model, muon=name == "LogMuon")
     made = OPTIMIZERS[name]
-    optimizer = ZeroRedundancyOptimizer(groups, made.func, **made.keywords)
+    optimizer = zero.ZeroRedundancyOptimizer(groups, made.func, **made.keywords)
     train(model, optimizer, range(STEPS), **my_part())
     return weights_of(model), len(optimizer.optim.state)
 
