@@ -257,6 +257,32 @@ def test_checkpoints_from_before_a_hyperparameter_load_when_allowed_to(worlds, t
         assert_same_weights(found, train_alone("ADana", 6))
 
 
+def load_without_a_state(name, folder):
+    model = sharded()
+    optimizer = optimizer_for(name, model)
+    train(model, optimizer, range(3), **my_part())
+    saved = get_optimizer_state_dict(model, optimizer)
+    del saved["state"]["head.weight"]
+    dcp.save(saved, checkpoint_id=folder)
+    optimizer.zero_grad()
+    fresh = optimizer_for(name, model, **FRESH)
+    template = get_optimizer_state_dict(model, fresh)
+    planner = dcp.DefaultLoadPlanner(allow_partial_load=True)
+    dcp.load(template, checkpoint_id=folder, planner=planner)
+    set_optimizer_state_dict(model, fresh, template)
+    return states_of(model, optimizer), states_of(model, fresh)
+
+
+def test_a_state_missing_in_the_checkpoint_stays_new_when_allowed_to(worlds, tmp_path):
+    for saved, loaded in worlds(2).run(load_without_a_state, "ADana", str(tmp_path)):
+        missing = {f"head.weight.{key}" for key in ("m", "v", "step")}
+        assert not loaded["head.weight.m"].any()
+        assert not loaded["head.weight.v"].any()
+        assert loaded["head.weight.step"] <= 1
+        rest = saved.keys() - missing
+        assert_identical({key: loaded[key] for key in rest}, {key: saved[key] for key in rest})
+
+
 def hand_over_before_all_had_gradients(name):
     """The head is frozen for 3 steps; then a fresh optimizer takes over and all is trained."""
     model = sharded()
