@@ -81,19 +81,19 @@ def state_of_sharded(name, dtype):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_states_are_float32_and_sharded_as_their_parameters(worlds, name, dtype):
+    model = classifier(dtype)
+    optimizer = optimizer_for(name, model)
+    train(model, optimizer, range(1))
+    expected = {key: set(optimizer.state[p]) - {"step"} for key, p in model.named_parameters()}
     ranks = worlds(4).run(state_of_sharded, name, dtype)
-    expected = optimizer_for(name, classifier(dtype))
     for facts in ranks:
-        assert len(facts) == 16
+        assert {key: fact["names"] for key, fact in facts.items()} == expected
         for fact in facts.values():
-            assert fact["names"]
             assert fact["step"] == (3, torch.int64, torch.Tensor)
             assert fact["dtypes"] == {torch.float32}
             assert fact["sharded as the parameter"]
     rows = [[rank[key]["rows here"] for rank in ranks] for key in ("head.weight", "scale")]
     assert rows == [[1, 1, 1, 0], [1, 0, 0, 0]], "these tests are about empty and uneven shards"
-    muon = {g["muon"] for g in expected.param_groups} if name == "LogMuon" else set()
-    assert (ranks[0]["blocks.0.up.weight"]["names"] == {"m"}) == (bool(muon) or name == "Dana")
 
 
 # --- options --------------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ def train_sharded_both_ways(name):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_foreach_equals_single_tensor_on_shards(worlds, name):
-    for single, foreach in worlds(4).run(train_sharded_both_ways, name):
+    for single, foreach in worlds(2).run(train_sharded_both_ways, name):
         assert_identical(single, foreach)
 
 
