@@ -21,6 +21,7 @@ from .test_tensor_parallel import sharded_both_ways
 from .training import (
     DECAYED,
     EXACT,
+    FAST,
     OPTIMIZERS,
     PEAK,
     TOLERANCE,
@@ -203,7 +204,10 @@ def assert_one_trajectory(name, stages):
 
 
 @pytest.mark.parametrize(
-    ("name", "flat"), [(name, False) for name in OPTIMIZERS] + [("ADana", True), ("AdEMAMix", True)]
+    ("name", "flat"),
+    [(name, False) for name in sorted(FAST)]
+    + [("ADana", True), ("AdEMAMix", True)]
+    + [pytest.param(n, False, marks=pytest.mark.slow) for n in OPTIMIZERS if n not in FAST],
 )
 def test_checkpoints_of_4_ranks_go_on_with_2_and_then_with_1(worlds, tmp_path, name, flat):
     stages = [

@@ -8,7 +8,6 @@ from torch.nn.parallel import DistributedDataParallel
 import adana
 
 from .training import (
-    DECAYED,
     EXACT,
     OPTIMIZERS,
     TOLERANCE,
@@ -16,6 +15,7 @@ from .training import (
     assert_same_weights,
     classifier,
     my_part,
+    names_and_sizes,
     optimizer_for,
     train,
     train_alone,
@@ -31,8 +31,7 @@ def train_data_parallel(name):
     return weights_of(model)
 
 
-@pytest.mark.parametrize("size", [2, 4])
-@pytest.mark.parametrize("name", [*OPTIMIZERS, DECAYED])
+@pytest.mark.parametrize(("name", "size"), names_and_sizes())
 def test_ranks_stay_identical_and_agree_with_one_process(worlds, name, size):
     first, *others = worlds(size).run(train_data_parallel, name)
     assert_same_weights(first, train_alone(name, STEPS), TOLERANCE.get(name, EXACT))

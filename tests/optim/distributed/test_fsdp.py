@@ -9,7 +9,6 @@ from torch.distributed.tensor import DTensor, Shard
 import adana
 
 from .training import (
-    DECAYED,
     EXACT,
     OPTIMIZERS,
     PEAK,
@@ -20,6 +19,7 @@ from .training import (
     classifier,
     loss_of,
     my_part,
+    names_and_sizes,
     optimizer_for,
     train,
     train_alone,
@@ -43,8 +43,7 @@ def train_sharded(name, **overrides):
     return weights_of(model)
 
 
-@pytest.mark.parametrize("size", [2, 4])
-@pytest.mark.parametrize("name", [*OPTIMIZERS, DECAYED])
+@pytest.mark.parametrize(("name", "size"), names_and_sizes())
 def test_sharded_training_agrees_with_one_process(worlds, name, size):
     for found in worlds(size).run(train_sharded, name):
         assert_same_weights(found, train_alone(name, STEPS), TOLERANCE.get(name, EXACT))

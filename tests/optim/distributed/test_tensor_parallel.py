@@ -19,6 +19,7 @@ from .training import (
     TOLERANCE,
     assert_same_weights,
     classifier,
+    names_and_sizes,
     optimizer_for,
     train,
     train_alone,
@@ -60,8 +61,7 @@ def train_tensor_parallel(name, size, split=tensor_parallel):
     return weights_of(model), elsewhere
 
 
-@pytest.mark.parametrize("size", [2, 4])
-@pytest.mark.parametrize("name", [*OPTIMIZERS, DECAYED])
+@pytest.mark.parametrize(("name", "size"), names_and_sizes())
 def test_tensor_parallel_training_agrees_with_one_process(worlds, name, size):
     expected = train_alone(name, STEPS, hidden=HIDDEN)
     for found, _ in worlds(size).run(train_tensor_parallel, name, size):

@@ -2,6 +2,7 @@
 
 import functools
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -28,6 +29,8 @@ OPTIMIZERS = {
 }
 DECAYED = "SGD with log-time decay"
 """Not of the family, but its decay is."""
+FAST = {"ADana", "DanaStarMK4", "LogAdEMAMix", "LogMuon"}
+"""What is tested every time where the others, which differ little from one of these, are slow."""
 TOLERANCE = {"LogMuon": 1e-5}
 """How far weights of float64 may be off: Newton-Schulz is done in float32, all else is exact."""
 EXACT = 1e-10
@@ -144,6 +147,15 @@ def settings_of(optimizer):
             if key != "params"
         }
         for group in optimizer.state_dict()["param_groups"]
+    ]
+
+
+def names_and_sizes():
+    """Every optimizer on 2 and on 4 ranks, some of the latter only among the slow tests."""
+    return [
+        pytest.param(name, size, marks=[pytest.mark.slow] if size == 4 and name not in FAST else [])
+        for name in [*OPTIMIZERS, DECAYED]
+        for size in (2, 4)
     ]
 
 
