@@ -399,7 +399,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         Raises:
             ValueError: a name is unknown, or a value is out of range; nothing is changed then.
         """
-        fixed = {"version", "peak_lr_explicit", "params", "lr", "peak_lr", "foreach", "capturable"}
+        fixed = {"version", "variant", "muon", "peak_lr", "foreach", "capturable", "differentiable"}
         unknown = sorted(set(changes) - (set(self.DEFAULTS) - fixed))
         if unknown:
             raise ValueError(
