@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import adana
 from adana import schedules
-from adana.optim import base
+from adana.optim import work
 from adana.optim.base import LogTimeOptimizer
 
 from .conftest import CONFIGURATIONS, parameters, run, same, set_gradients
@@ -167,7 +167,7 @@ def test_closure_is_evaluated_with_gradients_and_its_loss_returned(make):
 def test_cutting_the_work_into_pieces_changes_nothing(make, monkeypatch):
     together, apart = parameters(), parameters()
     run(make, together, 3)
-    monkeypatch.setattr(base, "PIECE_ON_CPU", 7)
+    monkeypatch.setattr(work, "PIECE_ON_CPU", 7)
     run(make, apart, 3)
     assert same(together, apart)
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Literal, NamedTuple, TypedDict, overload
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, Literal, TypedDict, overload
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from adana import schedules
 from adana.optim.checks import check_choice, check_range
 from adana.optim.storage import STEP, Spare, local, local_like, new_state, restored, working_dtype
 from adana.optim.update import Form, Hyper, update_foreach, update_single
+from adana.optim.work import Work, numbers_of, pieces, wants_foreach
 
 DecayOrder = Literal["before", "after"]
 Decay = Literal["log-time", "constant"]
@@ -27,10 +28,6 @@ EPS = 1e-8
 """Default of eps, outside the square root (the reference's value everywhere)."""
 PEAK_TOLERANCE = 1e-6
 """How far above the peak, relatively, rounding in a scheduler may put the learning rate."""
-PIECE = 1 << 26
-"""Elements that are updated at once on a GPU: bounds the temporaries at 256 MB for each list."""
-PIECE_ON_CPU = 1 << 17
-"""Elements that are updated at once on a CPU: a few lists of them fit its caches."""
 STATE_VERSION = 2
 """Version of the groups' contents, in each group as `version`. 1: only ADana and LogAdamW."""
 
@@ -49,17 +46,6 @@ class CommonArguments(TypedDict, total=False):
     maximize: bool
     capturable: bool
     differentiable: bool
-
-
-class Work(NamedTuple):
-    """Parameters of one group that share a step: what one call of the update is given."""
-
-    group: dict[str, Any]
-    params: list[Tensor]
-    grads: list[Tensor]
-    states: list[dict[str, Tensor]]
-    hyper: Hyper | Tensor
-    """Floats, or packed: one vector for all parameters, or a row for each (capturable)."""
 
 
 class LogTimeOptimizer(torch.optim.Optimizer):
@@ -347,7 +333,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         """Update the parameters of `work` and their states in place."""
         if isinstance(work.hyper, Hyper):
             spare = Spare()
-            for part in _pieces(work):
+            for part in pieces(work):
                 self._update_together(part, spare)
         else:
             self._update_together(work, Spare())
@@ -473,40 +459,3 @@ class LogTimeOptimizer(torch.optim.Optimizer):
                 saved = state_dict["state"][i]
                 capturable = group["capturable"]
                 self.state[p] = restored(saved, self.state[p], p, capturable=capturable)
-
-
-def _pieces(work: Work) -> Iterator[Work]:
-    """Cut `work` into pieces of a limited number of elements held here, or of one parameter.
-
-    Temporaries then stay small (all of a step's on a GPU, within the caches on a CPU); parameters
-    are independent of each other, so nothing else changes.
-    """
-    limit = PIECE_ON_CPU if work.params[0].device.type == "cpu" else PIECE
-    begin = size = 0
-    for i, p in enumerate(work.params):
-        elements = local(p).numel()
-        if i > begin and size + elements > limit:
-            yield _cut(work, begin, i)
-            begin, size = i, 0
-        size += elements
-    yield _cut(work, begin, len(work.params))
-
-
-def _cut(work: Work, begin: int, end: int) -> Work:
-    return work._replace(
-        params=work.params[begin:end],
-        grads=work.grads[begin:end],
-        states=work.states[begin:end],
-    )
-
-
-def wants_foreach(group: Mapping[str, Any]) -> bool:
-    """Return whether the group's parameters are updated as lists: yes unless told otherwise."""
-    return group["foreach"] is None or group["foreach"]
-
-
-def numbers_of(hyper: Hyper | Tensor, i: int) -> Hyper:
-    """Return the numbers of the i-th parameter: shared floats, a shared vector, or its own row."""
-    if isinstance(hyper, Hyper):
-        return hyper
-    return Hyper.unpacked(hyper if hyper.ndim == 1 else hyper[i])

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from adana import schedules
-from adana.optim.base import CommonArguments, LogTimeOptimizer, Work, numbers_of, wants_foreach
+from adana.optim.base import CommonArguments, LogTimeOptimizer
 from adana.optim.checks import check_range
 from adana.optim.storage import Spare
 from adana.optim.update import Form, Hyper
+from adana.optim.work import Work, numbers_of, wants_foreach
 
 
 class Dana(LogTimeOptimizer):

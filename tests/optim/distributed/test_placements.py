@@ -7,7 +7,8 @@ import torch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 
-from adana.optim import base
+from adana.optim import work
+from adana.optim.update import Hyper
 
 from .training import EXACT, OPTIMIZERS, TOLERANCE, whole
 
@@ -90,10 +91,10 @@ def sizes_of_pieces(limit):
     """How many parameters of 16 elements, 4 of them here, are updated at once."""
     mesh = init_device_mesh("cpu", (4,))
     params = [distribute_tensor(torch.zeros(8, 2), mesh, [Shard(0)]) for _ in range(5)]
-    work = base.Work({}, params, params, [{}] * 5, base.Hyper(lr=0.0))
+    together = work.Work({}, params, params, [{}] * 5, Hyper(lr=0.0))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base, "PIECE_ON_CPU", limit)
-        return [len(piece.params) for piece in base._pieces(work)]
+        patch.setattr(work, "PIECE_ON_CPU", limit)
+        return [len(piece.params) for piece in work.pieces(together)]
 
 
 @pytest.mark.parametrize(("limit", "sizes"), [(8, [2, 2, 1]), (20, [5]), (1, [1] * 5)])
