@@ -156,3 +156,55 @@ def test_averages_copy_integers_and_refuse_a_bad_delta():
     assert average.module.num_batches_tracked == 7
     with pytest.raises(ValueError, match="delta"):
         adana.log_time_average(0.0)
+
+
+def test_a_closure_is_decayed_after_its_gradients_and_once(other):
+    plain, closed = parameters(shapes=MATRICES), parameters(shapes=MATRICES)
+    a = adana.with_log_time_decay(other(plain), total_steps=100)
+    b = adana.with_log_time_decay(other(closed), total_steps=100)
+    for step in range(3):
+        set_gradients(plain, step)
+        a.step()
+        for p in closed:
+            p.grad = None
+
+        def closure(step=step):
+            set_gradients(closed, step)
+            return torch.tensor(1.0)
+
+        if isinstance(b, ThirdParty):  # ignores its closure, as it may
+            closure()
+            b.step()
+        elif step % 2:
+            assert b.step(closure=closure) == 1.0
+        else:
+            assert b.step(closure) == 1.0
+    assert same(plain, closed)
+
+
+def test_a_step_that_a_scaler_skips_inside_a_fused_optimizer_does_not_decay():
+    (p,) = parameters(shapes=[(4,)])
+    before = p.detach().clone()
+    optimizer = adana.with_log_time_decay(torch.optim.AdamW([p], lr=1e-2, fused=True))
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    scaler.scale(torch.tensor(1.0))
+    p.grad = torch.full_like(p, float("inf"))
+    scaler.step(optimizer)
+    assert torch.equal(p, before)
+    assert optimizer.param_groups[0]["log_decay_t"] == 0
+
+
+def test_the_peak_survives_a_load_that_loses_what_the_scheduler_left():
+    (p,) = parameters(shapes=[(3,)])
+    optimizer = adana.with_log_time_decay(torch.optim.SGD([p], lr=1.0), total_steps=100)
+    torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: 0.5)
+    p.grad = torch.zeros_like(p)
+    optimizer.step()
+    saved = optimizer.state_dict()
+    for group in saved["param_groups"]:
+        del group["initial_lr"]
+    other = adana.with_log_time_decay(torch.optim.SGD([p], lr=0.5), total_steps=100)
+    other.load_state_dict(saved)
+    before = p.detach().clone()
+    other.step()
+    assert torch.allclose(p, before * (1 - 0.5 * schedules.log_time_decay(2, 4.0, 10.0)))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import adana
 from adana import schedules
+from adana.optim import work
 from adana.optim.base import LogTimeOptimizer
 
 from .conftest import CONFIGURATIONS, parameters, run, same, set_gradients
@@ -161,6 +162,14 @@ def test_closure_is_evaluated_with_gradients_and_its_loss_returned(make):
     for _ in range(20):
         last = optimizer.step(closure)
     assert last.item() < first.item()
+
+
+def test_cutting_the_work_into_pieces_changes_nothing(make, monkeypatch):
+    together, apart = parameters(), parameters()
+    run(make, together, 3)
+    monkeypatch.setattr(work, "PIECE_ON_CPU", 7)
+    run(make, apart, 3)
+    assert same(together, apart)
 
 
 def test_groups_have_their_own_hyperparameters():
@@ -338,8 +347,10 @@ def test_hyperparameters_out_of_range_are_refused_by_name(cls, arguments, name):
 def test_weight_decay_in_a_group_is_refused_unless_it_is_zero():
     with pytest.raises(ValueError, match="omega"):
         adana.ADana([{"params": parameters(), "weight_decay": 0.1}], lr=1e-2)
-    optimizer = adana.ADana([{"params": parameters(), "weight_decay": 0.0}], lr=1e-2)
-    assert optimizer.param_groups[0]["omega"] == 0.0
+    bias, matrix = parameters(shapes=[(2,), (2, 3)])
+    groups = [{"params": [matrix]}, {"params": [bias], "weight_decay": 0.0}]
+    optimizer = adana.ADana(groups, lr=1e-2)
+    assert [group["omega"] for group in optimizer.param_groups] == [4.0, 0.0]
 
 
 def test_sparse_gradients_and_complex_parameters_are_refused():

@@ -110,6 +110,32 @@ def test_parameters_may_appear_freeze_and_thaw_in_the_middle(make):
     assert [int(optimizer.state[p]["step"]) for p in params[:3]] == [5, 8, 5]
 
 
+def test_loading_copies_so_that_a_snapshot_can_be_loaded_again(make):
+    params = parameters()
+    snapshot = run(make, params, 2).state_dict()
+    first, second = parameters(), parameters()
+    for twin in (first, second):
+        optimizer = make(twin)
+        optimizer.load_state_dict(snapshot)
+        run(make, twin, 3, start=2, optimizer=optimizer)
+    assert same(first, second)
+
+
+def test_the_state_of_another_optimizer_is_refused_with_the_way_to_import_it():
+    params = parameters()
+    with pytest.raises(ValueError, match="load_adamw_state"):
+        adana.ADana(params, 1e-3).load_state_dict(torch.optim.AdamW(params).state_dict())
+
+
+def test_groups_without_any_decay_are_refused_unless_that_is_meant():
+    groups = [{"params": parameters(), "weight_decay": 0.0}]
+    with pytest.raises(ValueError, match="param_groups"):
+        adana.ADana(groups, 1e-3)
+    assert adana.ADana(groups, 1e-3, omega=0.0).param_groups[0]["omega"] == 0.0
+    more = [*groups, {"params": parameters(), "omega": 2.0}]
+    assert [g["omega"] for g in adana.ADana(more, 1e-3).param_groups] == [0.0, 2.0]
+
+
 def test_unknown_arguments_are_refused_with_the_known_ones(make):
     with pytest.raises(TypeError, match="kapa"):
         make(parameters(), kapa=0.85)

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, Replicate
 
-from adana.optim.base import Work, numbers_of
 from adana.optim.checks import check_range
 from adana.optim.damped import DampedArguments, DampedMomentum, Source
 from adana.optim.storage import local, local_like
 from adana.optim.update import Hyper
+from adana.optim.work import Work, numbers_of
 
 NS_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Coefficients of the Newton-Schulz iteration (Muon; spec/optimizers.md section 9)."""

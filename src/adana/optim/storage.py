@@ -39,10 +39,11 @@ def new_state(p: Tensor, names: Iterable[str], *, capturable: bool) -> dict[str,
 def restored(
     saved: Mapping[str, Any], current: dict[str, Any], p: Tensor, *, capturable: bool
 ) -> dict[str, Any]:
-    """Return `current` with every tensor in the dtype it was `saved` in, on `p`'s device.
+    """Return `current` with every tensor a copy of the `saved` one in its dtype, on `p`'s device.
 
     `torch.optim.Optimizer.load_state_dict` casts all of a state to the parameter's dtype, which
-    loses float32 moments and integer codes of bfloat16 parameters; this undoes it.
+    loses float32 moments and integer codes of bfloat16 parameters, and shares what it need not
+    cast with the state dict, which a second load would then find changed. This undoes both.
     """
     kept = dict(current)
     for name, value in saved.items():
@@ -51,9 +52,36 @@ def restored(
         if name == STEP:
             device = p.device if capturable else torch.device("cpu")
             kept[name] = value.detach().to(device=device, dtype=torch.int64, copy=True)
-        elif value.dtype != current[name].dtype:
+        else:
             kept[name] = value.detach().to(device=p.device, copy=True)
     return kept
+
+
+class Spare:
+    """Temporaries that are allocated once a step and used again for each piece of it.
+
+    On a CPU, allocating them anew costs more than computing with them: fresh memory comes from the
+    operating system page by page.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = torch.empty(0)
+
+    def like(self, tensors: list[Tensor], count: int) -> list[list[Tensor]]:
+        """Return `count` lists of uninitialised tensors shaped as `tensors`.
+
+        They share memory with those returned before.
+        """
+        size = sum(x.numel() for x in tensors)
+        like = tensors[0]
+        fits = self._buffer.dtype == like.dtype and self._buffer.device == like.device
+        if not fits or self._buffer.numel() < count * size:
+            self._buffer = like.new_empty(count * size)
+        lists = []
+        for i in range(count):
+            pieces = self._buffer[i * size : (i + 1) * size].split([x.numel() for x in tensors])
+            lists.append([s.view(x.shape) for s, x in zip(pieces, tensors, strict=True)])
+        return lists
 
 
 def local(x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ parameter's device: the latter is how compiled and captured steps stay valid as 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -91,6 +92,11 @@ class Form(NamedTuple):
     def plain(self) -> bool:
         """Whether the momentum term is no more than a multiple of m / D."""
         return not (self.tau or self.clip)
+
+    @property
+    def temporaries(self) -> int:
+        """How many tensors of the parameter's shape the update needs besides its state."""
+        return 1 + (not self.plain) + self.tau + self.grad_clip
 
     def state_names(self) -> tuple[str, ...]:
         """Return the names of the state tensors this form needs, each of the parameter's shape."""
@@ -175,28 +181,43 @@ def _add_quotient(x: Tensor, y: Tensor, z: Tensor, factor: Number) -> Tensor:
 
 
 def update_foreach(
-    p: list[Tensor], g: list[Tensor], s: dict[str, list[Tensor]], h: Hyper, form: Form
+    p: list[Tensor],
+    g: list[Tensor],
+    s: dict[str, list[Tensor]],
+    h: Hyper,
+    form: Form,
+    *,
+    spare: Sequence[list[Tensor]],
 ) -> None:
     """Do the same as `update_single` for lists of tensors on one device; the numbers are floats.
 
-    Without tau and clip there is one list of temporaries, as in `torch.optim.AdamW`.
+    `spare` holds `form.temporaries` lists of tensors shaped as the parameters, to be overwritten.
     """
+    d, *more = spare
     first = g
     if form.fast:
         first = s["fast"]
         torch._foreach_lerp_(first, g, h.ema_fast)
     m, v = s["m"], s["v"]
     torch._foreach_lerp_(m, g, h.ema_m)
-    d = torch._foreach_mul(g, g)
+    torch._foreach_copy_(d, g)
+    torch._foreach_mul_(d, g)
     torch._foreach_lerp_(v, d, h.ema_v)
-    del d
-    d = torch._foreach_sqrt(v)
+    torch._foreach_copy_(d, v)
+    torch._foreach_sqrt_(d)
     if form.corrected:
         torch._foreach_mul_(d, h.root)
     torch._foreach_add_(d, h.eps)
     r: list[Tensor] = []
     if form.tau:
-        first, r = _foreach_activity(g, s, list(d), h, form)
+        y, r, *clipped = more
+        _foreach_activity(g, s["tau"], d, h, spare=y, r=r)
+        if form.grad_clip:
+            first = clipped[0]
+            _foreach_clip_gradient(first, g, v, h, spare=y, r=r)
+        torch._foreach_copy_(y, r)
+        torch._foreach_sqrt_(y)
+        torch._foreach_div_(d, y)
     if form.decay and not form.decay_after:
         torch._foreach_sub_(p, p, alpha=h.decay)
     if form.gradient:
@@ -204,63 +225,89 @@ def update_foreach(
     if form.plain:
         torch._foreach_addcdiv_(p, m, d, value=-h.lr * (h.momentum + h.extra))
     else:
-        y = torch._foreach_div(m, d)
+        y = more[0]
+        torch._foreach_copy_(y, m)
+        torch._foreach_div_(y, d)
         if form.extra:
             torch._foreach_add_(p, y, alpha=-h.lr * h.extra)
-        _foreach_grow_and_clip(y, s, r, h, form)
+        _foreach_grow(y, s.get("tau"), d, h)
+        if form.clip:
+            _foreach_clip(y, r, h)
         torch._foreach_add_(p, y, alpha=-h.lr)
     if form.decay and form.decay_after:
         torch._foreach_sub_(p, p, alpha=h.decay)
 
 
 def _foreach_activity(
-    g: list[Tensor], s: dict[str, list[Tensor]], d: list[Tensor], h: Hyper, form: Form
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Update tau and divide d by sqrt(r). Return the (clipped) gradients and r."""
-    tau = s["tau"]
-    share = torch._foreach_abs(g)
-    total = torch._foreach_add(share, d)
-    torch._foreach_div_(share, total)
-    torch._foreach_lerp_(tau, share, h.ema_v)
-    r = torch._foreach_clamp_max(tau, TAU_CAP)
-    rest = torch._foreach_neg(r)
-    torch._foreach_add_(rest, 1)
-    torch._foreach_div_(r, rest)
-    torch._foreach_clamp_min_(r, 1 / (1 + h.t))
-    root = torch._foreach_sqrt(r)
-    first = g
-    if form.grad_clip:
-        size = torch._foreach_abs(g)
-        torch._foreach_mul_(size, root)
-        torch._foreach_add_(size, h.eps)
-        ratio = torch._foreach_sqrt(s["v"])
-        torch._foreach_mul_(ratio, h.grad_clip)
-        torch._foreach_div_(ratio, size)
-        torch._foreach_clamp_max_(ratio, 1)
-        torch._foreach_mul_(ratio, g)
-        first = list(ratio)
-    torch._foreach_div_(d, root)
-    return first, list(r)
-
-
-def _foreach_grow_and_clip(
-    y: tuple[Tensor, ...], s: dict[str, list[Tensor]], r: list[Tensor], h: Hyper, form: Form
+    g: list[Tensor],
+    tau: list[Tensor],
+    d: list[Tensor],
+    h: Hyper,
+    *,
+    spare: list[Tensor],
+    r: list[Tensor],
 ) -> None:
-    """Multiply y by the growth of the momentum, and clip it."""
-    if form.tau:
-        growth = torch._foreach_mul(s["tau"], h.t)
-        torch._foreach_clamp_min_(growth, 1)
-        torch._foreach_add_(growth, h.shift)
-        torch._foreach_pow_(growth, h.exponent)
-        torch._foreach_mul_(growth, h.momentum)
-        torch._foreach_mul_(y, growth)
-    else:
+    """Update tau and write r; `spare` is overwritten."""
+    torch._foreach_copy_(spare, g)
+    torch._foreach_abs_(spare)
+    torch._foreach_copy_(r, spare)
+    torch._foreach_add_(r, d)
+    torch._foreach_div_(spare, r)
+    torch._foreach_lerp_(tau, spare, h.ema_v)
+    torch._foreach_copy_(r, tau)
+    torch._foreach_clamp_max_(r, TAU_CAP)
+    torch._foreach_copy_(spare, r)
+    torch._foreach_neg_(spare)
+    torch._foreach_add_(spare, 1)
+    torch._foreach_div_(r, spare)
+    torch._foreach_clamp_min_(r, 1 / (1 + h.t))
+
+
+def _foreach_clip_gradient(
+    clipped: list[Tensor],
+    g: list[Tensor],
+    v: list[Tensor],
+    h: Hyper,
+    *,
+    spare: list[Tensor],
+    r: list[Tensor],
+) -> None:
+    """Write the gradients, clipped at `grad_clip` units of their noise; `spare` is overwritten."""
+    torch._foreach_copy_(spare, r)
+    torch._foreach_sqrt_(spare)
+    torch._foreach_copy_(clipped, g)
+    torch._foreach_abs_(clipped)
+    torch._foreach_mul_(spare, clipped)
+    torch._foreach_add_(spare, h.eps)
+    torch._foreach_copy_(clipped, v)
+    torch._foreach_sqrt_(clipped)
+    torch._foreach_mul_(clipped, h.grad_clip)
+    torch._foreach_div_(clipped, spare)
+    torch._foreach_clamp_max_(clipped, 1)
+    torch._foreach_mul_(clipped, g)
+
+
+def _foreach_grow(y: list[Tensor], tau: list[Tensor] | None, spare: list[Tensor], h: Hyper) -> None:
+    """Multiply y by the growth of the momentum; `spare` is overwritten."""
+    if tau is None:
         torch._foreach_mul_(y, h.momentum)
-    if form.clip and form.tau:
-        limit = torch._foreach_mul(r, h.clip)
-        torch._foreach_clamp_max_(y, limit)
-        torch._foreach_neg_(limit)
-        torch._foreach_clamp_min_(y, limit)
-    elif form.clip:
+        return
+    torch._foreach_copy_(spare, tau)
+    torch._foreach_mul_(spare, h.t)
+    torch._foreach_clamp_min_(spare, 1)
+    torch._foreach_add_(spare, h.shift)
+    torch._foreach_pow_(spare, h.exponent)
+    torch._foreach_mul_(spare, h.momentum)
+    torch._foreach_mul_(y, spare)
+
+
+def _foreach_clip(y: list[Tensor], r: list[Tensor], h: Hyper) -> None:
+    """Clip y at `clip`, or at `clip * r` where there is an r, which is overwritten."""
+    if not r:
         torch._foreach_clamp_max_(y, h.clip)
         torch._foreach_clamp_min_(y, -h.clip)
+        return
+    torch._foreach_mul_(r, h.clip)
+    torch._foreach_clamp_max_(y, r)
+    torch._foreach_neg_(r)
+    torch._foreach_clamp_min_(y, r)
