@@ -1,5 +1,6 @@
 """What every optimizer of the port promises, whatever its schedules."""
 
+import dataclasses
 import functools
 import math
 
@@ -207,6 +208,12 @@ def test_masked_parameters_are_not_decayed(make, mask):
     assert jnp.all((updates["w"] != 0) == (PARAMS["w"] != 0))
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Boxed:
+    value: object
+
+
 def test_the_usual_mask_decays_matrices_but_no_embeddings_norms_or_biases():
     matrix, stacked, vector = jnp.ones((4, 4)), jnp.ones((2, 4)), jnp.ones(4)
     params = {
@@ -217,6 +224,7 @@ def test_the_usual_mask_decays_matrices_but_no_embeddings_norms_or_biases():
             {"conv": jnp.ones((3, 3, 4, 4)), "LayerNorm_0": {"scale": stacked, "bias": stacked}},
         ],
         "member": {"upscale": matrix},
+        "boxed": Boxed({"bias": Boxed(stacked), "kernel": Boxed(matrix)}),
         "head": {"kernel": matrix, "bias": stacked},
     }
     expected = {
@@ -227,6 +235,7 @@ def test_the_usual_mask_decays_matrices_but_no_embeddings_norms_or_biases():
             {"conv": True, "LayerNorm_0": {"scale": False, "bias": False}},
         ],
         "member": {"upscale": True},
+        "boxed": Boxed({"bias": Boxed(False), "kernel": Boxed(True)}),
         "head": {"kernel": True, "bias": False},
     }
     assert ao.decay_mask(params) == expected

@@ -20,8 +20,11 @@ Mask = Any
 
 EMBEDDING = r"(?i)embed|(^|[/_])emb|(^|/)w[tp]e($|/)"
 """Names of embedding tables: Flax's and Haiku's, and GPT-2's `wte` and `wpe`."""
-NORM_OR_BIAS = r"(?i)norm|(^|/)(bias|b|scale|gain)$"
-"""Names of norms and biases: with stacked layers, as under `jax.lax.scan`, they are matrices."""
+NORM_OR_BIAS = r"(?i)norm|(^|/)(bias|b|scale|gain)(/value)?$"
+"""Names of norms and biases, which are matrices where layers are stacked for `jax.lax.scan`.
+
+Flax ends the paths of boxed parameters in `value`.
+"""
 
 
 class DecayState(NamedTuple):
@@ -163,7 +166,7 @@ def decay_mask(
 
     Returns:
         A tree of booleans with the structure of `params`, for `mask=`. The function itself is a
-        mask too: `mask=decay_mask`.
+        mask too: `mask=decay_mask`, which is the form that Flax NNX needs.
 
     Raises:
         ValueError: a pattern of `no_decay` matches no parameter.
