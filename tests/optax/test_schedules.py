@@ -1,5 +1,6 @@
 """The shared schedules take values traced by JAX, hyperparameters included."""
 
+import numpy as np
 import pytest
 
 from adana import schedules as s
@@ -34,6 +35,6 @@ def test_traced_values_give_what_floats_give(name):
     with x64():
         traced = jax.jit(jax.vmap(schedule, in_axes=(0, *(None for _ in arguments))))
         seen = traced(jnp.asarray(steps, jnp.float64), *map(jnp.float64, arguments))
-        seen = jnp.broadcast_to(seen, (len(steps),))
+        seen = np.broadcast_to(np.asarray(seen), len(steps))
     for t, value in zip(steps, seen, strict=True):
         assert float(value) == pytest.approx(schedule(t, *arguments), rel=1e-12, abs=1e-15)
