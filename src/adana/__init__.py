@@ -8,8 +8,38 @@ comparison tool and the report live in subpackages that are imported when used.
 """
 
 from adana import schedules
-from adana.optim import ADana, LogAdamW, param_groups
+from adana.optim import (
+    ADana,
+    AdEMAMix,
+    Dana,
+    DanaMK4,
+    DanaStar,
+    DanaStarMK4,
+    LogAdamW,
+    LogAdEMAMix,
+    LogMuon,
+    load_adamw_state,
+    log_time_average,
+    param_groups,
+    with_log_time_decay,
+)
 
 __version__ = "0.1.0"
 
-__all__ = ["ADana", "LogAdamW", "__version__", "param_groups", "schedules"]
+__all__ = [
+    "ADana",
+    "AdEMAMix",
+    "Dana",
+    "DanaMK4",
+    "DanaStar",
+    "DanaStarMK4",
+    "LogAdEMAMix",
+    "LogAdamW",
+    "LogMuon",
+    "__version__",
+    "load_adamw_state",
+    "log_time_average",
+    "param_groups",
+    "schedules",
+    "with_log_time_decay",
+]

@@ -1,8 +1,37 @@
 """The optimizers: one family, one update, many schedules."""
 
+from adana.optim.ablations import ABLATIONS, AblatedADana
 from adana.optim.adamw import LogAdamW
 from adana.optim.adana import ADana
+from adana.optim.ademamix import AdEMAMix, LogAdEMAMix
+from adana.optim.averaging import log_time_average
+from adana.optim.base import LogTimeOptimizer
+from adana.optim.dana import Dana
+from adana.optim.dana_mk4 import DanaMK4
+from adana.optim.dana_star import DanaStar, DanaStarMK4
+from adana.optim.decay import with_log_time_decay
 from adana.optim.groups import param_groups
-from adana.optim.update import Hyper
+from adana.optim.log_muon import LogMuon
+from adana.optim.migrate import load_adamw_state
+from adana.optim.update import Form, Hyper
 
-__all__ = ["ADana", "Hyper", "LogAdamW", "param_groups"]
+__all__ = [
+    "ABLATIONS",
+    "ADana",
+    "AblatedADana",
+    "AdEMAMix",
+    "Dana",
+    "DanaMK4",
+    "DanaStar",
+    "DanaStarMK4",
+    "Form",
+    "Hyper",
+    "LogAdEMAMix",
+    "LogAdamW",
+    "LogMuon",
+    "LogTimeOptimizer",
+    "load_adamw_state",
+    "log_time_average",
+    "param_groups",
+    "with_log_time_decay",
+]

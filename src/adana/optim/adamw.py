@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Unpack
 
 from torch import Tensor
 
 from adana import schedules
-from adana.optim.base import EPS, DecayOrder, LogTimeOptimizer, check_range
-from adana.optim.update import Hyper
-
-BETAS = (0.9, 0.999)
-"""Default of betas: the reference's AdamW runs (spec/optimizers.md section 6)."""
+from adana.optim.base import CommonArguments, LogTimeOptimizer
+from adana.optim.checks import check_betas
+from adana.optim.update import Form, Hyper
 
 
 class LogAdamW(LogTimeOptimizer):
@@ -35,67 +33,49 @@ class LogAdamW(LogTimeOptimizer):
         total_steps: number of optimizer steps planned, which sets the default `decay_offset`.
         decay_offset: S in steps. Default as for `ADana`.
         eps: added to the bias-corrected sqrt(v). Default 1e-8.
+        decay: "log-time" (default), or "constant" for independent decay of omega / total_steps.
         decay_order: "before" (default, as ADana and `torch.optim.AdamW`: decay and update both use
             the old weights) or "after" (the authors' code).
         peak_lr: the highest learning rate of the run; resolved as for `ADana`.
-        foreach: update lists of tensors at once (default) instead of one after another.
-        maximize: ascend instead of descend.
+        foreach, maximize, capturable, differentiable: as for `ADana`.
 
     Raises:
         ValueError: a hyperparameter is out of range or not finite.
         RuntimeError: complex parameters, or sparse gradients at `step`.
 
+    State: 2 float32 tensors of the parameter's shape.
+
     Source: spec/optimizers.md section 6.
     """
+
+    DEFAULTS: ClassVar[dict[str, Any]] = {**LogTimeOptimizer.DEFAULTS, "betas": schedules.BETAS}
 
     def __init__(
         self,
         params: Iterable[Any],
         lr: float | Tensor,
         *,
-        betas: tuple[float, float] = BETAS,
-        omega: float = schedules.OMEGA,
-        total_steps: float | None = None,
-        decay_offset: float | None = None,
-        eps: float = EPS,
-        decay_order: DecayOrder = "before",
-        peak_lr: float | None = None,
-        foreach: bool | None = None,
-        maximize: bool = False,
+        betas: tuple[float, float] = schedules.BETAS,
+        **common: Unpack[CommonArguments],
     ) -> None:
-        super().__init__(
-            params,
-            lr,
-            omega=omega,
-            total_steps=total_steps,
-            decay_offset=decay_offset,
-            eps=eps,
-            decay_order=decay_order,
-            peak_lr=peak_lr,
-            foreach=foreach,
-            maximize=maximize,
-            betas=betas,
-        )
+        super().__init__(params, lr, betas=betas, **common)
 
-    def check_group(self, group: dict[str, Any]) -> None:
+    def check_group(self, group: Mapping[str, Any]) -> None:
         """Raise `ValueError` unless every hyperparameter of `group` is in its range."""
         super().check_group(group)
-        if len(group["betas"]) != 2:
-            raise ValueError(f"betas must be two numbers, got {group['betas']!r}")
-        for i, beta in enumerate(group["betas"], start=1):
-            check_range(f"beta{i}", beta, low=0.0, high=1.0, high_open=True)
+        check_betas(group["betas"])
 
-    def hyper(self, group: dict[str, Any], t: int) -> Hyper:
+    def form(self, group: Mapping[str, Any]) -> Form:
+        """Return which terms the update of `group` has."""
+        return super().form(group)._replace(gradient=False, corrected=True)
+
+    def hyper(self, group: Mapping[str, Any], t: Any) -> Hyper:
         """Return the numbers of the update at step t (from 1) for `group`."""
         beta1, beta2 = group["betas"]
-        decay = schedules.log_time_decay(t, group["omega"], group["decay_offset"])
         return Hyper(
+            **self.step_numbers(group, t),
             ema_m=1 - beta1,
             ema_v=1 - beta2,
-            grad=0.0,
             momentum=1 / (1 - beta1**t),
             root=(1 - beta2**t) ** -0.5,
-            eps=group["eps"],
-            lr=float(group["lr"]),
-            decay=self.gamma(group) * decay,
         )

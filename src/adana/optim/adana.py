@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
 from adana import schedules
-from adana.optim.base import EPS, DecayOrder, LogTimeOptimizer, check_range
-from adana.optim.update import Hyper
-
-Variant = Literal["paper", "released"]
-
-_EXTRA_MOMENTUM: dict[str, float] = {"paper": 0.0, "released": 1.0}
-_DECAY_ORDER: dict[str, DecayOrder] = {"paper": "before", "released": "after"}
+from adana.optim.base import EPS, Decay, DecayOrder
+from adana.optim.damped import DampedMomentum, Source, Variant
 
 
-class ADana(LogTimeOptimizer):
+class ADana(DampedMomentum):
     r"""ADana (arXiv 2602.05298), a drop-in for `torch.optim.AdamW` with a growing memory.
 
     At step t (from 1), with :math:`a_t = \delta / (\delta + t)`::
@@ -49,12 +44,21 @@ class ADana(LogTimeOptimizer):
             Enoki curves. "released" reproduces the authors' released code: the multiplier of m is
             `1 + (1 + t)^(1 - kappa)` and decay comes after the update; its best learning rate
             differs by 10 to 30 % (spec/optimizers.md section 1).
+        extra_momentum: c, how many times m is added undamped. Default by variant: 0 or 1.
+        decay: "log-time" (default) or "constant", which removes omega / total_steps a step.
+        decay_order: "before" (decay and update both use the old weights) or "after". Default by
+            variant.
         first_step: index of the first step in `a_t` and the momentum multiplier: 1 (default, the
             published runs) or 0 (exactly unbiased averages, the JAX convention).
+        momentum_cooldown: fraction of total_steps over which the momentum term falls to 0 on a
+            straight line at the end of training (arXiv 2609.04577). Default 0: never.
         peak_lr: the highest learning rate of the run. Default: `max_lr` or `initial_lr` where a
             torch scheduler left one in the group, else `lr`.
         foreach: update lists of tensors at once (default) instead of one after another.
         maximize: ascend instead of descend.
+        capturable: keep the step counters on the parameters' device and never wait for it, so that
+            a CUDA graph can hold the step; pass `lr` as a tensor then.
+        differentiable: not supported; True is an error.
 
     Raises:
         ValueError: a hyperparameter is out of range or not finite.
@@ -70,6 +74,11 @@ class ADana(LogTimeOptimizer):
         >>> optimizer.step()
     """
 
+    VARIANTS: ClassVar[dict[str, Source]] = {
+        "paper": Source(extra_momentum=0.0, decay_order="before"),
+        "released": Source(extra_momentum=1.0, decay_order="after"),
+    }
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -83,62 +92,36 @@ class ADana(LogTimeOptimizer):
         eps: float = EPS,
         momentum_scale: float = 1.0,
         variant: Variant = "paper",
+        extra_momentum: float | None = None,
+        decay: Decay = "log-time",
+        decay_order: DecayOrder | None = None,
         first_step: Literal[0, 1] = 1,
+        momentum_cooldown: float = 0.0,
         peak_lr: float | None = None,
         foreach: bool | None = None,
         maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
     ) -> None:
         super().__init__(
             params,
             lr,
+            kappa=kappa,
+            delta=delta,
             omega=omega,
             total_steps=total_steps,
             decay_offset=decay_offset,
             eps=eps,
-            decay_order=_DECAY_ORDER.get(variant, "before"),
+            momentum_scale=momentum_scale,
+            variant=variant,
+            extra_momentum=extra_momentum,
+            decay=decay,
+            decay_order=decay_order,
+            first_step=first_step,
+            momentum_cooldown=momentum_cooldown,
             peak_lr=peak_lr,
             foreach=foreach,
             maximize=maximize,
-            kappa=kappa,
-            delta=delta,
-            momentum_scale=momentum_scale,
-            variant=variant,
-            first_step=first_step,
-        )
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group; its `variant` decides its decay order unless it names one."""
-        if "variant" in param_group and "decay_order" not in param_group:
-            order = _DECAY_ORDER.get(param_group["variant"], "before")
-            param_group = {**param_group, "decay_order": order}
-        super().add_param_group(param_group)
-
-    def check_group(self, group: dict[str, Any]) -> None:
-        """Raise `ValueError` unless every hyperparameter of `group` is in its range."""
-        super().check_group(group)
-        check_range("kappa", group["kappa"], low=0.0, high=1.0)
-        check_range("delta", group["delta"], low=0.0, low_open=True)
-        check_range("momentum_scale", group["momentum_scale"], low=0.0)
-        if group["variant"] not in _EXTRA_MOMENTUM:
-            raise ValueError(
-                f"variant must be one of {sorted(_EXTRA_MOMENTUM)}, got {group['variant']!r}"
-            )
-        if group["first_step"] not in (0, 1):
-            raise ValueError(f"first_step must be 0 or 1, got {group['first_step']!r}")
-
-    def hyper(self, group: dict[str, Any], t: int) -> Hyper:
-        """Return the numbers of the update at step t (from 1) for `group`."""
-        index = t - 1 + group["first_step"]
-        weight = schedules.ema_weight(index, group["delta"])
-        growth = schedules.damping(index, group["kappa"]) + _EXTRA_MOMENTUM[group["variant"]]
-        decay = schedules.log_time_decay(t, group["omega"], group["decay_offset"])
-        return Hyper(
-            ema_m=weight,
-            ema_v=weight,
-            grad=1.0,
-            momentum=group["momentum_scale"] * growth,
-            root=1.0,
-            eps=group["eps"],
-            lr=float(group["lr"]),
-            decay=self.gamma(group) * decay,
+            capturable=capturable,
+            differentiable=differentiable,
         )

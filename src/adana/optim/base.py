@@ -1,97 +1,229 @@
 """What every optimizer of the family shares: arguments, state, stepping, resuming.
 
-A subclass adds its own hyperparameters to the groups and says how they become the numbers of an
-update (`hyper`). Nothing that changes the maths lives on the object: hyperparameters are in
-`param_groups`, the step counter in each parameter's state, so that both are saved and restored.
+A subclass lists its hyperparameters (`DEFAULTS`), checks them (`check_group`), says which terms its
+update has (`form`) and how the hyperparameters become the numbers of a step (`hyper`). Nothing that
+changes the maths lives on the object: hyperparameters are in `param_groups`, the step counter in
+each parameter's state, so that both are saved and restored.
 """
 
 from __future__ import annotations
 
-import math
+import inspect
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from typing import Any, Literal, overload
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Literal, NamedTuple, TypedDict, overload
 
 import torch
 from torch import Tensor
 
 from adana import schedules
-from adana.optim.update import Hyper, update_foreach, update_single
+from adana.optim.checks import check_choice, check_range
+from adana.optim.storage import STEP, local, local_like, new_state, restored, working_dtype
+from adana.optim.update import Form, Hyper, update_foreach, update_single
 
 DecayOrder = Literal["before", "after"]
+Decay = Literal["log-time", "constant"]
 EPS = 1e-8
 """Default of eps, outside the square root (the reference's value everywhere)."""
 PEAK_TOLERANCE = 1e-6
 """How far above the peak, relatively, rounding in a scheduler may put the learning rate."""
+PIECE = 1 << 26
+"""Elements that are updated at once on a GPU: bounds the temporaries at 256 MB for each list."""
+PIECE_ON_CPU = 1 << 17
+"""Elements that are updated at once on a CPU: a few lists of them fit its caches."""
+STATE_VERSION = 2
+"""Version of the groups' contents, in each group as `version`. 1: only ADana and LogAdamW."""
+
+
+class CommonArguments(TypedDict, total=False):
+    """Keyword arguments that every member takes, documented at `adana.ADana`."""
+
+    omega: float
+    total_steps: float | None
+    decay_offset: float | None
+    decay: Decay
+    decay_order: DecayOrder
+    eps: float
+    peak_lr: float | None
+    foreach: bool | None
+    maximize: bool
+    capturable: bool
+    differentiable: bool
+
+
+class Work(NamedTuple):
+    """Parameters of one group that share a step: what one call of the update is given."""
+
+    group: dict[str, Any]
+    params: list[Tensor]
+    grads: list[Tensor]
+    states: list[dict[str, Tensor]]
+    hyper: Hyper | Tensor
+    """Floats, or packed: one vector for all parameters, or a row for each (capturable)."""
 
 
 class LogTimeOptimizer(torch.optim.Optimizer):
-    """Base of the family. Subclasses implement `hyper` and extend `check_group`.
+    """Base of the family.
 
-    State of a parameter: `step` (int64, 0-d, on the CPU), `m` and `v` (the parameter's shape;
-    float32, or float64 for float64 parameters). Created at the parameter's first gradient.
+    State of a parameter: `step` (int64, 0-d) and the tensors that `form` names (the parameter's
+    shape; float32, or float64 for float64 parameters). Created at the parameter's first gradient.
     """
 
-    def __init__(
-        self,
-        params: Iterable[Any],
-        lr: float | Tensor,
-        *,
-        omega: float,
-        total_steps: float | None,
-        decay_offset: float | None,
-        eps: float,
-        decay_order: DecayOrder,
-        peak_lr: float | None,
-        foreach: bool | None,
-        maximize: bool,
-        **own: Any,
-    ) -> None:
-        defaults = {
-            "lr": lr,
-            "peak_lr": peak_lr,
-            "omega": omega,
-            "total_steps": total_steps,
-            "decay_offset": decay_offset,
-            "eps": eps,
-            "decay_order": decay_order,
-            "foreach": foreach,
-            "maximize": maximize,
-            **own,
-        }
-        super().__init__(params, defaults)
+    DEFAULTS: ClassVar[dict[str, Any]] = {
+        "peak_lr": None,
+        "omega": schedules.OMEGA,
+        "total_steps": None,
+        "decay_offset": None,
+        "decay": "log-time",
+        "decay_order": "before",
+        "eps": EPS,
+        "foreach": None,
+        "maximize": False,
+        "capturable": False,
+        "differentiable": False,
+        "version": STATE_VERSION,
+    }
+    """Every hyperparameter a group holds besides `lr`, with its default."""
+
+    def __init_subclass__(cls) -> None:
+        """Show every hyperparameter and its default in the signature (`help`, `inspect`)."""
+        super().__init_subclass__()
+        kind = inspect.Parameter.KEYWORD_ONLY
+        own = [
+            inspect.Parameter(name, kind, default=default)
+            for name, default in cls.DEFAULTS.items()
+            if name != "version"
+        ]
+        init = inspect.signature(LogTimeOptimizer.__init__).parameters
+        cls.__signature__ = inspect.Signature([init["params"], init["lr"], *own])  # type: ignore[attr-defined]
+
+    def __init__(self, params: Iterable[Any], lr: float | Tensor, **given: Any) -> None:
+        unknown = sorted(set(given) - set(self.DEFAULTS))
+        if unknown:
+            raise TypeError(
+                f"{type(self).__name__} has no argument {unknown[0]!r}; it takes "
+                f"{', '.join(sorted(set(self.DEFAULTS) - {'version'}))}"
+            )
+        super().__init__(params, {"lr": lr, **self.DEFAULTS, **given})
+        self._refuse_silent_lack_of_decay()
+
+    def _refuse_silent_lack_of_decay(self) -> None:
+        """Raise where groups made for AdamW without decay would switch all decay off."""
+        spared = [group.get("weight_decay") == 0 for group in self.param_groups]
+        if all(spared) and self.defaults["omega"] > 0:
+            raise ValueError(
+                f"every parameter group says weight_decay: 0, so nothing would decay, though omega="
+                f"{self.defaults['omega']:g}. Make the groups with adana.param_groups(model), or "
+                "say omega in them; pass omega=0 if no decay is meant."
+            )
 
     # --- for subclasses ---------------------------------------------------------------------
 
-    def hyper(self, group: dict[str, Any], t: int) -> Hyper:
-        """Return the numbers of the update at step t (from 1) for `group`."""
+    def hyper(self, group: dict[str, Any], t: Any) -> Hyper:
+        """Return the numbers of the update at step t (from 1; a float or a tensor) for `group`."""
         raise NotImplementedError(f"{type(self).__name__} must implement hyper(group, t)")
 
-    def check_group(self, group: dict[str, Any]) -> None:
-        """Raise `ValueError` unless every hyperparameter of `group` is in its range."""
+    def form(self, group: Mapping[str, Any]) -> Form:
+        """Return which terms the update of `group` has."""
+        return Form(decay=group["omega"] > 0, decay_after=group["decay_order"] == "after")
+
+    def state_names(self, group: Mapping[str, Any], p: Tensor) -> tuple[str, ...]:
+        """Return the names of the state tensors of parameter `p`, each of its shape."""
+        return self.form(group).state_names()
+
+    def resolve_group(self, group: dict[str, Any]) -> None:
+        """Replace the `None`s of a complete group by what they stand for."""
+        if group["decay_offset"] is None:
+            group["decay_offset"] = schedules.default_decay_offset(
+                group["omega"], group["total_steps"]
+            )
+
+    def check_group(self, group: Mapping[str, Any]) -> None:
+        """Raise `ValueError` unless every hyperparameter of a complete group is in its range."""
         check_range("lr", float(group["lr"]), low=0.0)
-        check_range("peak_lr", group["peak_lr"], low=0.0, low_open=True)
+        peak = "peak_lr" if group["peak_lr_explicit"] else "lr (unless peak_lr is given)"
+        check_range(peak, group["peak_lr"], low=0.0, low_open=True)
         check_range("omega", group["omega"], low=0.0)
         check_range("eps", group["eps"], low=0.0)
         check_range("decay_offset", group["decay_offset"], low=0.0)
         if group["total_steps"] is not None:
             check_range("total_steps", group["total_steps"], low=1.0)
-        if group["decay_order"] not in ("before", "after"):
+        check_choice("decay_order", group["decay_order"], ("before", "after"))
+        check_choice("decay", group["decay"], ("log-time", "constant"))
+        if group["differentiable"]:
             raise ValueError(
-                f"decay_order must be 'before' or 'after', got {group['decay_order']!r}"
+                f"{type(self).__name__} updates in place and cannot be differentiated through; "
+                "leave differentiable=False, or differentiate through adana.optax instead."
             )
-        first_decay = schedules.log_time_decay(1, group["omega"], group["decay_offset"])
-        if first_decay >= 1:
+        self._check_decay(group)
+        self._check_lr_tensor(group)
+
+    def _check_decay(self, group: Mapping[str, Any]) -> None:
+        if group["decay"] == "constant" and group["total_steps"] is None:
+            raise ValueError("decay='constant' removes omega / total_steps: pass total_steps")
+        first = self.decay(group, 1)
+        if first >= 1:
             raise ValueError(
                 f"omega={group['omega']} with decay_offset={group['decay_offset']} would remove "
-                f"{first_decay:.0%} of every weight at the first step. decay_offset is in steps; "
+                f"{first:.0%} of every weight at the first step. decay_offset is in steps; "
                 "leave it out for the default, or choose one well above omega."
             )
+
+    def _check_lr_tensor(self, group: Mapping[str, Any]) -> None:
+        lr = group["lr"]
+        if isinstance(lr, Tensor) and lr.device.type != "cpu" and not group["capturable"]:
+            raise ValueError(
+                f"lr is a tensor on {lr.device}, which would be read back at every step; "
+                "pass capturable=True, or a number or CPU tensor"
+            )
+
+    # --- what depends on time ---------------------------------------------------------------
+
+    def decay(self, group: Mapping[str, Any], t: Any) -> Any:
+        """Return the fraction of a weight that decay removes at step t, before gamma."""
+        if group["decay"] == "constant":
+            return schedules.constant_decay(group["omega"], group["total_steps"])
+        if group["omega"] == 0:
+            return 0.0
+        return schedules.log_time_decay(t, group["omega"], group["decay_offset"])
+
+    def gamma(self, group: Mapping[str, Any]) -> Any:
+        """Return the schedule multiplier `lr / peak` of a group.
+
+        The peak is the explicit `peak_lr`, else the `max_lr` or `initial_lr` that torch's
+        schedulers leave in the group, else the learning rate at construction. A tensor if
+        capturable with a tensor `lr`; then it is cut off at 1, because a check would have to wait
+        for the device.
+
+        Raises:
+            ValueError: the learning rate is above its peak, so that decay would be too strong.
+        """
+        lr, peak = group["lr"], group["peak_lr"]
+        if not group["peak_lr_explicit"]:
+            peak = group.get("max_lr", group.get("initial_lr", peak))
+        if group["capturable"] and isinstance(lr, Tensor):
+            return (lr / peak).clamp(max=1.0)
+        lr, peak = float(lr), float(peak)
+        if lr > peak * (1 + PEAK_TOLERANCE):
+            raise ValueError(
+                f"the learning rate {lr:g} is above its peak {peak:g}; weight decay scales with "
+                f"lr / peak. Pass the highest learning rate of the run as peak_lr to "
+                f"{type(self).__name__} (CyclicLR and learning-rate finders need it), or set it in "
+                "the group."
+            )
+        return lr / peak if peak > 0 else 0.0
+
+    def step_numbers(self, group: Mapping[str, Any], t: Any) -> dict[str, Any]:
+        """Return the entries of `Hyper` that all members compute alike."""
+        lr = group["lr"]
+        if not (group["capturable"] and isinstance(lr, Tensor)):
+            lr = float(lr)
+        return {"lr": lr, "decay": self.gamma(group) * self.decay(group, t), "eps": group["eps"]}
 
     # --- groups -----------------------------------------------------------------------------
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group, filling in defaults and resolving `peak_lr` and `decay_offset`.
+        """Add a group, filling in defaults and resolving `peak_lr`, `decay_offset` and the like.
 
         A group may say `weight_decay: 0` instead of `omega: 0`, as groups made for
         `torch.optim.AdamW` do; any other `weight_decay` is refused, because it has other units.
@@ -102,20 +234,18 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             raise ValueError(
                 f"{type(self).__name__} takes the decay strength omega, not weight_decay="
                 f"{weight_decay}. The same strength as AdamW's is "
-                "omega = lr * weight_decay * total_steps (adana.schedules.weight_decay_to_omega)."
+                "omega = lr * weight_decay * total_steps (adana.schedules.weight_decay_to_omega); "
+                "adana.param_groups(model) makes groups that decay the right parameters."
             )
         if weight_decay == 0:
             group.setdefault("omega", 0.0)
         merged = {**self.defaults, **group}
         explicit = merged["peak_lr"] is not None
-        group["peak_lr"] = merged["peak_lr"] if explicit else float(merged["lr"])
-        group["peak_lr_explicit"] = group.get("peak_lr_explicit", explicit)
-        if merged["decay_offset"] is None:
-            group["decay_offset"] = schedules.default_decay_offset(
-                merged["omega"], merged["total_steps"]
-            )
-        self.check_group({**self.defaults, **group})
-        super().add_param_group(group)
+        merged["peak_lr"] = merged["peak_lr"] if explicit else float(merged["lr"])
+        merged["peak_lr_explicit"] = merged.get("peak_lr_explicit", explicit)
+        self.resolve_group(merged)
+        self.check_group(merged)
+        super().add_param_group(merged)
         for p in self.param_groups[-1]["params"]:
             if torch.is_complex(p):
                 self.param_groups.pop()
@@ -123,27 +253,6 @@ class LogTimeOptimizer(torch.optim.Optimizer):
                     f"{type(self).__name__} does not support complex parameters "
                     f"(got one of shape {tuple(p.shape)}); optimize torch.view_as_real of it."
                 )
-
-    def gamma(self, group: dict[str, Any]) -> float:
-        """Return the schedule multiplier `lr / peak` of a group.
-
-        The peak is the explicit `peak_lr`, else the `max_lr` or `initial_lr` that torch's
-        schedulers leave in the group, else the learning rate at construction.
-
-        Raises:
-            ValueError: the learning rate is above its peak, so that decay would be too strong.
-        """
-        peak = group["peak_lr"]
-        if not group["peak_lr_explicit"]:
-            peak = float(group.get("max_lr", group.get("initial_lr", peak)))
-        lr = float(group["lr"])
-        if lr > peak * (1 + PEAK_TOLERANCE):
-            raise ValueError(
-                f"the learning rate {lr:g} is above its peak {peak:g}; weight decay scales with "
-                f"lr / peak. Pass the highest learning rate of the run as peak_lr to "
-                f"{type(self).__name__}, or set it in the group."
-            )
-        return lr / peak if peak > 0 else 0.0
 
     # --- the step ---------------------------------------------------------------------------
 
@@ -155,6 +264,9 @@ class LogTimeOptimizer(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Perform one update; `closure`, if given, re-evaluates the model and returns the loss.
 
+        Works inside `torch.compile`: the counters and numbers are computed in Python and reach the
+        compiled update as one small tensor a group, so that it compiles once.
+
         Raises:
             RuntimeError: a gradient is sparse or complex.
             ValueError: the learning rate is above its peak (see `gamma`).
@@ -163,12 +275,33 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            self._refuse(group)  # before any counter or weight has moved
-        for group in self.param_groups:
-            for (t, _, _), params in self._by_step(group).items():
-                self._update(group, params, self.hyper(group, t))
+        for work in self._plan(torch.compiler.is_compiling()):
+            self.update(work)
         return loss
+
+    @torch.compiler.disable
+    def _plan(self, packed: bool) -> list[Work]:
+        """Advance the counters and return what is to be done, nothing of it done yet.
+
+        With `packed` the numbers come as tensors, so that compiled code is valid at every step.
+        """
+        for group in self.param_groups:
+            self._refuse(group)  # before any counter has moved
+        plan = []
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if not params:
+                continue
+            for p in params:
+                if not self.state[p]:
+                    names = self.state_names(group, p)
+                    self.state[p].update(new_state(p, names, capturable=group["capturable"]))
+            torch._foreach_add_([self.state[p][STEP] for p in params], 1)
+            for together, hyper in self._numbers(group, params, packed):
+                grads = [p.grad for p in together if p.grad is not None]
+                states = [self.state[p] for p in together]
+                plan.append(Work(group, together, grads, states, hyper))
+        return plan
 
     def _refuse(self, group: dict[str, Any]) -> None:
         """Raise for a learning rate above its peak and for sparse gradients."""
@@ -179,88 +312,178 @@ class LogTimeOptimizer(torch.optim.Optimizer):
                 "build the embedding with sparse=False."
             )
 
-    def _by_step(self, group: dict[str, Any]) -> dict[Any, list[Tensor]]:
-        """Advance the counters and return the parameters with a gradient by (t, dtype, device)."""
-        buckets: dict[Any, list[Tensor]] = defaultdict(list)
-        for p in group["params"]:
-            if p.grad is None:
-                continue
-            state = self.state[p]
-            if not state:
-                self._init_state(p, state)
-            state["step"] += 1
-            buckets[int(state["step"]), p.dtype, p.device].append(p)
-        return buckets
+    def _numbers(
+        self, group: dict[str, Any], params: list[Tensor], packed: bool
+    ) -> Iterable[tuple[list[Tensor], Hyper | Tensor]]:
+        """Yield the parameters that can be updated together, with the numbers of their step."""
+        together: dict[Any, list[Tensor]] = defaultdict(list)
+        for p in params:
+            t = 0 if group["capturable"] else int(self.state[p][STEP])
+            together[t, self.state_names(group, p), p.dtype, p.device].append(p)
+        for (t, *_), some in together.items():
+            if group["capturable"]:
+                yield some, self._numbers_on_device(group, some)
+            else:
+                h = self.hyper(group, t)
+                yield some, h.packed(self.state[some[0]]["m"]) if packed else h
 
-    def _init_state(self, p: Tensor, state: dict[str, Any]) -> None:
-        dtype = torch.promote_types(p.dtype, torch.float32)
-        state["step"] = torch.zeros((), dtype=torch.int64)
-        for name in ("m", "v"):
-            state[name] = torch.zeros_like(p, dtype=dtype, memory_format=torch.preserve_format)
+    def _numbers_on_device(self, group: dict[str, Any], params: list[Tensor]) -> Tensor:
+        """Return a row of numbers for each parameter, computed on its device without waiting."""
+        t = torch.stack([self.state[p][STEP] for p in params]).to(torch.float64)
+        columns = [
+            x.to(t).expand_as(t) if isinstance(x, Tensor) else torch.full_like(t, x)
+            for x in self.hyper(group, t)
+        ]
+        return torch.stack(columns, dim=1).to(working_dtype(params[0]))
 
-    def _update(self, group: dict[str, Any], params: list[Tensor], h: Hyper) -> None:
-        m = [self.state[p]["m"] for p in params]
-        v = [self.state[p]["v"] for p in params]
-        # Parameters narrower than their state (bf16, fp16) are updated in the state's dtype and
-        # rounded once, decay and step together.
-        wide = m[0].dtype
-        work = [p.to(wide) for p in params]
-        grads = [p.grad.to(wide) for p in params if p.grad is not None]
+    def update(self, work: Work) -> None:
+        """Update the parameters of `work` and their states in place."""
+        if isinstance(work.hyper, Hyper):
+            for part in _pieces(work):
+                self._update_together(part)
+        else:
+            self._update_together(work)
+
+    def _update_together(self, work: Work) -> None:
+        """Update the parameters of `work` all at once.
+
+        Parameters narrower than their state (bf16, fp16) are updated in the state's dtype and
+        rounded once, decay and step together.
+        """
+        group = work.group
+        params = [local(p) for p in work.params]
+        wide = working_dtype(params[0])
+        targets = [p.to(wide) for p in params]
+        pairs = zip(work.grads, work.params, strict=True)
+        grads = [local_like(g, p).to(wide) for g, p in pairs]
         if group["maximize"]:
             grads = [-g for g in grads]
-        decay_after = group["decay_order"] == "after"
-        if group["foreach"] is None or group["foreach"]:
-            update_foreach(work, grads, m, v, h, decay_after=decay_after)
-        else:
-            for each in zip(work, grads, m, v, strict=True):
-                update_single(*each, h, decay_after=decay_after)
-        for p, updated in zip(params, work, strict=True):
-            if p is not updated:
-                p.copy_(updated)
+        names = self.state_names(group, work.params[0])
+        states = [{name: local(state[name]) for name in names} for state in work.states]
+        self.update_wide(group, targets, grads, states, work.hyper)
+        for p, target in zip(params, targets, strict=True):
+            if p is not target:
+                p.copy_(target)
+
+    def update_wide(
+        self,
+        group: dict[str, Any],
+        params: list[Tensor],
+        grads: list[Tensor],
+        states: list[dict[str, Tensor]],
+        hyper: Hyper | Tensor,
+    ) -> None:
+        """Apply the update; all tensors have the state's dtype."""
+        form = self.form(group)
+        if isinstance(hyper, Hyper) and (group["foreach"] is None or group["foreach"]):
+            lists = {name: [state[name] for state in states] for name in states[0]}
+            update_foreach(params, grads, lists, hyper, form)
+            return
+        for i, (p, g, state) in enumerate(zip(params, grads, states, strict=True)):
+            update_single(p, g, state, numbers_of(hyper, i), form)
+
+    # --- changing course --------------------------------------------------------------------
+
+    def reschedule(self, **changes: Any) -> None:
+        """Change hyperparameters of all groups in the middle of training.
+
+        For a changed horizon (`total_steps`), memory (`delta`), damping (`kappa`), decay (`omega`,
+        `decay_offset`) and whatever else the groups hold. The averages are normalised, so they stay
+        valid. Groups without decay stay without it. A `decay_offset` that was the default for the
+        old horizon becomes the default for the new one.
+
+        Raises:
+            ValueError: a name is unknown, or a value is out of range; nothing is changed then.
+        """
+        fixed = {"version", "peak_lr_explicit", "params", "lr", "peak_lr", "foreach", "capturable"}
+        unknown = sorted(set(changes) - (set(self.DEFAULTS) - fixed))
+        if unknown:
+            raise ValueError(
+                f"{unknown[0]!r} cannot be rescheduled; the choice is "
+                f"{', '.join(sorted(set(self.DEFAULTS) - fixed))}"
+            )
+        renewed = [self._changed(group, changes) for group in self.param_groups]
+        for group, new in zip(self.param_groups, renewed, strict=True):
+            group.update(new)
+
+    def _changed(self, group: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+        new = {**group, **changes}
+        if group["omega"] == 0:
+            new["omega"] = 0.0
+        default = schedules.default_decay_offset(group["omega"], group["total_steps"])
+        if "decay_offset" not in changes and group["decay_offset"] == default:
+            new["decay_offset"] = None
+        self.resolve_group(new)
+        self.check_group(new)
+        return new
 
     # --- saving and restoring ---------------------------------------------------------------
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore a pickled optimizer, filling in hyperparameters it did not have yet."""
+        """Restore a pickled or saved optimizer, filling in hyperparameters it did not have yet."""
         super().__setstate__(state)
-        own = {k: v for k, v in self.defaults.items() if k != "differentiable"}  # torch adds it
         for group in self.param_groups:
-            for name, value in own.items():
+            version = group.get("version", 1)
+            if version > STATE_VERSION:
+                raise ValueError(
+                    f"this state was written by a newer adana (state version {version}, this one "
+                    f"reads up to {STATE_VERSION}); install that version to load it"
+                )
+            for name, value in self.DEFAULTS.items():
                 group.setdefault(name, value)
+            group["version"] = STATE_VERSION
+            self.resolve_group(group)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state dict, keeping every state tensor in the dtype it was saved in.
 
-        `torch.optim.Optimizer` would cast the moments to the parameter's dtype, which loses the
-        float32 moments of bfloat16 parameters.
+        The saved hyperparameters replace the constructor's, as in `torch.optim`. Checkpoints from
+        before a hyperparameter existed get its default.
+
+        Raises:
+            ValueError: the groups do not fit, or a newer adana wrote them.
         """
+        if not all("omega" in group for group in state_dict["param_groups"]):
+            raise ValueError(
+                f"this state dict is of another optimizer: its groups have no omega. To go on from "
+                f"AdamW's state with {type(self).__name__}, use adana.load_adamw_state."
+            )
         super().load_state_dict(state_dict)
         saved_ids = [i for group in state_dict["param_groups"] for i in group["params"]]
-        params = [p for group in self.param_groups for p in group["params"]]
-        for i, p in zip(saved_ids, params, strict=True):
-            for name, value in state_dict["state"].get(i, {}).items():
-                if isinstance(value, Tensor) and name != "step":
-                    self.state[p][name] = value.to(device=p.device, copy=True)
+        owners = [(p, group) for group in self.param_groups for p in group["params"]]
+        for i, (p, group) in zip(saved_ids, owners, strict=True):
+            if p in self.state:
+                saved = state_dict["state"][i]
+                capturable = group["capturable"]
+                self.state[p] = restored(saved, self.state[p], p, capturable=capturable)
 
 
-def check_range(
-    name: str,
-    value: Any,
-    *,
-    low: float = -math.inf,
-    high: float = math.inf,
-    low_open: bool = False,
-    high_open: bool = False,
-) -> None:
-    """Raise `ValueError` unless `value` is a finite number in the interval."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and math.isfinite(value):
-        above = value > low if low_open else value >= low
-        below = value < high if high_open else value <= high
-        if above and below:
-            return
-    left = "(" if low_open or low == -math.inf else "["
-    right = ")" if high_open or high == math.inf else "]"
-    raise ValueError(
-        f"{name} must be a finite number in {left}{low:g}, {high:g}{right}, got {value!r}"
+def _pieces(work: Work) -> Iterator[Work]:
+    """Cut `work` into pieces of a limited number of elements, or of one parameter.
+
+    Temporaries then stay small (all of a step's on a GPU, within the caches on a CPU); parameters
+    are independent of each other, so nothing else changes.
+    """
+    limit = PIECE_ON_CPU if work.params[0].device.type == "cpu" else PIECE
+    begin = size = 0
+    for i, p in enumerate(work.params):
+        if i > begin and size + p.numel() > limit:
+            yield _cut(work, begin, i)
+            begin, size = i, 0
+        size += p.numel()
+    yield _cut(work, begin, len(work.params))
+
+
+def _cut(work: Work, begin: int, end: int) -> Work:
+    return work._replace(
+        params=work.params[begin:end],
+        grads=work.grads[begin:end],
+        states=work.states[begin:end],
     )
+
+
+def numbers_of(hyper: Hyper | Tensor, i: int) -> Hyper:
+    """Return the numbers of the i-th parameter: shared floats, a shared vector, or its own row."""
+    if isinstance(hyper, Hyper):
+        return hyper
+    return Hyper.unpacked(hyper if hyper.ndim == 1 else hyper[i])

@@ -8,12 +8,17 @@ from typing import Any
 
 from torch import nn
 
+HEADS = r"^(\w+\.)?(lm_head|head|output|unembed|embed_out|classifier|score)\.weight$"
+"""Default of `heads`: names that libraries give the layer from width to vocabulary or classes."""
+
 
 def param_groups(
     model: nn.Module,
     *,
     decay_embeddings: bool = False,
     no_decay: str | Sequence[str] = (),
+    muon: bool = False,
+    heads: str = HEADS,
 ) -> list[dict[str, Any]]:
     """Split a model's trainable parameters into a decayed and an undecayed group.
 
@@ -26,14 +31,20 @@ def param_groups(
         decay_embeddings: decay `nn.Embedding` tables too. Default False, as in the published runs.
         no_decay: a regular expression or several; a parameter in whose name one is found is not
             decayed.
+        muon: make the groups of `LogMuon` and of hybrids like it: the decayed matrices of hidden
+            layers in a group of their own with `muon: True`, the others with `muon: False`.
+        heads: a regular expression; with `muon`, a decayed matrix in whose name it is found is an
+            output head, which is not orthogonalised. Default: the usual names of a last layer.
 
     Returns:
-        Two groups, decayed first; either is left out if empty. The second carries `omega: 0` for
-        the optimizers of this package and `weight_decay: 0` for those of `torch.optim`.
+        Two groups, decayed first (three with `muon`, matrices first); empty ones are left out. The
+        last carries `omega: 0` for the optimizers of this package and `weight_decay: 0` for those
+        of `torch.optim`.
 
     Raises:
-        ValueError: the model has no trainable parameters, or a pattern of `no_decay` matches none
-            (a typing error would otherwise decay what it was meant to spare).
+        ValueError: the model has no trainable parameters, or has flattened ones (the old FSDP), or
+            a pattern of `no_decay` matches none (a typing error would otherwise decay what it was
+            meant to spare).
     """
     no_decay = (no_decay,) if isinstance(no_decay, str) else no_decay
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
@@ -42,19 +53,32 @@ def param_groups(
     for pattern in no_decay:
         if not any(re.search(pattern, name) for name, _ in named):
             raise ValueError(f"no_decay pattern {pattern!r} matches no parameter of the model")
-    embeddings = {
+    if any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules()):
+        raise ValueError(
+            "the model is wrapped in FullyShardedDataParallel, which flattens parameters, so that "
+            "matrices cannot be told from vectors; shard with torch.distributed.fsdp.fully_shard"
+        )
+    tables = {
         id(module.weight)
         for module in model.modules()
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and not decay_embeddings
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag)
     }
+    embeddings = set() if decay_embeddings else tables
+    matrices: list[nn.Parameter] = []
     decayed: list[nn.Parameter] = []
     undecayed: list[nn.Parameter] = []
     for name, p in named:
         spared = any(re.search(pattern, name) for pattern in no_decay)
-        keep = p.ndim >= 2 and id(p) not in embeddings and not spared
-        (decayed if keep else undecayed).append(p)
+        if p.ndim < 2 or id(p) in embeddings or spared:
+            undecayed.append(p)
+        elif muon and not re.search(heads, name) and id(p) not in tables:
+            matrices.append(p)
+        else:
+            decayed.append(p)
+    flag: dict[str, Any] = {"muon": False} if muon else {}
     groups: list[dict[str, Any]] = [
-        {"params": decayed},
-        {"params": undecayed, "omega": 0.0, "weight_decay": 0.0},
+        {"params": matrices, "muon": True},
+        {"params": decayed, **flag},
+        {"params": undecayed, "omega": 0.0, "weight_decay": 0.0, **flag},
     ]
     return [group for group in groups if group["params"]]

@@ -1,89 +1,281 @@
 """The update of the whole family, written twice: once to be read, once to be fast.
 
 Everything that depends on time is a number in `Hyper`; the update itself never looks at the step.
-A member of the family is therefore a function `t -> Hyper` and nothing else. `update_single` is the
-specification; `update_foreach` performs the same operations in the same order on lists of tensors.
+Which terms a member has is its `Form`. A member of the family is therefore a form and a function
+`t -> Hyper`, and nothing else.
+
+`update_single` is the specification. Its numbers may be Python floats or 0-d tensors on the
+parameter's device: the latter is how compiled and captured steps stay valid as time passes.
+`update_foreach` performs the same operations in the same order on lists of tensors.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+Number = Any
+"""A float, or a 0-d tensor of the state's dtype and device."""
+
 
 class Hyper(NamedTuple):
-    """The numbers of one update, computed in Python's float64 for one group at one step."""
+    """The numbers of one update, computed in float64 for one group at one step."""
 
-    ema_m: float
-    """Weight of the newest gradient in the first moment m, `1 - beta1(t)`."""
-    ema_v: float
-    """Weight of the newest squared gradient in the second moment v, `1 - beta2(t)`."""
-    grad: float
-    """Multiplier on the gradient g in the numerator."""
-    momentum: float
-    """Multiplier on m in the numerator."""
-    root: float
-    """Multiplier on sqrt(v) in the denominator (a bias correction; 1 where none is needed)."""
-    eps: float
-    """Added to the denominator, outside the square root."""
-    lr: float
+    lr: Number
     """Learning rate of this step, `eta * gamma(t)`."""
-    decay: float
+    decay: Number = 0.0
     """Fraction of the weight removed in this step, `gamma(t) * lambda(t)`."""
+    ema_m: Number = 0.0
+    """Weight of the newest gradient in the first moment m, `1 - beta1(t)`."""
+    ema_v: Number = 0.0
+    """Weight of the newest value in the second moment v and in tau, `1 - beta2(t)`."""
+    ema_fast: Number = 0.0
+    """Weight of the newest gradient in the fast average."""
+    grad: Number = 0.0
+    """Multiplier on the gradient (or its fast average) in the numerator."""
+    momentum: Number = 0.0
+    """Multiplier on m in the numerator; with tau, what multiplies `(shift + q)^exponent`."""
+    extra: Number = 0.0
+    """Multiplier on a second m term that neither the clip nor tau's time touches."""
+    root: Number = 1.0
+    """Multiplier on sqrt(v) in the denominator (a bias correction)."""
+    eps: Number = 0.0
+    """Added to the denominator, outside the square root."""
+    clip: Number = 0.0
+    """Largest size of the normalised momentum term."""
+    grad_clip: Number = 0.0
+    """Largest signal-to-noise ratio of the gradient term."""
+    t: Number = 0.0
+    """Step, from 1: tau is not trusted below 1/(1 + t), and effective time is tau * t."""
+    exponent: Number = 0.0
+    """Growth exponent of the momentum in effective time, `1 - kappa`."""
+    shift: Number = 0.0
+    """Added to the effective time q before the power."""
+
+    def packed(self, like: Tensor) -> Tensor:
+        """Return all numbers as one small vector of `like`'s dtype on its device."""
+        vector = torch.tensor(self, dtype=torch.float64).to(like.dtype)
+        return vector if like.device.type == "cpu" else vector.to(like.device, non_blocking=True)
+
+    @classmethod
+    def unpacked(cls, vector: Tensor) -> Hyper:
+        """Return the numbers of a packed vector as 0-d tensors that share its memory."""
+        return cls(*vector.unbind())
 
 
-def update_single(
-    p: Tensor, g: Tensor, m: Tensor, v: Tensor, h: Hyper, *, decay_after: bool
-) -> None:
-    """Update one parameter and its moments in place.
+class Form(NamedTuple):
+    """Which terms the update of a group has: fixed while its hyperparameters are."""
 
-    m <- m + ema_m (g - m);  v <- v + ema_v (g^2 - v)
-    u  = (grad * g + momentum * m) / (root * sqrt(v) + eps)
+    gradient: bool = True
+    """The numerator has a gradient term."""
+    fast: bool = False
+    """The gradient term is a fast average of the gradients."""
+    corrected: bool = False
+    """The root of v is multiplied by a bias correction."""
+    tau: bool = False
+    """The activity estimate tau scales the step and replaces time in the momentum."""
+    extra: bool = False
+    """There is a second momentum term, untouched by clip and tau's time."""
+    clip: bool = False
+    """The momentum term is clipped."""
+    grad_clip: bool = False
+    """The gradient term is clipped."""
+    decay: bool = True
+    """Weights decay."""
+    decay_after: bool = False
+    """Decay acts on the updated weights instead of the old ones."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether the momentum term is no more than a multiple of m / D."""
+        return not (self.tau or self.clip)
+
+    def state_names(self) -> tuple[str, ...]:
+        """Return the names of the state tensors this form needs, each of the parameter's shape."""
+        names = {"m": True, "v": True, "fast": self.fast, "tau": self.tau}
+        return tuple(name for name, needed in names.items() if needed)
+
+
+TAU_CAP = 0.5
+"""Largest tau that is undone as x/(1-x) (spec/optimizers.md section 3)."""
+
+# --- one parameter: the specification -----------------------------------------------------------
+
+
+def update_single(p: Tensor, g: Tensor, s: dict[str, Tensor], h: Hyper, form: Form) -> None:
+    """Update one parameter and its state in place. g is the gradient, s the state by name.
+
+    m <- m + ema_m (g - m);  v <- v + ema_v (g^2 - v);  D = root * sqrt(v) + eps
+    without tau:  A = momentum, r = 1
+    with tau:     tau <- tau + ema_v (|g|/(|g| + D) - tau)
+                  r = max(x/(1-x), 1/(1+t)) with x = min(tau, 1/2);  q = max(tau * t, 1)
+                  A = momentum * (shift + q)^exponent;  D <- D / sqrt(r)
+    u  = grad * g/D + clamp(A * m/D, +- clip * r) + extra * m/D
     p <- p - decay * p - lr * u           decay_after=False: both terms use the old p
     p <- (p - lr * u) * (1 - decay)       decay_after=True
 
     All tensors have one shape and one floating dtype of at least 32 bits. The averages and the
     decay are subtractions of a small part, never products with `1 - small`, which rounds too
-    coarsely in float32 late in training (spec/optimizers.md section 12).
+    coarsely in float32 late in training (spec/optimizers.md section 12). The averages add their
+    whole increment in one rounding: `v - ema_v v` alone rounds the same way step after step, which
+    moves v by several percent at t = 1e7.
     """
-    m.lerp_(g, h.ema_m)
-    v.sub_(v, alpha=h.ema_v).addcmul_(g, g, value=h.ema_v)
-    denominator = v.sqrt()
-    if h.root != 1.0:
-        denominator.mul_(h.root)
-    denominator.add_(h.eps)
-    if h.decay != 0.0 and not decay_after:
-        p.sub_(p, alpha=h.decay)
-    if h.grad != 0.0:
-        p.addcdiv_(g, denominator, value=-h.lr * h.grad)
-    p.addcdiv_(m, denominator, value=-h.lr * h.momentum)
-    if h.decay != 0.0 and decay_after:
-        p.sub_(p, alpha=h.decay)
+    first = s["fast"].lerp_(g, h.ema_fast) if form.fast else g
+    m = s["m"].lerp_(g, h.ema_m)
+    v = s["v"].lerp_(g * g, h.ema_v)
+    d = v.sqrt()
+    if form.corrected:
+        d.mul_(h.root)
+    d.add_(h.eps)
+    growth, limit = h.momentum, h.clip
+    if form.tau:
+        size = g.abs()
+        tau = s["tau"].lerp_(size / (size + d), h.ema_v)
+        x = tau.clamp(max=TAU_CAP)
+        r = (x / (1 - x)).clamp(min=1 / (1 + h.t))
+        growth = tau.mul(h.t).clamp(min=1).add(h.shift).pow(h.exponent).mul(h.momentum)
+        limit = r * h.clip
+        if form.grad_clip:
+            ratio = v.sqrt().mul(h.grad_clip) / (r.sqrt() * size).add(h.eps)
+            first = ratio.clamp(max=1).mul(g)
+        d.div_(r.sqrt())
+    if form.decay and not form.decay_after:
+        _add(p, p, -h.decay)
+    if form.gradient:
+        _add_quotient(p, first, d, -h.lr * h.grad)
+    if form.plain:
+        _add_quotient(p, m, d, -h.lr * (h.momentum + h.extra))
+    else:
+        y = m / d
+        if form.extra:
+            _add(p, y, -h.lr * h.extra)
+        y.mul_(growth)
+        if form.clip:
+            y.clamp_(min=-limit, max=limit)
+        _add(p, y, -h.lr)
+    if form.decay and form.decay_after:
+        _add(p, p, -h.decay)
+
+
+def _add(x: Tensor, y: Tensor, factor: Number) -> Tensor:
+    """x <- x + factor * y."""
+    tensor = isinstance(factor, Tensor)
+    return x.addcmul_(y, factor) if tensor else x.add_(y, alpha=factor)
+
+
+def _add_quotient(x: Tensor, y: Tensor, z: Tensor, factor: Number) -> Tensor:
+    """x <- x + factor * y / z."""
+    tensor = isinstance(factor, Tensor)
+    return x.addcdiv_(y * factor, z) if tensor else x.addcdiv_(y, z, value=factor)
+
+
+# --- lists of parameters: the same, fast ----------------------------------------------------------
 
 
 def update_foreach(
-    p: list[Tensor],
-    g: list[Tensor],
-    m: list[Tensor],
-    v: list[Tensor],
-    h: Hyper,
-    *,
-    decay_after: bool,
+    p: list[Tensor], g: list[Tensor], s: dict[str, list[Tensor]], h: Hyper, form: Form
 ) -> None:
-    """Do the same as `update_single` for lists of tensors on one device; one temporary list."""
+    """Do the same as `update_single` for lists of tensors on one device; the numbers are floats.
+
+    Temporaries are one list as in `torch.optim.AdamW`, two with a clip, three with tau: allocating
+    memory is what such an update spends most of its time on.
+    """
+    first = g
+    if form.fast:
+        first = s["fast"]
+        torch._foreach_lerp_(first, g, h.ema_fast)
+    m, v = s["m"], s["v"]
     torch._foreach_lerp_(m, g, h.ema_m)
-    torch._foreach_sub_(v, v, alpha=h.ema_v)
-    torch._foreach_addcmul_(v, g, g, value=h.ema_v)
-    denominator = torch._foreach_sqrt(v)
-    if h.root != 1.0:
-        torch._foreach_mul_(denominator, h.root)
-    torch._foreach_add_(denominator, h.eps)
-    if h.decay != 0.0 and not decay_after:
+    d = list(torch._foreach_mul(g, g))
+    torch._foreach_lerp_(v, d, h.ema_v)
+    torch._foreach_copy_(d, v)
+    torch._foreach_sqrt_(d)
+    if form.corrected:
+        torch._foreach_mul_(d, h.root)
+    torch._foreach_add_(d, h.eps)
+    spare: list[Tensor] = []
+    r: list[Tensor] = []
+    if form.tau:
+        spare, r = _foreach_activity(g, s["tau"], d, h)
+        if form.grad_clip:
+            first = _foreach_clipped(g, v, r, h)
+        torch._foreach_copy_(spare, r)
+        torch._foreach_sqrt_(spare)
+        torch._foreach_div_(d, spare)
+    if form.decay and not form.decay_after:
         torch._foreach_sub_(p, p, alpha=h.decay)
-    if h.grad != 0.0:
-        torch._foreach_addcdiv_(p, g, denominator, value=-h.lr * h.grad)
-    torch._foreach_addcdiv_(p, m, denominator, value=-h.lr * h.momentum)
-    if h.decay != 0.0 and decay_after:
+    if form.gradient:
+        torch._foreach_addcdiv_(p, first, d, value=-h.lr * h.grad)
+    if form.plain:
+        torch._foreach_addcdiv_(p, m, d, value=-h.lr * (h.momentum + h.extra))
+    else:
+        y = spare or [torch.empty_like(x) for x in m]
+        torch._foreach_copy_(y, m)
+        torch._foreach_div_(y, d)
+        if form.extra:
+            torch._foreach_add_(p, y, alpha=-h.lr * h.extra)
+        _foreach_grow(y, s.get("tau"), d, h)
+        if form.clip:
+            _foreach_clip(y, r, h)
+        torch._foreach_add_(p, y, alpha=-h.lr)
+    if form.decay and form.decay_after:
         torch._foreach_sub_(p, p, alpha=h.decay)
+
+
+def _foreach_activity(
+    g: list[Tensor], tau: list[Tensor], d: list[Tensor], h: Hyper
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Update tau. Return a list of temporaries that may be overwritten, and r."""
+    spare = list(torch._foreach_abs(g))
+    r = list(torch._foreach_add(spare, d))
+    torch._foreach_div_(spare, r)
+    torch._foreach_lerp_(tau, spare, h.ema_v)
+    torch._foreach_copy_(r, tau)
+    torch._foreach_clamp_max_(r, TAU_CAP)
+    torch._foreach_copy_(spare, r)
+    torch._foreach_neg_(spare)
+    torch._foreach_add_(spare, 1)
+    torch._foreach_div_(r, spare)
+    torch._foreach_clamp_min_(r, 1 / (1 + h.t))
+    return spare, r
+
+
+def _foreach_clipped(g: list[Tensor], v: list[Tensor], r: list[Tensor], h: Hyper) -> list[Tensor]:
+    """Return the gradients, clipped at `grad_clip` units of their noise."""
+    size = torch._foreach_sqrt(r)
+    torch._foreach_mul_(size, torch._foreach_abs(g))
+    torch._foreach_add_(size, h.eps)
+    ratio = list(torch._foreach_sqrt(v))
+    torch._foreach_mul_(ratio, h.grad_clip)
+    torch._foreach_div_(ratio, size)
+    torch._foreach_clamp_max_(ratio, 1)
+    torch._foreach_mul_(ratio, g)
+    return ratio
+
+
+def _foreach_grow(y: list[Tensor], tau: list[Tensor] | None, spare: list[Tensor], h: Hyper) -> None:
+    """Multiply y by the growth of the momentum; `spare` is overwritten."""
+    if tau is None:
+        torch._foreach_mul_(y, h.momentum)
+        return
+    torch._foreach_copy_(spare, tau)
+    torch._foreach_mul_(spare, h.t)
+    torch._foreach_clamp_min_(spare, 1)
+    torch._foreach_add_(spare, h.shift)
+    torch._foreach_pow_(spare, h.exponent)
+    torch._foreach_mul_(spare, h.momentum)
+    torch._foreach_mul_(y, spare)
+
+
+def _foreach_clip(y: list[Tensor], r: list[Tensor], h: Hyper) -> None:
+    """Clip y at `clip`, or at `clip * r` where there is an r, which is overwritten."""
+    if not r:
+        torch._foreach_clamp_max_(y, h.clip)
+        torch._foreach_clamp_min_(y, -h.clip)
+        return
+    torch._foreach_mul_(r, h.clip)
+    torch._foreach_clamp_max_(y, r)
+    torch._foreach_neg_(r)
+    torch._foreach_clamp_min_(y, r)

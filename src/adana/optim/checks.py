@@ -1,0 +1,45 @@
+"""Checks of hyperparameters: errors that name the thing and say what was expected."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from typing import Any
+
+
+def check_range(
+    name: str,
+    value: Any,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    low_open: bool = False,
+    high_open: bool = False,
+) -> None:
+    """Raise `ValueError` unless `value` is a finite number in the interval."""
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if number and math.isfinite(value):
+        above = value > low if low_open else value >= low
+        below = value < high if high_open else value <= high
+        if above and below:
+            return
+    left = "(" if low_open or low == -math.inf else "["
+    right = ")" if high_open or high == math.inf else "]"
+    raise ValueError(
+        f"{name} must be a finite number in {left}{low:g}, {high:g}{right}, got {value!r}"
+    )
+
+
+def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    """Raise `ValueError` unless `value` is one of `choices`."""
+    if value not in choices:
+        known = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"{name} must be one of {known}, got {value!r}")
+
+
+def check_betas(betas: Any) -> None:
+    """Raise `ValueError` unless `betas` are two numbers in [0, 1)."""
+    if not isinstance(betas, tuple | list) or len(betas) != 2:
+        raise ValueError(f"betas must be two numbers, got {betas!r}")
+    for i, beta in enumerate(betas, start=1):
+        check_range(f"beta{i}", beta, low=0.0, high=1.0, high_open=True)

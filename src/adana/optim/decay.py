@@ -1,0 +1,139 @@
+"""Log-time weight decay for optimizers that are not of this package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import torch
+
+from adana import schedules
+from adana.optim.base import LogTimeOptimizer
+from adana.optim.checks import check_range
+from adana.optim.storage import local
+
+AnyOptimizer = TypeVar("AnyOptimizer", bound=torch.optim.Optimizer)
+_PREFIX = "log_decay_"
+"""Begin of the keys that the decay keeps in each group, so that they are saved with it."""
+
+
+def with_log_time_decay(
+    optimizer: AnyOptimizer,
+    *,
+    omega: float = schedules.OMEGA,
+    total_steps: float | None = None,
+    decay_offset: float | None = None,
+    peak_lr: float | None = None,
+) -> AnyOptimizer:
+    """Give any `torch.optim` optimizer log-time weight decay in place of its own.
+
+    Before each of its steps, every parameter with a gradient loses the fraction
+    `gamma(t) * omega / (decay_offset + t)` of itself; `gamma = lr / peak_lr` of its group. Groups
+    that had `weight_decay: 0` or say `omega: 0` are spared; the optimizer's own `weight_decay`
+    becomes 0. Strength, offset and the step counter live in the groups as `log_decay_*`, so that
+    the optimizer's state dict holds them: call this on the new optimizer before loading one.
+
+    Args:
+        optimizer: of any class whose `step` runs torch's step hooks (all subclasses of
+            `torch.optim.Optimizer` do): `torch.optim.Muon`, SGD, third-party ones.
+        omega: strength, >= 0, as for `ADana`. Default 4.
+        total_steps: number of optimizer steps planned, which sets the default `decay_offset`.
+        decay_offset: S in steps. Default as for `ADana`.
+        peak_lr: highest learning rate of the run, > 0. Default: `max_lr` or `initial_lr` where a
+            scheduler left one, else the group's `lr` now.
+
+    Returns:
+        The same optimizer.
+
+    Raises:
+        ValueError: a value is out of range.
+        TypeError: the optimizer has log-time decay already.
+
+    Example:
+        >>> import torch, adana
+        >>> layer = torch.nn.Linear(4, 2, bias=False)
+        >>> muon = torch.optim.Muon(layer.parameters(), lr=0.02)
+        >>> muon = adana.with_log_time_decay(muon, total_steps=1000)
+        >>> layer(torch.ones(1, 4)).sum().backward()
+        >>> muon.step()
+    """
+    groups = optimizer.param_groups
+    if isinstance(optimizer, LogTimeOptimizer) or any(f"{_PREFIX}t" in g for g in groups):
+        raise TypeError(f"this {type(optimizer).__name__} has log-time weight decay already")
+    check_range("omega", omega, low=0.0)
+    if total_steps is not None:
+        check_range("total_steps", total_steps, low=1.0)
+    if decay_offset is None:
+        decay_offset = schedules.default_decay_offset(omega, total_steps)
+    check_range("decay_offset", decay_offset, low=0.0)
+    if peak_lr is not None:
+        check_range("peak_lr", peak_lr, low=0.0, low_open=True)
+    if omega and schedules.log_time_decay(1, omega, decay_offset) >= 1:
+        raise ValueError(
+            f"omega={omega} with decay_offset={decay_offset} would remove all of every weight at "
+            "the first step; decay_offset is in steps, choose one well above omega"
+        )
+    # What the optimizer did not decay stays so. Where it had no decay at all, `omega: 0` decides.
+    had_decay = any(group.get("weight_decay") for group in groups)
+    for group in groups:
+        spared = group.get("omega") == 0 or (had_decay and not group.get("weight_decay"))
+        group[f"{_PREFIX}omega"] = 0.0 if spared else float(omega)
+        group[f"{_PREFIX}offset"] = float(decay_offset)
+        group[f"{_PREFIX}peak_lr"] = float(group["lr"]) if peak_lr is None else float(peak_lr)
+        group[f"{_PREFIX}peak_given"] = peak_lr is not None
+        group[f"{_PREFIX}t"] = 0
+        group["weight_decay"] = 0.0
+    optimizer.register_step_pre_hook(_before_step)
+    return optimizer
+
+
+def _before_step(
+    optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Decay the weights that the coming step will move, once its gradients are there.
+
+    With a closure they are there only after it: it is replaced by one that decays in the end. A
+    fused optimizer is called by a GradScaler even where it is to skip the step (`found_inf`).
+    """
+    found_inf = getattr(optimizer, "found_inf", None)
+    if found_inf is not None and float(found_inf) > 0:
+        return None
+    closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+    if closure is None:
+        _decay_all(optimizer)
+        return None
+    decayed = False
+
+    def evaluate_and_decay() -> Any:
+        nonlocal decayed
+        loss = closure()
+        if not decayed:
+            _decay_all(optimizer)
+        decayed = True
+        return loss
+
+    return (args[0], evaluate_and_decay), {k: v for k, v in kwargs.items() if k != "closure"}
+
+
+@torch.no_grad()
+def _decay_all(optimizer: torch.optim.Optimizer) -> None:
+    for group in optimizer.param_groups:
+        if f"{_PREFIX}t" not in group:
+            raise RuntimeError(
+                "a parameter group was added, or a state dict loaded, without log-time decay "
+                "settings; call with_log_time_decay before training begins"
+            )
+        group[f"{_PREFIX}t"] += 1
+        fraction = _gamma(group) * schedules.log_time_decay(
+            group[f"{_PREFIX}t"], group[f"{_PREFIX}omega"], group[f"{_PREFIX}offset"]
+        ) if group[f"{_PREFIX}omega"] else 0.0  # fmt: skip
+        weights = [local(p) for p in group["params"] if p.grad is not None]
+        if fraction and weights:
+            torch._foreach_sub_(weights, weights, alpha=fraction)
+
+
+def _gamma(group: Mapping[str, Any]) -> float:
+    peak = group[f"{_PREFIX}peak_lr"]
+    if not group[f"{_PREFIX}peak_given"]:
+        peak = float(group.get("max_lr", group.get("initial_lr", peak)))
+    return float(group["lr"]) / peak if peak > 0 else 0.0

@@ -1,0 +1,173 @@
+"""Log-time Muon: ADana whose steps on matrices are orthogonalised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Unpack
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor, Replicate
+
+from adana.optim.base import Work, numbers_of
+from adana.optim.checks import check_range
+from adana.optim.damped import DampedArguments, DampedMomentum, Source
+from adana.optim.storage import local, local_like
+from adana.optim.update import Hyper
+
+NS_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+"""Coefficients of the Newton-Schulz iteration (Muon; spec/optimizers.md section 9)."""
+NS_STEPS = 5
+"""Default number of Newton-Schulz iterations."""
+RMS_SCALE = 0.2
+"""Default factor of `sqrt(max(rows, columns))`, which makes a step about as large as AdamW's."""
+
+
+class LogMuon(DampedMomentum):
+    r"""Muon with log-time momentum for matrices, ADana for everything else.
+
+    On a matrix, at step t (from 1), with :math:`a_t = \delta / (\delta + t)`::
+
+        m <- m + a_t (g - m)
+        x  = g + momentum_scale * (1 + t)^(1 - kappa) * m              damped Nesterov
+        p <- p - gamma(t) * omega / (decay_offset + t) * p
+               - lr * rms_scale * sqrt(max(rows, columns)) * orthogonal(x)
+
+    where `orthogonal` is Muon's Newton-Schulz iteration. All other parameters get `ADana`'s update
+    with the same hyperparameters, and so do parameters of a matrix group with fewer than two
+    dimensions. Tensors with more than two are matrices of their first dimension by the rest.
+
+    Args:
+        params: groups, each saying `muon: True` (matrices) or `muon: False`.
+            `adana.param_groups(model, muon=True)` makes them: hidden matrices against embeddings,
+            head, gains and biases.
+        lr: peak learning rate. Both kinds of group may have their own. No law was published.
+        muon: what groups are that do not say so. Default None: such a group is an error, because
+            embeddings and heads are matrices too, but should not be orthogonalised.
+        ns_steps: Newton-Schulz iterations. Default 5.
+        rms_scale: size of a step, see above. Default 0.2 (RMS of about 0.19).
+        shared: all other arguments of `ADana`, with the same defaults; only variant="paper" exists:
+            decay is independent of the learning rate and before the update for matrices too, the
+            time base is 1 + t, and the counter counts steps (the authors' hybrid differs in all
+            three; spec/optimizers.md section 10).
+
+    Raises:
+        ValueError, RuntimeError, TypeError: as for `ADana`.
+
+    State: 1 float32 tensor of the parameter's shape for matrices, 2 for the rest. A sharded matrix
+    (FSDP2, tensor parallel) is gathered for the iteration, which every rank then does.
+    """
+
+    VARIANTS: ClassVar[dict[str, Source]] = {
+        "paper": Source(extra_momentum=0.0, decay_order="before")
+    }
+    DEFAULTS: ClassVar[dict[str, Any]] = {
+        **DampedMomentum.DEFAULTS,
+        "muon": None,
+        "ns_steps": NS_STEPS,
+        "rms_scale": RMS_SCALE,
+    }
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | Tensor,
+        *,
+        muon: bool | None = None,
+        ns_steps: int = NS_STEPS,
+        rms_scale: float = RMS_SCALE,
+        **shared: Unpack[DampedArguments],
+    ) -> None:
+        super().__init__(params, lr, muon=muon, ns_steps=ns_steps, rms_scale=rms_scale, **shared)
+
+    def check_group(self, group: Mapping[str, Any]) -> None:
+        """Raise `ValueError` unless every hyperparameter of `group` is in its range."""
+        super().check_group(group)
+        if group["muon"] is None:
+            raise ValueError(
+                "LogMuon must know which parameters are matrices of hidden layers: pass "
+                "adana.param_groups(model, muon=True), or groups with 'muon': True or False"
+            )
+        check_range("ns_steps", group["ns_steps"], low=1)
+        check_range("rms_scale", group["rms_scale"], low=0.0, low_open=True)
+
+    def state_names(self, group: Mapping[str, Any], p: Tensor) -> tuple[str, ...]:
+        """Return the names of the state tensors of parameter `p`, each of its shape."""
+        return ("m",) if self.orthogonalised(group, p) else super().state_names(group, p)
+
+    @staticmethod
+    def orthogonalised(group: Mapping[str, Any], p: Tensor) -> bool:
+        """Return whether the steps of `p` are orthogonalised."""
+        return bool(group["muon"]) and p.ndim >= 2 and p.numel() > 0
+
+    def update(self, work: Work) -> None:
+        """Update the parameters of `work` and their states in place."""
+        if not self.orthogonalised(work.group, work.params[0]):
+            super().update(work)
+            return
+        grads = [-g for g in work.grads] if work.group["maximize"] else work.grads
+        several = zip(work.params, grads, work.states, strict=True)
+        for i, (p, g, state) in enumerate(several):
+            self._update_matrix(p, g, state["m"], numbers_of(work.hyper, i), work.group)
+
+    def _update_matrix(
+        self, p: Tensor, g: Tensor, m: Tensor, h: Hyper, group: Mapping[str, Any]
+    ) -> None:
+        """Update one matrix and its average; parameters narrower than m are rounded once.
+
+        m <- m + ema_m (g - m);  x = grad * g + momentum * m
+        p <- p - decay * p - lr * rms_scale * sqrt(max(rows, columns)) * orthogonal(x)
+        """
+        form, mine, average = self.form(group), local(p), local(m)
+        g = local_like(g, p).to(average.dtype)
+        average.lerp_(g, h.ema_m)
+        x = g * h.grad + average * (h.momentum + h.extra)
+        step = _part(orthogonal(_whole(x, p), group["ns_steps"]), p)
+        rows = p.shape[0]
+        size = group["rms_scale"] * max(rows, p.numel() // rows) ** 0.5
+        target = mine.to(average.dtype)
+        if form.decay and not form.decay_after:
+            target.sub_(target * h.decay)
+        target.sub_(step * (h.lr * size))
+        if form.decay and form.decay_after:
+            target.sub_(target * h.decay)
+        if target is not mine:
+            mine.copy_(target)
+
+
+def orthogonal(x: Tensor, steps: int = NS_STEPS) -> Tensor:
+    """Return x with its singular values brought close to 1 by Newton-Schulz iterations.
+
+    They end between about 0.7 and 1.2, which is close enough for a step and much cheaper than a
+    singular value decomposition (Muon; spec/optimizers.md section 9). In bfloat16 on a GPU, else
+    in float32. More than two dimensions are folded into the columns.
+    """
+    a, b, c = NS_COEFFICIENTS
+    matrix = x.reshape(x.shape[0], -1)
+    wide = matrix.shape[0] <= matrix.shape[1]
+    y = matrix if wide else matrix.T
+    y = y.to(torch.bfloat16 if x.device.type == "cuda" else torch.float32)
+    y = y / (y.norm() + 1e-7)
+    for _ in range(steps):
+        gram = y @ y.T
+        y = a * y + (b * gram + c * gram @ gram) @ y
+    return (y if wide else y.T).reshape(x.shape).to(x.dtype)
+
+
+def _whole(x: Tensor, p: Tensor) -> Tensor:
+    """Return the whole of a tensor of which `x` is this process's part, laid out as `p` is."""
+    if not isinstance(p, DTensor):
+        return x
+    sharded = DTensor.from_local(
+        x, p.device_mesh, p.placements, run_check=False, shape=p.shape, stride=p.stride()
+    )
+    return sharded.full_tensor()
+
+
+def _part(x: Tensor, p: Tensor) -> Tensor:
+    """Return this process's part of a tensor that every process holds whole."""
+    if not isinstance(p, DTensor):
+        return x
+    everywhere = [Replicate()] * p.device_mesh.ndim
+    whole = DTensor.from_local(x, p.device_mesh, everywhere, run_check=False)
+    return whole.redistribute(p.device_mesh, p.placements).to_local()

@@ -1,0 +1,107 @@
+"""Going on from AdamW: its averages, re-read as log-time averages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adana import schedules
+from adana.optim.base import LogTimeOptimizer
+from adana.optim.storage import STEP, new_state, working_dtype
+
+
+@torch.no_grad()
+def load_adamw_state(
+    optimizer: LogTimeOptimizer, state_dict: Mapping[str, Any], *, step: int | None = None
+) -> None:
+    """Start a log-time optimizer from the state dict of `torch.optim.AdamW` (or Adam).
+
+    The moments are taken over, bias-corrected. The step each parameter goes on from is the one at
+    which a log-time average has the memory of AdamW's beta2, `t0 = delta * beta2 / (1 - beta2)`
+    (152 for 0.95, 7992 for 0.999), so that averages neither jump nor forget; never more than the
+    steps AdamW made. m is cut off at sqrt(v), which log-time averages never exceed. Hyperparameters
+    stay those of `optimizer`.
+
+    Args:
+        optimizer: over the same parameters, in the same order; a member with m and v and no further
+            state (`ADana`, `DanaMK4`).
+        state_dict: what `torch.optim.AdamW.state_dict()` returned.
+        step: go on from this step instead of t0, for instance to keep the place in log-time decay.
+
+    Raises:
+        ValueError: the state dict is not AdamW's, or does not fit the optimizer's parameters;
+            nothing is changed then.
+    """
+    betas = _betas_by_id(state_dict)
+    owners = [(p, group) for group in optimizer.param_groups for p in group["params"]]
+    if len(betas) != len(owners):
+        raise ValueError(
+            f"the state dict has {len(betas)} parameters, the optimizer {len(owners)}; "
+            "both must be built over the same parameters in the same order"
+        )
+    new = {}
+    for (i, pair), (p, group) in zip(betas.items(), owners, strict=True):
+        saved = state_dict["state"].get(i)
+        if saved is None:  # a parameter that never had a gradient
+            continue
+        _check(saved, p, group, optimizer, i)
+        made = int(saved["step"])
+        t0 = max(1, round(schedules.matching_step(pair[1], group.get("delta", schedules.DELTA))))
+        new[p] = _converted(saved, p, group, pair, step or min(t0, made))
+    optimizer.state.update(new)
+
+
+def _betas_by_id(state_dict: Mapping[str, Any]) -> dict[int, tuple[float, float]]:
+    try:
+        return {
+            i: tuple(group["betas"])
+            for group in state_dict["param_groups"]
+            for i in group["params"]
+        }
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"this is not a state dict of torch.optim.AdamW: {error} is missing"
+        ) from error
+
+
+def _check(
+    saved: Mapping[str, Any],
+    p: Tensor,
+    group: Mapping[str, Any],
+    optimizer: LogTimeOptimizer,
+    i: int,
+) -> None:
+    names = optimizer.state_names(group, p)
+    if set(names) != {"m", "v"}:
+        raise ValueError(
+            f"{type(optimizer).__name__} keeps {', '.join(names)} of a parameter; only members "
+            "with m and v can start from AdamW's state"
+        )
+    missing = {"step", "exp_avg", "exp_avg_sq"} - set(saved)
+    if missing:
+        raise ValueError(f"parameter {i} of the state dict lacks {', '.join(sorted(missing))}")
+    if saved["exp_avg"].shape != p.shape:
+        raise ValueError(
+            f"parameter {i} has shape {tuple(p.shape)}, its saved state "
+            f"{tuple(saved['exp_avg'].shape)}"
+        )
+
+
+def _converted(
+    saved: Mapping[str, Any],
+    p: Tensor,
+    group: Mapping[str, Any],
+    betas: tuple[float, float],
+    step: int,
+) -> dict[str, Tensor]:
+    made, dtype = int(saved["step"]), working_dtype(p)
+    state = new_state(p, ("m", "v"), capturable=group["capturable"])
+    state[STEP].fill_(step)
+    state["v"].copy_(saved["exp_avg_sq"].to(dtype) / (1 - betas[1] ** made))
+    bound = state["v"].sqrt()
+    m = saved["exp_avg"].to(dtype=dtype, device=p.device) / (1 - betas[0] ** made)
+    state["m"].copy_(m.clamp(min=-bound, max=bound))
+    return state

@@ -1,0 +1,69 @@
+"""The state tensors of a parameter: how they are made, and how they survive being loaded.
+
+The update reads and writes tensors of at least 32 bits; nothing else in the package knows how they
+are kept. Counters are integers: they never have the parameter's dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+STEP = "step"
+"""Name of the step counter in a parameter's state: int64, 0-d, on the CPU unless capturable."""
+
+
+def working_dtype(p: Tensor) -> torch.dtype:
+    """Return the dtype in which a parameter is updated: its own, but at least float32."""
+    return torch.promote_types(p.dtype, torch.float32)
+
+
+def new_state(p: Tensor, names: Iterable[str], *, capturable: bool) -> dict[str, Tensor]:
+    """Return a fresh state for `p`: the counter and a tensor of zeros for each name.
+
+    The tensors have `p`'s shape, layout and sharding, and the working dtype.
+    """
+    device = p.device if capturable else torch.device("cpu")
+    state = {STEP: torch.zeros((), dtype=torch.int64, device=device)}
+    for name in names:
+        state[name] = torch.zeros_like(
+            p, dtype=working_dtype(p), memory_format=torch.preserve_format
+        )
+    return state
+
+
+def restored(
+    saved: Mapping[str, Any], current: dict[str, Any], p: Tensor, *, capturable: bool
+) -> dict[str, Any]:
+    """Return `current` with every tensor a copy of the `saved` one in its dtype, on `p`'s device.
+
+    `torch.optim.Optimizer.load_state_dict` casts all of a state to the parameter's dtype, which
+    loses float32 moments and integer codes of bfloat16 parameters, and shares what it need not
+    cast with the state dict, which a second load would then find changed. This undoes both.
+    """
+    kept = dict(current)
+    for name, value in saved.items():
+        if not isinstance(value, Tensor):
+            continue
+        if name == STEP:
+            device = p.device if capturable else torch.device("cpu")
+            kept[name] = value.detach().to(device=device, dtype=torch.int64, copy=True)
+        else:
+            kept[name] = value.detach().to(device=p.device, copy=True)
+    return kept
+
+
+def local(x: Tensor) -> Tensor:
+    """Return the part of `x` that this process holds; a view, so that updates reach `x`."""
+    return x.to_local() if isinstance(x, DTensor) else x
+
+
+def local_like(x: Tensor, p: Tensor) -> Tensor:
+    """Return this process's part of `x`, laid out as `p` is."""
+    if isinstance(p, DTensor) and isinstance(x, DTensor) and x.placements != p.placements:
+        x = x.redistribute(p.device_mesh, p.placements)
+    return local(x)

@@ -1,0 +1,59 @@
+"""The terms that members of the Dana family add to ADana, as classes to be combined."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from adana import schedules
+from adana.optim.checks import check_range
+from adana.optim.damped import DampedMomentum
+from adana.optim.update import Form, Hyper
+
+
+def check_clip(name: str, value: Any) -> None:
+    """Raise `ValueError` unless a clip is positive; `math.inf` means no clip."""
+    if value != math.inf:
+        check_range(name, value, low=0.0, low_open=True)
+
+
+class ClippedMomentum(DampedMomentum):
+    """The damped momentum is clipped at `clip_snr` units of the denominator."""
+
+    DEFAULTS: ClassVar[dict[str, Any]] = {**DampedMomentum.DEFAULTS, "clip_snr": None}
+
+    def check_group(self, group: Mapping[str, Any]) -> None:
+        """Raise `ValueError` unless every hyperparameter of `group` is in its range."""
+        super().check_group(group)
+        if group["clip_snr"] is not None:
+            check_clip("clip_snr", group["clip_snr"])
+
+    def form(self, group: Mapping[str, Any]) -> Form:
+        """Return which terms the update of `group` has."""
+        return super().form(group)._replace(clip=True)
+
+    def hyper(self, group: Mapping[str, Any], t: Any) -> Hyper:
+        """Return the numbers of the update at step t (from 1) for `group`."""
+        clip = group["clip_snr"]
+        if clip is None:
+            clip = schedules.default_clip_snr(group["kappa"])
+        return super().hyper(group, t)._replace(clip=self.momentum_factor(group, t) * clip)
+
+
+class EffectiveTime(DampedMomentum):
+    """Each coordinate's activity scales its step and replaces time in the momentum."""
+
+    def form(self, group: Mapping[str, Any]) -> Form:
+        """Return which terms the update of `group` has."""
+        return super().form(group)._replace(tau=True)
+
+    def hyper(self, group: Mapping[str, Any], t: Any) -> Hyper:
+        """Return the numbers of the update at step t (from 1) for `group`."""
+        h = super().hyper(group, t)
+        return h._replace(
+            momentum=self.momentum_factor(group, t),
+            t=t,
+            exponent=1 - group["kappa"],
+            shift=self.VARIANTS[group["variant"]].shift,
+        )
