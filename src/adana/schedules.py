@@ -102,10 +102,8 @@ def momentum_cooldown(
     Over the last `cooldown_steps` steps; always 1 if that is 0. The idea is that of arXiv
     2609.04577 (spec/peers_harness.md section 2.4); the straight line is ours.
     """
-    if cooldown_steps <= 0:
-        return t * 0 + 1.0
-    x = _unit((t - (total_steps - cooldown_steps)) / cooldown_steps)
-    return 1 - (1 - final) * x
+    x = _unit((t - (total_steps - cooldown_steps)) / _larger(cooldown_steps, 1e-30))
+    return _select(cooldown_steps > 0, 1 - (1 - final) * x, t * 0 + 1.0)
 
 
 def default_clip_snr(kappa: float) -> float:

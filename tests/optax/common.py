@@ -20,7 +20,7 @@ CONFIGURATIONS = {
     "adana": functools.partial(ao.adana, total_steps=T),
     "adana-released": functools.partial(ao.adana, variant="released", momentum_scale=0.5),
     "adana-first-step-0": functools.partial(ao.adana, kappa=0.75, first_step=0),
-    "adana-short-average": functools.partial(ao.adana, grad_term="ema", beta2=0.999),
+    "adana-short-average": functools.partial(ao.adana, gradient="average", beta2=0.999),
     "dana-mk4": functools.partial(ao.dana_mk4, clip_snr=0.5),
     "dana-star": functools.partial(ao.dana_star, grad_clip_snr=2.0),
     "dana-star-mk4": functools.partial(ao.dana_star_mk4, variant="released", total_steps=T),

@@ -44,9 +44,9 @@ MAKE = {
     "dana-star-legacy-grad-clip": lambda: ao.dana_star(**DANA, grad_clip_snr=2.0),
     "dana-star-legacy": lambda: ao.dana_star(**DANA),
     "dana-star-mk4": lambda: ao.dana_star_mk4(**DANA, variant="released"),
-    "log-adamw-ablation": lambda: ao.adana(**DANA, alpha="constant", grad_term="none"),
-    "log-nadamw": lambda: ao.adana(**DANA, alpha="undamped"),
-    "adana-no-gradient": lambda: ao.adana(**{**DANA, "kappa": 0.75}, grad_term="none"),
+    "log-adamw-ablation": lambda: ao.adana(**DANA, gradient="none", momentum="constant"),
+    "log-nadamw": lambda: ao.adana(**DANA, momentum="undamped"),
+    "adana-no-gradient": lambda: ao.adana(**{**DANA, "kappa": 0.75}, gradient="none"),
     "ademamix-constant-decay": lambda: ao.ademamix(**MIX),
     "ademamix-log-time-decay": lambda: ao.ademamix(
         **MIX, decay="log-time", decay_offset=SETUP["decay_offset"]

@@ -1,7 +1,7 @@
 """The optax port and the torch classes walk the same path over hostile gradients.
 
-A row of `PAIRS` is (torch factory, optax factory): the first takes the parameters and keywords, the
-second the learning rate and keywords. Both get the same learning-rate schedule.
+A row of `PAIRS` is a torch class, an optax function and the keywords of both. They get the same
+learning-rate schedule.
 """
 
 import functools
@@ -11,30 +11,58 @@ import pytest
 import torch
 
 import adana
+from adana.optim.ablations import ABLATIONS, AblatedADana
 
 from .common import ao, jnp, run, warmup_cosine, x64
 
 STEPS, WARMUP, PEAK = 300, 6, 1e-2
 SHAPES = {"matrix": (6, 5), "vector": (7,), "scalar": ()}
 TOLERANCE = {"float32": 1e-6, "float64": 1e-12}
+T = {"total_steps": STEPS}
+RELEASED = {"variant": "released"}
+CUSTOM = {"kappa": 0.75, "delta": 4.0, "omega": 2.0, "decay_offset": 50.0, "eps": 1e-6}
+MORE = {**CUSTOM, "momentum_scale": 0.5, "extra_momentum": 0.3, "first_step": 0}
+COOLDOWN = {**T, "momentum_cooldown": 0.2}
+BETAS = {"betas": (0.8, 0.95), "omega": 2.0, "eps": 1e-6, "decay_order": "after"}
+ABLATED = AblatedADana, ao.adana
 PAIRS = {
-    "adana": (adana.ADana, ao.adana, {"total_steps": STEPS}),
-    "adana-released": (adana.ADana, ao.adana, {"total_steps": STEPS, "variant": "released"}),
-    "adana-all-arguments": (
-        adana.ADana,
-        ao.adana,
-        {"kappa": 0.75, "delta": 4.0, "omega": 2.0, "decay_offset": 50.0, "eps": 1e-6}
-        | {"momentum_scale": 0.5, "first_step": 0},
+    "adana": (adana.ADana, ao.adana, T),
+    "adana-released": (adana.ADana, ao.adana, {**T, **RELEASED}),
+    "adana-more": (adana.ADana, ao.adana, MORE),
+    "adana-cooldown": (adana.ADana, ao.adana, COOLDOWN),
+    "adana-constant-decay": (adana.ADana, ao.adana, {**T, "decay": "constant"}),
+    "dana-mk4": (adana.DanaMK4, ao.dana_mk4, T),
+    "dana-mk4-more": (adana.DanaMK4, ao.dana_mk4, {**MORE, "clip_snr": 0.4}),
+    "dana-mk4-cooldown": (adana.DanaMK4, ao.dana_mk4, {**COOLDOWN, **RELEASED}),
+    "dana-star": (adana.DanaStar, ao.dana_star, T),
+    "dana-star-released": (adana.DanaStar, ao.dana_star, {**T, **RELEASED}),
+    "dana-star-more": (adana.DanaStar, ao.dana_star, {**MORE, "grad_clip_snr": 2.0}),
+    "dana-star-mk4": (adana.DanaStarMK4, ao.dana_star_mk4, T),
+    "dana-star-mk4-more": (adana.DanaStarMK4, ao.dana_star_mk4, {**MORE, **RELEASED}),
+    "log-adamw": (adana.LogAdamW, ao.log_adamw, T),
+    "log-adamw-more": (adana.LogAdamW, ao.log_adamw, {**BETAS, "decay_offset": 50.0}),
+    "ademamix": (adana.AdEMAMix, ao.ademamix, T),
+    "ademamix-more": (
+        adana.AdEMAMix,
+        ao.ademamix,
+        {**T, **BETAS, "beta3": 0.99, "alpha": 3.0, "warmup_steps": 100, "decay": "log-time"},
     ),
-    "log-adamw": (adana.LogAdamW, ao.log_adamw, {"total_steps": STEPS}),
-    "log-adamw-all-arguments": (
-        adana.LogAdamW,
-        ao.log_adamw,
-        {"betas": (0.8, 0.95), "omega": 2.0, "decay_offset": 50.0, "eps": 1e-6}
-        | {"decay_order": "after"},
-    ),
+    "log-ademamix": (adana.LogAdEMAMix, ao.log_ademamix, T),
+    "log-ademamix-more": (adana.LogAdEMAMix, ao.log_ademamix, {**BETAS, "momentum_scale": 0.5}),
+    "dana": (adana.Dana, ao.dana, {"delta": 4.0}),
+    "dana-constant": (adana.Dana, ao.dana, {"dimension": 10}),
+    "sgd-m": (adana.Dana, ao.dana, {"forget": 0.1, "momentum_scale": 0.1}),
+    "dana-average": (adana.Dana, ao.dana, {"average": True, "momentum_scale": 0.1}),
+    **{f"ablation-{name}": (*ABLATED, {**T, **arguments}) for name, arguments in ABLATIONS.items()},
 }
 """Name -> torch class, optax function, keywords of both."""
+LINEAR = {"dana", "dana-constant", "sgd-m", "dana-average"}
+"""Optimizers without weight decay, which need no peak."""
+# Where steps are not bounded (no normalisation, or momentum that grows with t), rounding in float32
+# is of steps much larger than the weights in the end.
+UNBOUNDED = LINEAR | {
+    name for name in PAIRS if name.startswith(("ablation-log-n", "ablation-dana"))
+}
 
 
 @functools.cache
@@ -73,7 +101,8 @@ def worst_difference(name, dtype):
     params, grads = inputs(dtype)
     theirs = torch_trajectory(functools.partial(torch_class, **arguments), params, grads)
     rate = warmup_cosine(PEAK, STEPS, WARMUP)
-    ours = run(optax_function(rate, peak_lr=PEAK, **arguments), params, grads)
+    peak = {} if name in LINEAR else {"peak_lr": PEAK}
+    ours = run(optax_function(rate, **peak, **arguments), params, grads)
     for tensor in params:
         assert ours[tensor].dtype == dtype
         assert np.abs(theirs[tensor][-1] - params[tensor]).max() > 0.05, "it hardly moved"
@@ -82,7 +111,8 @@ def worst_difference(name, dtype):
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_torch_and_optax_agree_in_float32(name):
-    assert worst_difference(name, "float32") < TOLERANCE["float32"]
+    factor = 4 if name in UNBOUNDED else 1
+    assert worst_difference(name, "float32") < factor * TOLERANCE["float32"]
 
 
 @pytest.mark.parametrize("name", PAIRS)

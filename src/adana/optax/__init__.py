@@ -32,22 +32,14 @@ Example:
 Needs the extra `jax`: `pip install 'adana[jax]'`.
 """
 
-from adana.optax.aliases import (
-    adana,
-    ademamix,
-    dana,
-    dana_mk4,
-    dana_star,
-    dana_star_mk4,
-    log_adamw,
-    log_ademamix,
-)
+from adana.optax.baselines import ademamix, dana, log_adamw, log_ademamix
 from adana.optax.blocks import (
     scale_by_adana,
     scale_by_ademamix,
     scale_by_constant_betas,
     scale_by_dana,
     scale_by_dana_star,
+    scale_by_log_ademamix,
 )
 from adana.optax.decay import (
     DecayState,
@@ -55,6 +47,7 @@ from adana.optax.decay import (
     add_weight_decay,
     decay_mask,
 )
+from adana.optax.family import adana, dana_mk4, dana_star, dana_star_mk4
 from adana.optax.update import LogTimeState, scale_by_schedules
 
 __all__ = [
@@ -76,5 +69,6 @@ __all__ = [
     "scale_by_constant_betas",
     "scale_by_dana",
     "scale_by_dana_star",
+    "scale_by_log_ademamix",
     "scale_by_schedules",
 ]

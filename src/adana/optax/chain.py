@@ -7,8 +7,9 @@ from typing import Any
 
 import optax
 
+from adana import schedules
 from adana.optax.checks import check_range, known
-from adana.optax.decay import DecayOrder, Mask, add_weight_decay
+from adana.optax.decay import Decay, DecayOrder, Mask, add_weight_decay, decay_schedule
 from adana.schedules import Schedule
 
 LearningRate = float | Callable[[Any], Any]
@@ -20,22 +21,42 @@ PEAK_TOLERANCE = 1e-6
 
 def optimizer(
     block: optax.GradientTransformation,
-    decay: Schedule,
-    *,
     learning_rate: LearningRate,
+    *,
     peak_lr: float | None,
+    decay: Decay,
+    omega: float,
+    total_steps: float | None,
+    decay_offset: float | None,
     decay_order: DecayOrder,
     mask: Mask,
 ) -> optax.GradientTransformation:
-    """Chain a building block with the learning rate and with decay by the schedule `decay`."""
+    """Chain a building block with the learning rate and with independent weight decay."""
     check_learning_rate(learning_rate)
     return optax.chain(
         block,
         optax.scale_by_learning_rate(learning_rate),
         add_weight_decay(
-            decay, gamma=_gamma(learning_rate, peak_lr), decay_order=decay_order, mask=mask
+            decay_schedule(decay, omega, total_steps, decay_offset),
+            gamma=_gamma(learning_rate, peak_lr),
+            decay_order=decay_order,
+            mask=mask,
         ),
     )
+
+
+def cooled_down(
+    momentum_scale: float, momentum_cooldown: float | None, total_steps: float | None
+) -> Schedule | float:
+    """Return `momentum_scale`, or a schedule of it that falls to 0 at the end of training."""
+    check_range("momentum_scale", momentum_scale, low=0.0)
+    if momentum_cooldown is None:
+        return momentum_scale
+    check_range("momentum_cooldown", momentum_cooldown, low=0.0, high=1.0)
+    if total_steps is None:
+        raise ValueError("momentum_cooldown is a fraction of total_steps: pass total_steps")
+    steps = momentum_cooldown * total_steps
+    return lambda t: momentum_scale * schedules.momentum_cooldown(t, total_steps, steps)
 
 
 def check_learning_rate(learning_rate: LearningRate) -> None:

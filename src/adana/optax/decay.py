@@ -14,6 +14,7 @@ from adana import schedules
 from adana.optax.checks import check_choice, check_range, known
 from adana.schedules import Schedule
 
+Decay = Literal["log-time", "constant"]
 DecayOrder = Literal["before", "after"]
 Mask = Any
 """A tree of booleans shaped as the parameters (or a prefix of it), or a function returning one."""
@@ -123,18 +124,23 @@ def add_log_time_decay(
     ... )
     """
     return add_weight_decay(
-        log_time_decay(omega, total_steps, decay_offset),
+        decay_schedule("log-time", omega, total_steps, decay_offset),
         gamma=gamma,
         decay_order=decay_order,
         mask=mask,
     )
 
 
-def log_time_decay(omega: float, total_steps: float | None, decay_offset: float | None) -> Schedule:
-    """Return the checked schedule t -> `omega / (S + t)`, with S resolved."""
+def decay_schedule(
+    decay: Decay, omega: float, total_steps: float | None, decay_offset: float | None
+) -> Schedule:
+    """Return t -> fraction removed before gamma, with its numbers checked and S resolved."""
+    check_choice("decay", decay, ("log-time", "constant"))
     check_range("omega", omega, low=0.0)
     if total_steps is not None:
         check_range("total_steps", total_steps, low=1.0)
+    if decay == "constant":
+        return _constant(omega, total_steps, decay_offset)
     if decay_offset is None:
         decay_offset = schedules.default_decay_offset(omega, total_steps)
     check_range("decay_offset", decay_offset, low=0.0)
@@ -147,6 +153,18 @@ def log_time_decay(omega: float, total_steps: float | None, decay_offset: float 
                 "or choose one well above omega."
             )
     return lambda t: schedules.log_time_decay(t, omega, decay_offset)
+
+
+def _constant(omega: float, total_steps: float | None, decay_offset: float | None) -> Schedule:
+    if decay_offset is not None:
+        raise ValueError("decay_offset is for decay='log-time'; constant decay has none")
+    if total_steps is None:
+        raise ValueError("decay='constant' removes omega / total_steps a step: pass total_steps")
+    if known(omega) and known(total_steps) and omega >= total_steps:
+        raise ValueError(
+            f"omega={omega} with total_steps={total_steps} would remove whole weights each step"
+        )
+    return lambda t: schedules.constant_decay(omega, total_steps)
 
 
 def decay_mask(

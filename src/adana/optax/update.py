@@ -29,20 +29,19 @@ class LogTimeState(NamedTuple):
     """Average of squared gradients."""
     tau: Any = None
     """Activity estimate of the Star variants."""
-    short: Any = None
-    """Short average of gradients, where one takes the gradient's place."""
+    fast: Any = None
+    """Fast average of gradients, where one takes the gradient's place."""
 
 
 class _Numbers(NamedTuple):
     """The numbers of one update at one step, 0-d; None leaves a part of the update out."""
 
     t: Any
-    index: Any
     ema_m: Any
     input_m: Any
     ema_v: Any
     root: Any
-    ema_short: Any
+    ema_fast: Any
     gradient: Any
     alpha: Any
     extra_momentum: Any
@@ -59,11 +58,11 @@ def scale_by_schedules(
     input_m: Schedule | None = None,
     ema_v: Schedule | None = None,
     root: Schedule | None = None,
-    ema_short: Schedule | None = None,
+    ema_fast: Schedule | None = None,
     gradient: Schedule | float | None = 1.0,
     star: bool = False,
     extra_momentum: float = 0.0,
-    momentum_scale: float = 1.0,
+    momentum_scale: Schedule | float = 1.0,
     clip_snr: float | None = None,
     grad_clip_snr: float | None = None,
     eps: float = schedules.EPS,
@@ -75,9 +74,9 @@ def scale_by_schedules(
 
         m     <- m + ema_m (g - m)                       or, with input_m: m - ema_m m + input_m g
         v     <- v + ema_v (g^2 - v)
-        short <- short + ema_short (g - short)
+        fast  <- fast + ema_fast (g - fast)
         D      = root sqrt(v) + eps                      1 without ema_v
-        fresh  = gradient * g                            short in place of g with ema_short
+        fresh  = gradient * g                            fast in place of g with ema_fast
         p      = alpha(t) m / D                          clipped to [-clip_snr, clip_snr]
         u      = fresh / D + momentum_scale (p + extra_momentum m / D)
 
@@ -97,15 +96,16 @@ def scale_by_schedules(
             unnormalised buffer of classical momentum.
         ema_v: t -> weight of the newest square in v. None: no second moment and no division.
         root: t -> multiplier on sqrt(v), a bias correction. None: 1.
-        ema_short: t -> weight of the newest gradient in the short average. None: g itself.
+        ema_fast: t -> weight of the newest gradient in the fast average. None: g itself.
         gradient: multiplier on the gradient term, or a schedule of it; None leaves the term out.
         star: estimate the activity of coordinates. Needs `ema_v`.
         extra_momentum: undamped momentum added after clipping (the spec's c).
-        momentum_scale: factor on the whole momentum part (the reference's gamma_3).
+        momentum_scale: factor on the whole momentum part (the reference's gamma_3), or a schedule
+            of it.
         clip_snr: bound of the momentum's signal-to-noise ratio. None: no bound.
         grad_clip_snr: bound of the gradient's, `|g| sqrt(r) / sqrt(v)`. None: no bound.
         eps: added to sqrt(v), outside the root.
-        first_step: index of the first step in `ema_m`, `ema_v`, `alpha` and q: 1 or 0.
+        first_step: index of the first step in `ema_m`, `ema_v` and `alpha` (but not in q): 1 or 0.
 
     Returns:
         A transformation whose updates point uphill, as all `optax.scale_by_*` do. Averages and
@@ -120,7 +120,8 @@ def scale_by_schedules(
         raise ValueError("star=True and grad_clip_snr need a second moment: pass ema_v")
     check_range("eps", eps, low=0.0)
     check_range("extra_momentum", extra_momentum, low=0.0)
-    check_range("momentum_scale", momentum_scale, low=0.0)
+    if not callable(momentum_scale):
+        check_range("momentum_scale", momentum_scale, low=0.0)
     for name, clip in (("clip_snr", clip_snr), ("grad_clip_snr", grad_clip_snr)):
         if clip is not None:
             check_range(name, clip, low=0.0, low_open=True, finite=False)
@@ -132,16 +133,15 @@ def scale_by_schedules(
         index = t - 1 + first_step
         return _Numbers(
             t=t,
-            index=index,
             ema_m=ema_m(index),
             input_m=_at(input_m, index),
             ema_v=_at(ema_v, index),
             root=_at(root, t),
-            ema_short=_at(ema_short, t),
+            ema_fast=_at(ema_fast, t),
             gradient=_at(gradient, t),
             alpha=None if star else alpha(index),
             extra_momentum=extra_momentum,
-            momentum_scale=momentum_scale,
+            momentum_scale=_at(momentum_scale, t),
             clip_snr=clip_snr,
             grad_clip_snr=grad_clip_snr,
             eps=eps,
@@ -153,7 +153,7 @@ def scale_by_schedules(
             ("m", True),
             ("v", ema_v is not None),
             ("tau", star),
-            ("short", ema_short is not None),
+            ("fast", ema_fast is not None),
         )
         if used
     ]
@@ -220,7 +220,7 @@ def _update_leaf(
         sample = jnp.abs(g) / (jnp.abs(g) + denominator)
         new["tau"] = old["tau"] + now.ema_v * (sample - old["tau"])
         activity = _activity(new["tau"], now.t)
-        alpha = jnp.asarray(star_alpha(jnp.maximum(new["tau"] * now.index, 1)), dtype)
+        alpha = jnp.asarray(star_alpha(jnp.maximum(new["tau"] * now.t, 1)), dtype)
     weight = jnp.sqrt(activity)
 
     steady = weight * (new["m"] / denominator)
@@ -230,8 +230,8 @@ def _update_leaf(
         momentum = jnp.clip(momentum, -bound, bound)
     u = now.momentum_scale * (momentum + now.extra_momentum * steady)
     fresh = g
-    if "short" in old:
-        fresh = new["short"] = old["short"] + now.ema_short * (g - old["short"])
+    if "fast" in old:
+        fresh = new["fast"] = old["fast"] + now.ema_fast * (g - old["fast"])
     if now.grad_clip_snr is not None:
         ratio = now.grad_clip_snr * jnp.sqrt(new["v"]) / (weight * jnp.abs(fresh) + now.eps)
         fresh = fresh * jnp.minimum(1, ratio)

@@ -1,4 +1,4 @@
-"""The optimizers by name: a building block, the learning rate, independent weight decay."""
+"""ADana and the Dana family by name: a building block, the learning rate, independent decay."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import optax
 
 from adana import schedules
 from adana.optax import blocks
-from adana.optax.chain import LearningRate, check_learning_rate, optimizer
-from adana.optax.checks import check_betas, check_choice, check_range, known
-from adana.optax.decay import DecayOrder, Mask, log_time_decay
-from adana.schedules import Schedule
+from adana.optax.chain import LearningRate, cooled_down, optimizer
+from adana.optax.checks import check_choice, check_range
+from adana.optax.decay import Decay, DecayOrder, Mask
 
 Variant = Literal["paper", "released"]
 
@@ -28,12 +27,15 @@ def adana(
     momentum_scale: float = 1.0,
     variant: Variant = "paper",
     extra_momentum: float | None = None,
+    decay: Decay = "log-time",
     decay_order: DecayOrder | None = None,
-    alpha: blocks.Alpha = "damped",
-    grad_term: blocks.GradTerm = "raw",
-    beta1: float = schedules.BETAS[0],
-    beta2: float | None = None,
     first_step: int = 1,
+    momentum_cooldown: float | None = None,
+    gradient: blocks.Gradient = "raw",
+    momentum: blocks.Momentum = "damped",
+    beta2: float | None = None,
+    correction: bool = True,
+    average_beta: float = schedules.BETAS[0],
     peak_lr: float | None = None,
     mask: Mask = None,
 ) -> optax.GradientTransformation:
@@ -49,8 +51,7 @@ def adana(
     Args:
         learning_rate: a number, or a function of the count from 0, as optax's schedules are:
             `lambda count: 1e-3 * schedules.warmup_cosine(count + 1, T, W)`.
-        kappa, delta, eps, momentum_scale, alpha, grad_term, beta1, beta2, first_step: as for
-            `scale_by_adana`; the last ones make the ablations.
+        kappa, delta, eps, momentum_scale, first_step: as for `scale_by_adana`.
         omega: weight-decay strength, >= 0. Default 4. It is independent of the learning rate:
             AdamW's is `lr * weight_decay * total_steps`.
         total_steps: planned number of steps T, which sets the default `decay_offset`.
@@ -59,8 +60,12 @@ def adana(
             whose multiplier of m is `1 + (1 + t)^(1 - kappa)` and which decays after the update
             (spec/optimizers.md section 1).
         extra_momentum: added to the multiplier of m (the spec's c). Default by variant: 0 or 1.
+        decay: "log-time" (default) or "constant", which removes `omega / total_steps` a step.
         decay_order: "before": decay and update both use the old weights; "after": decay comes
             last. Default by variant.
+        momentum_cooldown: fraction of total_steps over which the momentum part falls to 0 on a
+            straight line at the end of training (arXiv 2609.04577). Default: never.
+        gradient, momentum, beta2, correction, average_beta: the ablations (`scale_by_adana`).
         peak_lr: the highest learning rate of the run. Needed for a schedule and for a traced
             learning rate (`optax.inject_hyperparams`, `jax.vmap`); a number is its own peak.
         mask: which parameters are decayed, as for `optax.adamw`: a tree of booleans or a function
@@ -80,20 +85,23 @@ def adana(
         kappa,
         delta=delta,
         eps=eps,
-        momentum_scale=momentum_scale,
+        momentum_scale=cooled_down(momentum_scale, momentum_cooldown, total_steps),
         extra_momentum=c,
-        alpha=alpha,
-        grad_term=grad_term,
-        beta1=beta1,
+        gradient=gradient,
+        momentum=momentum,
         beta2=beta2,
+        correction=correction,
+        average_beta=average_beta,
         first_step=first_step,
     )
-    decay = log_time_decay(omega, total_steps, decay_offset)
     return optimizer(
         block,
-        decay,
-        learning_rate=learning_rate,
+        learning_rate,
         peak_lr=peak_lr,
+        decay=decay,
+        omega=omega,
+        total_steps=total_steps,
+        decay_offset=decay_offset,
         decay_order=order,
         mask=mask,
     )
@@ -112,8 +120,10 @@ def dana_mk4(
     clip_snr: float | None = None,
     variant: Variant = "paper",
     extra_momentum: float | None = None,
+    decay: Decay = "log-time",
     decay_order: DecayOrder | None = None,
     first_step: int = 1,
+    momentum_cooldown: float | None = None,
     peak_lr: float | None = None,
     mask: Mask = None,
 ) -> optax.GradientTransformation:
@@ -137,17 +147,19 @@ def dana_mk4(
         kappa,
         delta=delta,
         eps=eps,
-        momentum_scale=momentum_scale,
+        momentum_scale=cooled_down(momentum_scale, momentum_cooldown, total_steps),
         extra_momentum=c,
         clip_snr=_clip(clip_snr, kappa),
         first_step=first_step,
     )
-    decay = log_time_decay(omega, total_steps, decay_offset)
     return optimizer(
         block,
-        decay,
-        learning_rate=learning_rate,
+        learning_rate,
         peak_lr=peak_lr,
+        decay=decay,
+        omega=omega,
+        total_steps=total_steps,
+        decay_offset=decay_offset,
         decay_order=order,
         mask=mask,
     )
@@ -166,8 +178,10 @@ def dana_star(
     grad_clip_snr: float | None = None,
     variant: Variant = "paper",
     extra_momentum: float | None = None,
+    decay: Decay = "log-time",
     decay_order: DecayOrder | None = None,
     first_step: int = 1,
+    momentum_cooldown: float | None = None,
     peak_lr: float | None = None,
     mask: Mask = None,
 ) -> optax.GradientTransformation:
@@ -187,18 +201,20 @@ def dana_star(
         kappa,
         delta=delta,
         eps=eps,
-        momentum_scale=momentum_scale,
+        momentum_scale=cooled_down(momentum_scale, momentum_cooldown, total_steps),
         extra_momentum=c,
         time_shift=1.0 if variant == "paper" else 0.0,
         grad_clip_snr=grad_clip_snr,
         first_step=first_step,
     )
-    decay = log_time_decay(omega, total_steps, decay_offset)
     return optimizer(
         block,
-        decay,
-        learning_rate=learning_rate,
+        learning_rate,
         peak_lr=peak_lr,
+        decay=decay,
+        omega=omega,
+        total_steps=total_steps,
+        decay_offset=decay_offset,
         decay_order=order,
         mask=mask,
     )
@@ -217,8 +233,10 @@ def dana_star_mk4(
     clip_snr: float | None = None,
     variant: Variant = "paper",
     extra_momentum: float | None = None,
+    decay: Decay = "log-time",
     decay_order: DecayOrder | None = None,
     first_step: int = 1,
+    momentum_cooldown: float | None = None,
     peak_lr: float | None = None,
     mask: Mask = None,
 ) -> optax.GradientTransformation:
@@ -237,178 +255,23 @@ def dana_star_mk4(
         kappa,
         delta=delta,
         eps=eps,
-        momentum_scale=momentum_scale,
+        momentum_scale=cooled_down(momentum_scale, momentum_cooldown, total_steps),
         extra_momentum=c,
         time_shift=0.0,
         clip_snr=_clip(clip_snr, kappa),
         first_step=first_step,
     )
-    decay = log_time_decay(omega, total_steps, decay_offset)
     return optimizer(
         block,
-        decay,
-        learning_rate=learning_rate,
+        learning_rate,
         peak_lr=peak_lr,
+        decay=decay,
+        omega=omega,
+        total_steps=total_steps,
+        decay_offset=decay_offset,
         decay_order=order,
         mask=mask,
     )
-
-
-def log_adamw(
-    learning_rate: LearningRate,
-    *,
-    betas: tuple[float, float] = schedules.BETAS,
-    omega: float = schedules.OMEGA,
-    total_steps: float | None = None,
-    decay_offset: float | None = None,
-    eps: float = schedules.EPS,
-    decay_order: DecayOrder = "before",
-    peak_lr: float | None = None,
-    mask: Mask = None,
-) -> optax.GradientTransformation:
-    """AdamW with constant betas and log-time weight decay, as `adana.LogAdamW`.
-
-    "AdamW (DW)" in arXiv 2602.05298; not its ablation Log-AdamW, which is
-    `adana(..., alpha="constant", grad_term="none")`. The update is `scale_by_constant_betas`.
-
-    Args:
-        betas: decay rates of m and v, each in [0, 1). Default (0.9, 0.999).
-        decay_order: "before" (default, as `optax.adamw`) or "after" (the authors' code).
-
-    The others, what is returned, errors and state: as for `adana`.
-    """
-    block = blocks.scale_by_constant_betas(betas, eps=eps)
-    decay = log_time_decay(omega, total_steps, decay_offset)
-    return optimizer(
-        block,
-        decay,
-        learning_rate=learning_rate,
-        peak_lr=peak_lr,
-        decay_order=decay_order,
-        mask=mask,
-    )
-
-
-def ademamix(
-    learning_rate: LearningRate,
-    *,
-    total_steps: float,
-    kappa: float = schedules.KAPPA,
-    delta: float = schedules.DELTA,
-    betas: tuple[float, float] = schedules.BETAS,
-    omega: float = schedules.OMEGA,
-    decay: Literal["constant", "log-time"] = "constant",
-    decay_offset: float | None = None,
-    eps: float = schedules.EPS,
-    momentum_scale: float = 1.0,
-    decay_order: DecayOrder = "before",
-    peak_lr: float | None = None,
-    mask: Mask = None,
-) -> optax.GradientTransformation:
-    """AdEMAMix (arXiv 2409.03137) with its warm-ups over training (`scale_by_ademamix`).
-
-    Args:
-        total_steps: planned number of steps T; the schedules and constant decay need it.
-        decay: "constant" (default, the baseline of arXiv 2602.05298) removes `gamma omega / T`
-            each step, "log-time" `gamma omega / (decay_offset + t)`.
-        decay_offset: S in steps; only for log-time decay.
-
-    The others, what is returned, errors: as for `adana`. State: 3 tensors (12 bytes a parameter).
-    """
-    check_choice("decay", decay, ("constant", "log-time"))
-    if decay == "constant" and decay_offset is not None:
-        raise ValueError("decay_offset is for decay='log-time'; constant decay has none")
-    block = blocks.scale_by_ademamix(
-        total_steps=total_steps,
-        kappa=kappa,
-        delta=delta,
-        betas=betas,
-        momentum_scale=momentum_scale,
-        eps=eps,
-    )
-    schedule = log_time_decay(omega, total_steps, decay_offset)
-    if decay == "constant":
-        schedule = _constant_decay(omega, total_steps)
-    return optimizer(
-        block,
-        schedule,
-        learning_rate=learning_rate,
-        peak_lr=peak_lr,
-        decay_order=decay_order,
-        mask=mask,
-    )
-
-
-def log_ademamix(
-    learning_rate: LearningRate,
-    *,
-    kappa: float = schedules.KAPPA,
-    delta: float = schedules.DELTA,
-    betas: tuple[float, float] = schedules.BETAS,
-    omega: float = schedules.OMEGA,
-    total_steps: float | None = None,
-    decay_offset: float | None = None,
-    eps: float = schedules.EPS,
-    momentum_scale: float = 1.0,
-    decay_order: DecayOrder = "before",
-    peak_lr: float | None = None,
-    mask: Mask = None,
-) -> optax.GradientTransformation:
-    """AdEMAMix without a horizon: its slow average and multiplier are ADana's.
-
-    `beta3(t) = 1 - delta / (delta + t)` and `alpha(t) = (1 + t)^(1 - kappa)`, which AdEMAMix's
-    warm-ups approach (spec/optimizers.md section 7); the fast average and v have constant
-    betas, bias-corrected. Read the other way, ADana with a short average of gradients in place
-    of the gradient and a constant beta2.
-
-    Args:
-        betas: of the fast average and of v. Default (0.9, 0.999).
-
-    The others, what is returned, errors: as for `adana`. State: 3 tensors (12 bytes a parameter).
-    """
-    check_betas(betas)
-    block = blocks.scale_by_adana(
-        kappa,
-        delta=delta,
-        eps=eps,
-        momentum_scale=momentum_scale,
-        grad_term="ema",
-        beta1=betas[0],
-        beta2=betas[1],
-    )
-    decay = log_time_decay(omega, total_steps, decay_offset)
-    return optimizer(
-        block,
-        decay,
-        learning_rate=learning_rate,
-        peak_lr=peak_lr,
-        decay_order=decay_order,
-        mask=mask,
-    )
-
-
-def dana(
-    learning_rate: LearningRate,
-    kappa: float,
-    *,
-    delta: float = schedules.DELTA,
-    momentum_scale: float = 0.5,
-    form: Literal["accumulate", "average"] = "accumulate",
-    first_step: int = 0,
-) -> optax.GradientTransformation:
-    """DANA (arXiv 2505.16098): gradient descent with log-time momentum, for quadratics.
-
-    No second moment and no weight decay. `learning_rate` is the theory's gamma_2; the other
-    arguments, the update and errors: `scale_by_dana`. State: 1 tensor (4 bytes a parameter).
-    """
-    check_learning_rate(learning_rate)
-    block = blocks.scale_by_dana(
-        kappa, delta=delta, momentum_scale=momentum_scale, form=form, first_step=first_step
-    )
-    return optax.chain(block, optax.scale_by_learning_rate(learning_rate))
-
-
-# --- what they share ------------------------------------------------------------------------------
 
 
 def _by_variant(
@@ -430,11 +293,3 @@ def _by_variant(
 def _clip(clip_snr: float | None, kappa: float) -> float:
     check_range("kappa", kappa, low=0.0, high=1.0)
     return schedules.default_clip_snr(kappa) if clip_snr is None else clip_snr
-
-
-def _constant_decay(omega: float, total_steps: float) -> Schedule:
-    if known(omega) and known(total_steps) and omega >= total_steps:
-        raise ValueError(
-            f"omega={omega} with total_steps={total_steps} would remove whole weights each step"
-        )
-    return lambda t: schedules.constant_decay(omega, total_steps)
