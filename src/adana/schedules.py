@@ -1,7 +1,7 @@
 """Every quantity that depends on time, as a plain function of the step.
 
 `t` counts optimizer steps from 1: `t = 1` at the first update. The functions take and return
-Python floats, and work the same on 0-d tensors (and arrays) of `t`, so that one definition serves
+Python floats, and work the same on 0-d tensors, arrays and values traced by JAX: one definition for
 eager, compiled and captured code. None of them keeps state.
 
 Three groups:

@@ -77,8 +77,8 @@ def scale_by_schedules(
         fast  <- fast + ema_fast (g - fast)
         D      = root sqrt(v) + eps                      1 without ema_v
         fresh  = gradient * g                            fast in place of g with ema_fast
-        p      = alpha(t) m / D                          clipped to [-clip_snr, clip_snr]
-        u      = fresh / D + momentum_scale (p + extra_momentum m / D)
+        damped = alpha(t) m / D                          clipped to [-clip_snr, clip_snr]
+        u      = fresh / D + momentum_scale (damped + extra_momentum m / D)
 
     `star=True` estimates how often each coordinate is active (spec/optimizers.md section 3)::
 
@@ -87,7 +87,7 @@ def scale_by_schedules(
         q      = max(tau t, 1)
 
     divides by `D / sqrt(r)` in place of `D`, evaluates `alpha` at the effective time q of each
-    coordinate and clips p to `clip_snr * r`.
+    coordinate and clips `damped` to `clip_snr * r`.
 
     Args:
         ema_m: t -> weight of the newest gradient in m.
