@@ -192,3 +192,19 @@ def test_a_step_that_a_scaler_skips_inside_a_fused_optimizer_does_not_decay():
     scaler.step(optimizer)
     assert torch.equal(p, before)
     assert optimizer.param_groups[0]["log_decay_t"] == 0
+
+
+def test_the_peak_survives_a_load_that_loses_what_the_scheduler_left():
+    (p,) = parameters(shapes=[(3,)])
+    optimizer = adana.with_log_time_decay(torch.optim.SGD([p], lr=1.0), total_steps=100)
+    torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: 0.5)
+    p.grad = torch.zeros_like(p)
+    optimizer.step()
+    saved = optimizer.state_dict()
+    for group in saved["param_groups"]:
+        del group["initial_lr"]
+    other = adana.with_log_time_decay(torch.optim.SGD([p], lr=0.5), total_steps=100)
+    other.load_state_dict(saved)
+    before = p.detach().clone()
+    other.step()
+    assert torch.allclose(p, before * (1 - 0.5 * schedules.log_time_decay(2, 4.0, 10.0)))

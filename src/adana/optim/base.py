@@ -18,7 +18,7 @@ from torch import Tensor
 
 from adana import schedules
 from adana.optim.checks import check_choice, check_range
-from adana.optim.storage import STEP, local, local_like, new_state, restored, working_dtype
+from adana.optim.storage import STEP, Spare, local, local_like, new_state, restored, working_dtype
 from adana.optim.update import Form, Hyper, update_foreach, update_single
 
 DecayOrder = Literal["before", "after"]
@@ -187,20 +187,27 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             return 0.0
         return schedules.log_time_decay(t, group["omega"], group["decay_offset"])
 
+    @staticmethod
+    def peak(group: Mapping[str, Any]) -> Any:
+        """Return the highest learning rate of the run of a group.
+
+        It is the explicit `peak_lr`, else the `max_lr` or `initial_lr` that torch's schedulers
+        leave in the group, else the learning rate at construction.
+        """
+        if group["peak_lr_explicit"]:
+            return group["peak_lr"]
+        return group.get("max_lr", group.get("initial_lr", group["peak_lr"]))
+
     def gamma(self, group: Mapping[str, Any]) -> Any:
         """Return the schedule multiplier `lr / peak` of a group.
 
-        The peak is the explicit `peak_lr`, else the `max_lr` or `initial_lr` that torch's
-        schedulers leave in the group, else the learning rate at construction. A tensor if
-        capturable with a tensor `lr`; then it is cut off at 1, because a check would have to wait
-        for the device.
+        A tensor if capturable with a tensor `lr`; then it is cut off at 1, because a check would
+        have to wait for the device.
 
         Raises:
             ValueError: the learning rate is above its peak, so that decay would be too strong.
         """
-        lr, peak = group["lr"], group["peak_lr"]
-        if not group["peak_lr_explicit"]:
-            peak = group.get("max_lr", group.get("initial_lr", peak))
+        lr, peak = group["lr"], self.peak(group)
         if group["capturable"] and isinstance(lr, Tensor):
             return (lr / peak).clamp(max=1.0)
         lr, peak = float(lr), float(peak)
@@ -339,12 +346,13 @@ class LogTimeOptimizer(torch.optim.Optimizer):
     def update(self, work: Work) -> None:
         """Update the parameters of `work` and their states in place."""
         if isinstance(work.hyper, Hyper):
+            spare = Spare()
             for part in _pieces(work):
-                self._update_together(part)
+                self._update_together(part, spare)
         else:
-            self._update_together(work)
+            self._update_together(work, Spare())
 
-    def _update_together(self, work: Work) -> None:
+    def _update_together(self, work: Work, spare: Spare) -> None:
         """Update the parameters of `work` all at once.
 
         Parameters narrower than their state (bf16, fp16) are updated in the state's dtype and
@@ -360,26 +368,22 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             grads = [-g for g in grads]
         names = self.state_names(group, work.params[0])
         states = [{name: local(state[name]) for name in names} for state in work.states]
-        self.update_wide(group, targets, grads, states, work.hyper)
+        wide_work = work._replace(params=targets, grads=grads, states=states)
+        self.update_wide(wide_work, spare)
         for p, target in zip(params, targets, strict=True):
             if p is not target:
                 p.copy_(target)
 
-    def update_wide(
-        self,
-        group: dict[str, Any],
-        params: list[Tensor],
-        grads: list[Tensor],
-        states: list[dict[str, Tensor]],
-        hyper: Hyper | Tensor,
-    ) -> None:
-        """Apply the update; all tensors have the state's dtype."""
-        form = self.form(group)
-        if isinstance(hyper, Hyper) and (group["foreach"] is None or group["foreach"]):
+    def update_wide(self, work: Work, spare: Spare) -> None:
+        """Apply the update to `work`, all of whose tensors are local and have the state's dtype."""
+        form, states, hyper = self.form(work.group), work.states, work.hyper
+        if isinstance(hyper, Hyper) and wants_foreach(work.group):
             lists = {name: [state[name] for state in states] for name in states[0]}
-            update_foreach(params, grads, lists, hyper, form)
+            temporaries = spare.like(work.params, form.temporaries)
+            update_foreach(work.params, work.grads, lists, hyper, form, spare=temporaries)
             return
-        for i, (p, g, state) in enumerate(zip(params, grads, states, strict=True)):
+        several = zip(work.params, work.grads, states, strict=True)
+        for i, (p, g, state) in enumerate(several):
             update_single(p, g, state, numbers_of(hyper, i), form)
 
     # --- changing course --------------------------------------------------------------------
@@ -395,7 +399,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         Raises:
             ValueError: a name is unknown, or a value is out of range; nothing is changed then.
         """
-        fixed = {"version", "peak_lr_explicit", "params", "lr", "peak_lr", "foreach", "capturable"}
+        fixed = {"version", "variant", "muon", "peak_lr", "foreach", "capturable", "differentiable"}
         unknown = sorted(set(changes) - (set(self.DEFAULTS) - fixed))
         if unknown:
             raise ValueError(
@@ -434,6 +438,19 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             group["version"] = STATE_VERSION
             self.resolve_group(group)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state dict. Once training has begun it says which peak learning rate it had.
+
+        A scheduler built after loading would leave another one in the groups, and decay would grow:
+        torch.distributed.checkpoint loads only entries that the groups have at that time.
+        """
+        saved = super().state_dict()
+        if saved["state"]:
+            for group in saved["param_groups"]:
+                group["peak_lr"] = float(self.peak(group))
+                group["peak_lr_explicit"] = True
+        return saved
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state dict, keeping every state tensor in the dtype it was saved in.
 
@@ -459,7 +476,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
 
 
 def _pieces(work: Work) -> Iterator[Work]:
-    """Cut `work` into pieces of a limited number of elements, or of one parameter.
+    """Cut `work` into pieces of a limited number of elements held here, or of one parameter.
 
     Temporaries then stay small (all of a step's on a GPU, within the caches on a CPU); parameters
     are independent of each other, so nothing else changes.
@@ -467,10 +484,11 @@ def _pieces(work: Work) -> Iterator[Work]:
     limit = PIECE_ON_CPU if work.params[0].device.type == "cpu" else PIECE
     begin = size = 0
     for i, p in enumerate(work.params):
-        if i > begin and size + p.numel() > limit:
+        elements = local(p).numel()
+        if i > begin and size + elements > limit:
             yield _cut(work, begin, i)
             begin, size = i, 0
-        size += p.numel()
+        size += elements
     yield _cut(work, begin, len(work.params))
 
 
@@ -480,6 +498,11 @@ def _cut(work: Work, begin: int, end: int) -> Work:
         grads=work.grads[begin:end],
         states=work.states[begin:end],
     )
+
+
+def wants_foreach(group: Mapping[str, Any]) -> bool:
+    """Return whether the group's parameters are updated as lists: yes unless told otherwise."""
+    return group["foreach"] is None or group["foreach"]
 
 
 def numbers_of(hyper: Hyper | Tensor, i: int) -> Hyper:

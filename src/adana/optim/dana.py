@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from adana import schedules
-from adana.optim.base import CommonArguments, LogTimeOptimizer, numbers_of
+from adana.optim.base import CommonArguments, LogTimeOptimizer, Work, numbers_of, wants_foreach
 from adana.optim.checks import check_range
+from adana.optim.storage import Spare
 from adana.optim.update import Form, Hyper
 
 
@@ -125,22 +126,16 @@ class Dana(LogTimeOptimizer):
             momentum=scale * growth,
         )
 
-    def update_wide(
-        self,
-        group: dict[str, Any],
-        params: list[Tensor],
-        grads: list[Tensor],
-        states: list[dict[str, Tensor]],
-        hyper: Hyper | Tensor,
-    ) -> None:
-        """Apply the update; all tensors have the state's dtype."""
-        form = self.form(group)
-        buffers = [state["m"] for state in states]
-        if isinstance(hyper, Hyper) and (group["foreach"] is None or group["foreach"]):
-            _linear_foreach(params, grads, buffers, hyper, form)
+    def update_wide(self, work: Work, spare: Spare) -> None:
+        """Apply the update to `work`, all of whose tensors are local and have the state's dtype."""
+        form, params, grads = self.form(work.group), work.params, work.grads
+        buffers = [state["m"] for state in work.states]
+        if isinstance(work.hyper, Hyper) and wants_foreach(work.group):
+            (temporary,) = spare.like(params, 1)
+            _linear_foreach(params, grads, buffers, work.hyper, form, spare=temporary)
             return
         for i, (p, g, y) in enumerate(zip(params, grads, buffers, strict=True)):
-            _linear_single(p, g, y, numbers_of(hyper, i), form)
+            _linear_single(p, g, y, numbers_of(work.hyper, i), form)
 
 
 def _linear_single(p: Tensor, g: Tensor, y: Tensor, h: Hyper, form: Form) -> None:
@@ -154,14 +149,26 @@ def _linear_single(p: Tensor, g: Tensor, y: Tensor, h: Hyper, form: Form) -> Non
 
 
 def _linear_foreach(
-    p: list[Tensor], g: list[Tensor], y: list[Tensor], h: Hyper, form: Form
+    p: list[Tensor],
+    g: list[Tensor],
+    y: list[Tensor],
+    h: Hyper,
+    form: Form,
+    *,
+    spare: list[Tensor],
 ) -> None:
     """Do the same as `_linear_single` for lists of tensors."""
-    torch._foreach_sub_(y, torch._foreach_mul(y, h.ema_m))
-    torch._foreach_add_(y, torch._foreach_mul(g, h.ema_fast))
+
+    def add(to: list[Tensor], x: list[Tensor], factor: float) -> None:
+        torch._foreach_copy_(spare, x)
+        torch._foreach_mul_(spare, factor)
+        torch._foreach_add_(to, spare)
+
+    add(y, y, -h.ema_m)
+    add(y, g, h.ema_fast)
     if form.decay and not form.decay_after:
-        torch._foreach_sub_(p, torch._foreach_mul(p, h.decay))
-    torch._foreach_sub_(p, torch._foreach_mul(g, h.lr * h.grad))
-    torch._foreach_sub_(p, torch._foreach_mul(y, h.lr * h.momentum))
+        add(p, p, -h.decay)
+    add(p, g, -h.lr * h.grad)
+    add(p, y, -h.lr * h.momentum)
     if form.decay and form.decay_after:
-        torch._foreach_sub_(p, torch._foreach_mul(p, h.decay))
+        add(p, p, -h.decay)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -132,8 +131,9 @@ def _decay_all(optimizer: torch.optim.Optimizer) -> None:
             torch._foreach_sub_(weights, weights, alpha=fraction)
 
 
-def _gamma(group: Mapping[str, Any]) -> float:
+def _gamma(group: dict[str, Any]) -> float:
     peak = group[f"{_PREFIX}peak_lr"]
     if not group[f"{_PREFIX}peak_given"]:
         peak = float(group.get("max_lr", group.get("initial_lr", peak)))
+        group[f"{_PREFIX}peak_lr"] = peak  # saved with the state: a load may lose the others
     return float(group["lr"]) / peak if peak > 0 else 0.0

@@ -57,6 +57,33 @@ def restored(
     return kept
 
 
+class Spare:
+    """Temporaries that are allocated once a step and used again for each piece of it.
+
+    On a CPU, allocating them anew costs more than computing with them: fresh memory comes from the
+    operating system page by page.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = torch.empty(0)
+
+    def like(self, tensors: list[Tensor], count: int) -> list[list[Tensor]]:
+        """Return `count` lists of uninitialised tensors shaped as `tensors`.
+
+        They share memory with those returned before.
+        """
+        size = sum(x.numel() for x in tensors)
+        like = tensors[0]
+        fits = self._buffer.dtype == like.dtype and self._buffer.device == like.device
+        if not fits or self._buffer.numel() < count * size:
+            self._buffer = like.new_empty(count * size)
+        lists = []
+        for i in range(count):
+            pieces = self._buffer[i * size : (i + 1) * size].split([x.numel() for x in tensors])
+            lists.append([s.view(x.shape) for s, x in zip(pieces, tensors, strict=True)])
+        return lists
+
+
 def local(x: Tensor) -> Tensor:
     """Return the part of `x` that this process holds; a view, so that updates reach `x`."""
     return x.to_local() if isinstance(x, DTensor) else x

@@ -11,6 +11,7 @@ parameter's device: the latter is how compiled and captured steps stay valid as 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -91,6 +92,11 @@ class Form(NamedTuple):
     def plain(self) -> bool:
         """Whether the momentum term is no more than a multiple of m / D."""
         return not (self.tau or self.clip)
+
+    @property
+    def temporaries(self) -> int:
+        """How many tensors of the parameter's shape the update needs besides its state."""
+        return 1 + (not self.plain) + self.tau + self.grad_clip
 
     def state_names(self) -> tuple[str, ...]:
         """Return the names of the state tensors this form needs, each of the parameter's shape."""
@@ -175,35 +181,43 @@ def _add_quotient(x: Tensor, y: Tensor, z: Tensor, factor: Number) -> Tensor:
 
 
 def update_foreach(
-    p: list[Tensor], g: list[Tensor], s: dict[str, list[Tensor]], h: Hyper, form: Form
+    p: list[Tensor],
+    g: list[Tensor],
+    s: dict[str, list[Tensor]],
+    h: Hyper,
+    form: Form,
+    *,
+    spare: Sequence[list[Tensor]],
 ) -> None:
     """Do the same as `update_single` for lists of tensors on one device; the numbers are floats.
 
-    Temporaries are one list as in `torch.optim.AdamW`, two with a clip, three with tau: allocating
-    memory is what such an update spends most of its time on.
+    `spare` holds `form.temporaries` lists of tensors shaped as the parameters, to be overwritten.
     """
+    d, *more = spare
     first = g
     if form.fast:
         first = s["fast"]
         torch._foreach_lerp_(first, g, h.ema_fast)
     m, v = s["m"], s["v"]
     torch._foreach_lerp_(m, g, h.ema_m)
-    d = list(torch._foreach_mul(g, g))
+    torch._foreach_copy_(d, g)
+    torch._foreach_mul_(d, g)
     torch._foreach_lerp_(v, d, h.ema_v)
     torch._foreach_copy_(d, v)
     torch._foreach_sqrt_(d)
     if form.corrected:
         torch._foreach_mul_(d, h.root)
     torch._foreach_add_(d, h.eps)
-    spare: list[Tensor] = []
     r: list[Tensor] = []
     if form.tau:
-        spare, r = _foreach_activity(g, s["tau"], d, h)
+        y, r, *clipped = more
+        _foreach_activity(g, s["tau"], d, h, spare=y, r=r)
         if form.grad_clip:
-            first = _foreach_clipped(g, v, r, h)
-        torch._foreach_copy_(spare, r)
-        torch._foreach_sqrt_(spare)
-        torch._foreach_div_(d, spare)
+            first = clipped[0]
+            _foreach_clip_gradient(first, g, v, h, spare=y, r=r)
+        torch._foreach_copy_(y, r)
+        torch._foreach_sqrt_(y)
+        torch._foreach_div_(d, y)
     if form.decay and not form.decay_after:
         torch._foreach_sub_(p, p, alpha=h.decay)
     if form.gradient:
@@ -211,7 +225,7 @@ def update_foreach(
     if form.plain:
         torch._foreach_addcdiv_(p, m, d, value=-h.lr * (h.momentum + h.extra))
     else:
-        y = spare or [torch.empty_like(x) for x in m]
+        y = more[0]
         torch._foreach_copy_(y, m)
         torch._foreach_div_(y, d)
         if form.extra:
@@ -225,11 +239,19 @@ def update_foreach(
 
 
 def _foreach_activity(
-    g: list[Tensor], tau: list[Tensor], d: list[Tensor], h: Hyper
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Update tau. Return a list of temporaries that may be overwritten, and r."""
-    spare = list(torch._foreach_abs(g))
-    r = list(torch._foreach_add(spare, d))
+    g: list[Tensor],
+    tau: list[Tensor],
+    d: list[Tensor],
+    h: Hyper,
+    *,
+    spare: list[Tensor],
+    r: list[Tensor],
+) -> None:
+    """Update tau and write r; `spare` is overwritten."""
+    torch._foreach_copy_(spare, g)
+    torch._foreach_abs_(spare)
+    torch._foreach_copy_(r, spare)
+    torch._foreach_add_(r, d)
     torch._foreach_div_(spare, r)
     torch._foreach_lerp_(tau, spare, h.ema_v)
     torch._foreach_copy_(r, tau)
@@ -239,20 +261,30 @@ def _foreach_activity(
     torch._foreach_add_(spare, 1)
     torch._foreach_div_(r, spare)
     torch._foreach_clamp_min_(r, 1 / (1 + h.t))
-    return spare, r
 
 
-def _foreach_clipped(g: list[Tensor], v: list[Tensor], r: list[Tensor], h: Hyper) -> list[Tensor]:
-    """Return the gradients, clipped at `grad_clip` units of their noise."""
-    size = torch._foreach_sqrt(r)
-    torch._foreach_mul_(size, torch._foreach_abs(g))
-    torch._foreach_add_(size, h.eps)
-    ratio = list(torch._foreach_sqrt(v))
-    torch._foreach_mul_(ratio, h.grad_clip)
-    torch._foreach_div_(ratio, size)
-    torch._foreach_clamp_max_(ratio, 1)
-    torch._foreach_mul_(ratio, g)
-    return ratio
+def _foreach_clip_gradient(
+    clipped: list[Tensor],
+    g: list[Tensor],
+    v: list[Tensor],
+    h: Hyper,
+    *,
+    spare: list[Tensor],
+    r: list[Tensor],
+) -> None:
+    """Write the gradients, clipped at `grad_clip` units of their noise; `spare` is overwritten."""
+    torch._foreach_copy_(spare, r)
+    torch._foreach_sqrt_(spare)
+    torch._foreach_copy_(clipped, g)
+    torch._foreach_abs_(clipped)
+    torch._foreach_mul_(spare, clipped)
+    torch._foreach_add_(spare, h.eps)
+    torch._foreach_copy_(clipped, v)
+    torch._foreach_sqrt_(clipped)
+    torch._foreach_mul_(clipped, h.grad_clip)
+    torch._foreach_div_(clipped, spare)
+    torch._foreach_clamp_max_(clipped, 1)
+    torch._foreach_mul_(clipped, g)
 
 
 def _foreach_grow(y: list[Tensor], tau: list[Tensor] | None, spare: list[Tensor], h: Hyper) -> None:
