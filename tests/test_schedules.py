@@ -145,6 +145,34 @@ def test_ademamix_schedules_have_the_values_of_the_specification():
     assert s.ademamix_beta(1, 0.0, final, steps) == pytest.approx(math.exp(math.log(final) * steps))
 
 
+@given(st.integers(1, 2000), st.floats(0.0, 0.99), st.floats(1e-7, 0.5), st.integers(1, 1000))
+def test_weight_of_ademamix_is_one_minus_its_beta(t, start, final_weight, warmup):
+    weight = s.ademamix_weight(t, start, final_weight, warmup)
+    assert weight == pytest.approx(
+        1 - s.ademamix_beta(t, start, 1 - final_weight, warmup), abs=1e-9
+    )
+
+
+@given(st.integers(1, 5000), st.floats(0.0, 0.9999))
+def test_total_weight_of_a_constant_average_is_adams_bias_correction(t, beta):
+    assert s.constant_total_weight(t, beta) == pytest.approx(1 - beta**t, abs=1e-12)
+
+
+def test_weights_keep_their_digits_in_float32():
+    t = torch.tensor(2.0, dtype=torch.float32)
+    assert float(s.constant_total_weight(t, 0.9999)) == pytest.approx(1 - 0.9999**2, rel=1e-6)
+    weight = s.ademamix_weight(t * 10**6, 0.9, 8e-6, 10**6)
+    assert float(weight) == pytest.approx(8e-6, rel=1e-6)
+
+
+@pytest.mark.parametrize(("omega", "total", "expected"), [(4.0, 1000, 100.0), (4.0, 20, 4.0)])
+def test_decay_offset_of_tensors_is_that_of_floats(omega, total, expected):
+    for number in (float, torch.tensor, np.asarray):
+        assert float(s.default_decay_offset(number(omega), number(total))) == expected
+        assert float(s.default_decay_offset(omega, number(total))) == expected
+        assert float(s.default_decay_offset(number(omega), None)) == 100 * omega
+
+
 def test_undamped_multipliers_differ_by_the_constant_of_the_buffer():
     assert s.undamped(10, 8.0) == 18.0
     assert s.nesterov(10, 8.0) == 18.0 / 8.0
