@@ -175,21 +175,22 @@ def test_the_page_of_the_ablations_lists_all_of_them():
 
 # --- costs ----------------------------------------------------------------------------------------
 
-OPERATIONS = {"lerp": 3, "addcmul": 3, "addcdiv": 3}
+OPERATIONS = {"lerp": 3, "addcmul": 3, "addcdiv": 3, "copy": 0}
 """Arithmetic operations of a kernel on one element; one if not here, or two with a factor."""
 
 
 class Counter(TorchDispatchMode):
-    """Counts the passes over whole tensors, and their arithmetic on one element."""
+    """Counts the passes over lists of tensors, and their arithmetic on one element."""
 
     def __init__(self):
         super().__init__()
         self.passes = self.operations = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if any(isinstance(x, torch.Tensor) and x.ndim for x in tree_leaves((args, kwargs))):
-            name = function.overloadpacket.__name__.removeprefix("_foreach_").removesuffix("_")
+        kwargs, name = kwargs or {}, function.overloadpacket.__name__
+        whole = any(isinstance(x, torch.Tensor) and x.ndim for x in tree_leaves((args, kwargs)))
+        if whole and name.startswith("_foreach_"):
+            name = name.removeprefix("_foreach_").removesuffix("_")
             scaled = kwargs.get("alpha", 1) != 1
             self.passes += 1
             self.operations += OPERATIONS.get(name, 1) + scaled
@@ -235,6 +236,10 @@ def test_the_table_of_costs_is_what_a_step_does():
         passes, operations, state = cost(make)
         counted[name] = (state, passes, operations, 12 + 2 * state)
     assert shown == counted
+    for cls in PAGE_OF:
+        if cls.__name__ in counted:
+            _, passes, operations, _ = counted[cls.__name__]
+            assert f"{passes} passes and {operations} operations" in page_of(cls), cls.__name__
 
 
 def test_an_orthogonalised_step_costs_what_its_page_says():

@@ -98,7 +98,16 @@ def test_the_table_holds_the_schedules_at_a_few_steps() -> None:
     assert float(cells[-1][-1]) == pytest.approx(total, rel=1e-2)
 
 
-@pytest.mark.parametrize("bad", [{"steps": 50}, {"steps": 10**8}, {"delta": 2000.0}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"steps": 50},
+        {"steps": 10**8},
+        {"delta": 2000.0},
+        {"omega": 2000.0},
+        {"omega": 4.0, "decay_offset": 1.0},
+    ],
+)
 def test_what_cannot_be_drawn_is_refused(bad: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
         Course(**{"steps": T, "gammas": COURSE.gammas, **bad})

@@ -55,6 +55,15 @@ class Course:
             )
         if self.delta >= self.steps:
             raise ValueError(f"delta must be below steps, got {self.delta:g} and {self.steps:,}")
+        if not self._possible(self.omega):
+            raise ValueError(
+                f"omega={self.omega:g} over {self.steps:,} steps would remove whole weights in a "
+                "step; choose a smaller one, more steps, or a larger decay offset"
+            )
+
+    def _possible(self, omega: float) -> bool:
+        """Whether both kinds of decay leave something of a weight in every step."""
+        return omega < self.steps and self.log_time_decay(omega)(1) < 1
 
     @property
     def gamma(self) -> Values:
@@ -69,11 +78,10 @@ class Course:
     @property
     def choices(self) -> dict[str, list[float]]:
         """What each slider offers: the grid, with the run's own value in its place."""
-        grids = {"kappa": KAPPAS, "delta": DELTAS, "omega": OMEGAS}
-        limits = {"kappa": 1.0, "delta": self.steps / 2, "omega": self.steps / 10}
         return {
-            name: sorted({x for x in grid if x <= limits[name]} | {self.settings[name]})
-            for name, grid in grids.items()
+            "kappa": sorted({*KAPPAS, self.kappa}),
+            "delta": sorted({*(x for x in DELTAS if x < self.steps / 2), self.delta}),
+            "omega": sorted({*(x for x in OMEGAS if self._possible(x)), self.omega}),
         }
 
     def log_time_decay(self, omega: float) -> Values:
@@ -105,10 +113,6 @@ def _of(schedule: Callable[..., Any], *arguments: float) -> Values:
 
 def _constant(value: float) -> Values:
     return lambda t: t * 0 + value
-
-
-def _rest(values: Values) -> Values:
-    return lambda t: 1 - values(t)
 
 
 class Curve(NamedTuple):
@@ -163,11 +167,11 @@ def _weight(course: Course) -> Picture:
     curves = [Curve(one, _constant(1 - beta1)), Curve(two, _constant(1 - beta2))]
     for delta in course.choices["delta"]:
         at = {"delta": delta}
-        beta3 = 1 - delta / steps  # AdEMAMix's default
-        slow = _of(schedules.ademamix_beta, beta1, beta3, steps)
+        final = delta / steps  # AdEMAMix's default
+        slow = _of(schedules.ademamix_weight, beta1, final, steps)
         curves += [
             Curve("log-time", _of(schedules.ema_weight, delta), at),
-            Curve("AdEMAMix slow", _rest(slow), at),
+            Curve("AdEMAMix slow", slow, at),
         ]
     return Picture(
         "weight",
