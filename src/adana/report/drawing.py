@@ -28,6 +28,9 @@ PALETTE = (
 )  # fmt: skip
 """Colours that stay apart for colour-blind readers (Okabe and Ito 2008, then Tol's muted set)."""
 
+POWER_OF_TEN = "abs(log(datum.value) / LN10 - round(log(datum.value) / LN10)) < 1e-6"
+"""Whether a tick is one, for the browser."""
+
 Chart = alt.Chart | alt.LayerChart
 
 
@@ -85,8 +88,12 @@ def axis(
     *,
     log: bool = True,
     domain: tuple[float, float] | None = None,
+    decades: bool = False,
 ) -> Any:
-    """Return the encoding of a number on an axis, logarithmic unless told otherwise."""
+    """Return the encoding of a number on an axis, logarithmic unless told otherwise.
+
+    With `decades` the grid shows the powers of ten most, for axes that span many.
+    """
     ends = alt.Undefined if domain is None else list(domain)
     scale = (
         alt.Scale(type="log", nice=False, padding=8, domain=ends) if log else alt.Scale(domain=ends)
@@ -94,7 +101,15 @@ def axis(
     return scheme(
         f"{field}:Q",
         scale=scale,
-        axis=alt.Axis(title=title, format=form, labelOverlap=True, tickCount=6),
+        axis=alt.Axis(
+            title=title,
+            format=form,
+            labelOverlap=True,
+            tickCount=6,
+            gridOpacity=alt.condition(POWER_OF_TEN, alt.value(1), alt.value(0.35))
+            if decades
+            else alt.Undefined,
+        ),
     )
 
 

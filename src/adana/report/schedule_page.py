@@ -93,11 +93,10 @@ def _lines(
     legend = drawing.legend(lines=True)
     color = alt.Scale(domain=labels, range=[style.color for style in picture.styles])
     dashes = alt.Scale(domain=labels, range=[style.dash for style in picture.styles])
-    x = drawing.axis("t", "step t", "~s" if picture.log else ",d", log=picture.log)
-    y = drawing.axis("y", picture.axis, "~g", alt.Y, log=picture.log, domain=picture.domain)
+    log = picture.log
     base = alt.Chart(inline(samples)).encode(
-        _with_decades(x, picture.log),
-        _with_decades(y, picture.log),
+        drawing.axis("t", "step t", "~s" if log else ",d", log=log, decades=log),
+        drawing.axis("y", picture.axis, "~g", alt.Y, log=log, domain=picture.domain, decades=log),
         color=alt.Color("curve:N", scale=color, legend=legend),
     )
     chosen = (
@@ -116,14 +115,6 @@ def _lines(
         .encode(detail=f"{setting}:N", opacity=opacity(0.3))
     )
     return [family, chosen]
-
-
-def _with_decades(axis: Any, log: bool) -> Any:
-    """Let the grid of a logarithmic axis, which may span many decades, show their bounds most."""
-    if log:
-        decade = "abs(log(datum.value) / LN10 - round(log(datum.value) / LN10)) < 1e-6"
-        axis.axis.gridOpacity = alt.condition(decade, alt.value(1), alt.value(0.3))
-    return axis
 
 
 def _at_the_sliders(picture: Picture) -> str:
