@@ -24,8 +24,6 @@ from adana.optim.work import Work, numbers_of, pieces, wants_foreach
 
 DecayOrder = Literal["before", "after"]
 Decay = Literal["log-time", "constant"]
-EPS = 1e-8
-"""Default of eps, outside the square root (the reference's value everywhere)."""
 PEAK_TOLERANCE = 1e-6
 """How far above the peak, relatively, rounding in a scheduler may put the learning rate."""
 STATE_VERSION = 2
@@ -62,7 +60,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         "decay_offset": None,
         "decay": "log-time",
         "decay_order": "before",
-        "eps": EPS,
+        "eps": schedules.EPS,
         "foreach": None,
         "maximize": False,
         "capturable": False,
