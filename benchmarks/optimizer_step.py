@@ -1,6 +1,6 @@
 """Time and memory of one optimizer step: the family against torch.optim.AdamW's foreach path.
 
-    python benchmarks/optimizer_step.py [--millions 10] [--tensors 40] [--rounds 30] [--device cpu]
+    python benchmarks/optimizer_step.py [--millions 10] [--tensors 40] [--rounds 30] [--threads 1]
 
 All candidates own parameters of the same shapes and take turns in every round, so that a busy
 machine slows them all alike. Printed are the median time with the middle half of the rounds, the
@@ -88,8 +88,11 @@ def main() -> None:
     parser.add_argument("--millions", type=float, default=10.0, help="parameters, in millions")
     parser.add_argument("--tensors", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--threads", type=int, help="CPU threads; one is the least noisy")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
     count = int(arguments.millions * 1e6) // arguments.tensors * arguments.tensors
     optimizers = {
         name: make(parameters(count, arguments.tensors, arguments.device))

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from adana import schedules
-from adana.optim.base import EPS, Decay, DecayOrder
+from adana.optim.base import Decay, DecayOrder
 from adana.optim.damped import DampedMomentum, Source, Variant
 
 
@@ -89,7 +89,7 @@ class ADana(DampedMomentum):
         omega: float = schedules.OMEGA,
         total_steps: float | None = None,
         decay_offset: float | None = None,
-        eps: float = EPS,
+        eps: float = schedules.EPS,
         momentum_scale: float = 1.0,
         variant: Variant = "paper",
         extra_momentum: float | None = None,

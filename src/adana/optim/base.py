@@ -24,8 +24,6 @@ from adana.optim.work import Work, numbers_of, pieces, wants_foreach
 
 DecayOrder = Literal["before", "after"]
 Decay = Literal["log-time", "constant"]
-EPS = 1e-8
-"""Default of eps, outside the square root (the reference's value everywhere)."""
 PEAK_TOLERANCE = 1e-6
 """How far above the peak, relatively, rounding in a scheduler may put the learning rate."""
 STATE_VERSION = 2
@@ -62,7 +60,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         "decay_offset": None,
         "decay": "log-time",
         "decay_order": "before",
-        "eps": EPS,
+        "eps": schedules.EPS,
         "foreach": None,
         "maximize": False,
         "capturable": False,
@@ -311,8 +309,9 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         """Yield the parameters that can be updated together, with the numbers of their step."""
         together: dict[Any, list[Tensor]] = defaultdict(list)
         for p in params:
-            t = 0 if group["capturable"] else int(self.state[p][STEP])
-            together[t, self.state_names(group, p), p.dtype, p.device].append(p)
+            state = self.state[p]
+            t = 0 if group["capturable"] else int(state[STEP])
+            together[t, tuple(state), p.dtype, p.device].append(p)
         for (t, *_), some in together.items():
             if group["capturable"]:
                 yield some, self._numbers_on_device(group, some)
@@ -347,9 +346,9 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         group = work.group
         params = [local(p) for p in work.params]
         wide = working_dtype(params[0])
-        targets = [p.to(wide) for p in params]
+        targets = _as_dtype(params, wide)
         pairs = zip(work.grads, work.params, strict=True)
-        grads = [local_like(g, p).to(wide) for g, p in pairs]
+        grads = _as_dtype([local_like(g, p) for g, p in pairs], wide)
         if group["maximize"]:
             grads = [-g for g in grads]
         names = self.state_names(group, work.params[0])
@@ -459,3 +458,10 @@ class LogTimeOptimizer(torch.optim.Optimizer):
                 saved = state_dict["state"][i]
                 capturable = group["capturable"]
                 self.state[p] = restored(saved, self.state[p], p, capturable=capturable)
+
+
+def _as_dtype(tensors: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """Return the tensors in `dtype`: the same list where they have it."""
+    if all(x.dtype == dtype for x in tensors):
+        return tensors
+    return [x.to(dtype) for x in tensors]

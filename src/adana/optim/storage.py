@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._utils import _unflatten_dense_tensors
 from torch.distributed.tensor import DTensor
 
 STEP = "step"
@@ -77,11 +78,8 @@ class Spare:
         fits = self._buffer.dtype == like.dtype and self._buffer.device == like.device
         if not fits or self._buffer.numel() < count * size:
             self._buffer = like.new_empty(count * size)
-        lists = []
-        for i in range(count):
-            pieces = self._buffer[i * size : (i + 1) * size].split([x.numel() for x in tensors])
-            lists.append([s.view(x.shape) for s, x in zip(pieces, tensors, strict=True)])
-        return lists
+        parts = self._buffer[: count * size].split(size) if size else [self._buffer] * count
+        return [list(_unflatten_dense_tensors(part, tensors)) for part in parts]
 
 
 def local(x: Tensor) -> Tensor:

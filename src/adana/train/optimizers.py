@@ -11,7 +11,6 @@ from torch import nn
 
 from adana import optim, schedules
 from adana.optim import ABLATIONS, AblatedADana, LogTimeOptimizer, param_groups
-from adana.optim.base import EPS
 from adana.train.config import OptimizerConfig
 
 Builder = Callable[[nn.Module, OptimizerConfig, int], torch.optim.Optimizer]
@@ -41,7 +40,7 @@ def _adamw(model: nn.Module, config: OptimizerConfig, steps: int) -> torch.optim
     weight_decay = schedules.omega_to_weight_decay(config.omega, config.lr, steps)
     groups = param_groups(model)
     return torch.optim.AdamW(
-        groups, lr=config.lr, betas=schedules.BETAS, eps=EPS, weight_decay=weight_decay
+        groups, lr=config.lr, betas=schedules.BETAS, eps=schedules.EPS, weight_decay=weight_decay
     )
 
 
@@ -142,7 +141,7 @@ def schedule_values(optimizer: torch.optim.Optimizer, gamma: float, t: int) -> d
         values = {
             "ema_m": 1 - beta1,
             "ema_v": 1 - beta2,
-            "momentum": 1 / (1 - beta1**t),
+            "momentum": 1 / schedules.constant_total_weight(t, beta1),
             "decay": group["lr"] * group["weight_decay"],
         }
     return {"gamma": gamma, "lr": float(group["lr"]), **values}
