@@ -49,7 +49,7 @@ class ADana(DampedMomentum):
         decay_order: "before" (decay and update both use the old weights) or "after". Default by
             variant.
         first_step: index of the first step in `a_t` and the momentum multiplier: 1 (default, the
-            published runs) or 0 (exactly unbiased averages, the JAX convention).
+            published runs) or 0 (exactly unbiased averages, as in the authors' JAX code).
         momentum_cooldown: fraction of total_steps over which the momentum term falls to 0 on a
             straight line at the end of training (arXiv 2609.04577). Default 0: never.
         peak_lr: the highest learning rate of the run. Default: `max_lr` or `initial_lr` where a

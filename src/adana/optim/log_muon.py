@@ -48,8 +48,8 @@ class LogMuon(DampedMomentum):
         rms_scale: size of a step, see above. Default 0.2 (RMS of about 0.19).
         shared: all other arguments of `ADana`, with the same defaults; only variant="paper" exists:
             decay is independent of the learning rate and before the update for matrices too, the
-            time base is 1 + t, and the counter counts steps (the authors' hybrid differs in all
-            three; spec/optimizers.md section 10).
+            time base is 1 + t, and the counter counts steps. The authors' hybrid differs in all
+            three, and has Dana-Star-MK4 in the place of ADana (spec/optimizers.md section 10).
 
     Raises:
         ValueError, RuntimeError, TypeError: as for `ADana`.
