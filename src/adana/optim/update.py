@@ -118,11 +118,13 @@ def update_single(p: Tensor, g: Tensor, s: dict[str, Tensor], h: Hyper, form: Fo
 
     All tensors have one shape and one floating dtype of at least 32 bits. The averages and the
     decay are subtractions of a small part, never products with `1 - small`, which rounds too
-    coarsely in float32 late in training (spec/optimizers.md section 12).
+    coarsely in float32 late in training (spec/optimizers.md section 12). The averages add their
+    whole increment in one rounding: `v - ema_v v` alone rounds the same way step after step, which
+    moves v by several percent at t = 1e7.
     """
     first = s["fast"].lerp_(g, h.ema_fast) if form.fast else g
     m = s["m"].lerp_(g, h.ema_m)
-    v = _add_product(_add(s["v"], s["v"], -h.ema_v), g, g, h.ema_v)
+    v = s["v"].lerp_(g * g, h.ema_v)
     d = v.sqrt()
     if form.corrected:
         d.mul_(h.root)
@@ -163,12 +165,6 @@ def _add(x: Tensor, y: Tensor, factor: Number) -> Tensor:
     return x.addcmul_(y, factor) if tensor else x.add_(y, alpha=factor)
 
 
-def _add_product(x: Tensor, y: Tensor, z: Tensor, factor: Number) -> Tensor:
-    """x <- x + factor * y * z."""
-    tensor = isinstance(factor, Tensor)
-    return x.addcmul_(y * factor, z) if tensor else x.addcmul_(y, z, value=factor)
-
-
 def _add_quotient(x: Tensor, y: Tensor, z: Tensor, factor: Number) -> Tensor:
     """x <- x + factor * y / z."""
     tensor = isinstance(factor, Tensor)
@@ -191,8 +187,9 @@ def update_foreach(
         torch._foreach_lerp_(first, g, h.ema_fast)
     m, v = s["m"], s["v"]
     torch._foreach_lerp_(m, g, h.ema_m)
-    torch._foreach_sub_(v, v, alpha=h.ema_v)
-    torch._foreach_addcmul_(v, g, g, value=h.ema_v)
+    d = torch._foreach_mul(g, g)
+    torch._foreach_lerp_(v, d, h.ema_v)
+    del d
     d = torch._foreach_sqrt(v)
     if form.corrected:
         torch._foreach_mul_(d, h.root)
