@@ -51,6 +51,23 @@ def log_time_weights(n, delta=8.0, first=1):
     return np.tril(np.exp(logs[None, :] - whole[:, None]))
 
 
+def log_growth_between(t0, t, delta=8.0):
+    """Return ln(W_t / W_t0): an average keeps its part exp(-that) of t0 until t."""
+    with mpmath.workdps(40):
+        return float(log_growth(t, delta) - log_growth(t0, delta))
+
+
+@functools.lru_cache(maxsize=8)
+def later_weights(t0, n, delta=8.0):
+    """Return what steps t0+1 ... t0+n keep of the average at t0 (a column), and their weights."""
+    with mpmath.workdps(40):
+        start = log_growth(t0, delta)
+        growth = [float(log_growth(t0 + k, delta) - start) for k in range(1, n + 1)]
+    growth = np.array(growth)
+    newest = delta / (delta + t0 + steps(n).T)
+    return np.exp(-growth)[:, None], np.tril(newest * np.exp(growth[None, :] - growth[:, None]))
+
+
 @functools.lru_cache(maxsize=32)
 def constant_weights(n, beta):
     """Return the weights `(1 - beta) beta^(t - s)` in averages of constant memory."""
