@@ -239,5 +239,6 @@ def test_narrow_weights_are_rounded_once_per_step(name, dtype, path):
     result, target = narrow.detach().double(), exact.detach()
     mantissa = {torch.bfloat16: 7, torch.float16: 10}[dtype]
     unit = torch.exp2(target.abs().log2().floor() - mantissa).clamp(min=2.0**-24)
-    assert ((result - target).abs() <= 0.5 * unit * (1 + 1e-3)).all()
+    wide_rounding = 2.0**-21 * start.double().abs().clamp(min=0.05)
+    assert ((result - target).abs() <= 0.5 * unit + wide_rounding).all()
     assert not torch.equal(narrow, start)
