@@ -12,7 +12,7 @@ from adana import schedules
 from adana.optim.base import CommonArguments, LogTimeOptimizer
 from adana.optim.checks import check_range
 from adana.optim.storage import Spare
-from adana.optim.update import Form, Hyper
+from adana.optim.update import Form, Hyper, step_factor
 from adana.optim.work import Work, numbers_of, wants_foreach
 
 
@@ -132,8 +132,7 @@ class Dana(LogTimeOptimizer):
         form, params, grads = self.form(work.group), work.params, work.grads
         buffers = [state["m"] for state in work.states]
         if isinstance(work.hyper, Hyper) and wants_foreach(work.group):
-            (temporary,) = spare.like(params, 1)
-            _linear_foreach(params, grads, buffers, work.hyper, form, spare=temporary)
+            _linear_foreach(params, grads, buffers, work.hyper, form)
             return
         for i, (p, g, y) in enumerate(zip(params, grads, buffers, strict=True)):
             _linear_single(p, g, y, numbers_of(work.hyper, i), form)
@@ -142,34 +141,22 @@ class Dana(LogTimeOptimizer):
 def _linear_single(p: Tensor, g: Tensor, y: Tensor, h: Hyper, form: Form) -> None:
     """y <- y - ema_m y + ema_fast g;  p <- p - decay p - lr (grad g + momentum y)."""
     y.sub_(y * h.ema_m).add_(g * h.ema_fast)
-    if form.decay and not form.decay_after:
-        p.sub_(p * h.decay)
-    p.sub_(g * (h.lr * h.grad)).sub_(y * (h.lr * h.momentum))
-    if form.decay and form.decay_after:
-        p.sub_(p * h.decay)
+    factor = step_factor(h, form)
+    change = g * (factor * h.grad) + y * (factor * h.momentum)
+    p.sub_(change + p * h.decay) if form.decay else p.add_(change)
 
 
 def _linear_foreach(
-    p: list[Tensor],
-    g: list[Tensor],
-    y: list[Tensor],
-    h: Hyper,
-    form: Form,
-    *,
-    spare: list[Tensor],
+    p: list[Tensor], g: list[Tensor], y: list[Tensor], h: Hyper, form: Form
 ) -> None:
     """Do the same as `_linear_single` for lists of tensors."""
-
-    def add(to: list[Tensor], x: list[Tensor], factor: float) -> None:
-        torch._foreach_copy_(spare, x)
-        torch._foreach_mul_(spare, factor)
-        torch._foreach_add_(to, spare)
-
-    add(y, y, -h.ema_m)
-    add(y, g, h.ema_fast)
-    if form.decay and not form.decay_after:
-        add(p, p, -h.decay)
-    add(p, g, -h.lr * h.grad)
-    add(p, y, -h.lr * h.momentum)
-    if form.decay and form.decay_after:
-        add(p, p, -h.decay)
+    torch._foreach_sub_(y, torch._foreach_mul(y, h.ema_m))
+    torch._foreach_add_(y, torch._foreach_mul(g, h.ema_fast))
+    factor = step_factor(h, form)
+    change = torch._foreach_mul(g, factor * h.grad)
+    torch._foreach_add_(change, torch._foreach_mul(y, factor * h.momentum))
+    if form.decay:
+        torch._foreach_add_(change, torch._foreach_mul(p, h.decay))
+        torch._foreach_sub_(p, change)
+    else:
+        torch._foreach_add_(p, change)

@@ -12,7 +12,7 @@ from torch.distributed.tensor import DTensor, Replicate
 from adana.optim.checks import check_range
 from adana.optim.damped import DampedArguments, DampedMomentum, Source
 from adana.optim.storage import local, local_like
-from adana.optim.update import Hyper
+from adana.optim.update import Hyper, step_factor
 from adana.optim.work import Work, numbers_of
 
 NS_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -126,11 +126,8 @@ class LogMuon(DampedMomentum):
         rows = p.shape[0]
         size = group["rms_scale"] * max(rows, p.numel() // rows) ** 0.5
         target = mine.to(average.dtype)
-        if form.decay and not form.decay_after:
-            target.sub_(target * h.decay)
-        target.sub_(step * (h.lr * size))
-        if form.decay and form.decay_after:
-            target.sub_(target * h.decay)
+        change = step * (step_factor(h, form) * size)
+        target.sub_(target * h.decay + change) if form.decay else target.add_(change)
         if target is not mine:
             mine.copy_(target)
 

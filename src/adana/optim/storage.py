@@ -6,8 +6,8 @@ are kept. Counters are integers: they never have the parameter's dtype.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -61,24 +61,30 @@ def restored(
 class Spare:
     """Temporaries that are allocated once a step and used again for each piece of it.
 
-    On a CPU, allocating them anew costs more than computing with them: fresh memory comes from the
-    operating system page by page.
+    Large ones on a CPU only: there, allocating them anew costs more than computing with them,
+    because fresh memory comes from the operating system page by page. Elsewhere new memory is
+    cheaper than the copies that reuse needs.
     """
+
+    LARGE: ClassVar[int] = 1 << 15
+    """Elements of a tensor from which its memory comes fresh from the operating system."""
 
     def __init__(self) -> None:
         self._buffer = torch.empty(0)
 
-    def like(self, tensors: list[Tensor], count: int) -> list[list[Tensor]]:
+    def like(self, tensors: list[Tensor], count: int) -> Sequence[list[Tensor] | None]:
         """Return `count` lists of uninitialised tensors shaped as `tensors`.
 
-        They share memory with those returned before.
+        They share memory with those returned before. Nones where new memory is cheaper.
         """
         size = sum(x.numel() for x in tensors)
         like = tensors[0]
+        if like.device.type != "cpu" or size < self.LARGE * len(tensors):
+            return [None] * count
         fits = self._buffer.dtype == like.dtype and self._buffer.device == like.device
         if not fits or self._buffer.numel() < count * size:
             self._buffer = like.new_empty(count * size)
-        parts = self._buffer[: count * size].split(size) if size else [self._buffer] * count
+        parts = self._buffer[: count * size].split(size)
         return [list(_unflatten_dense_tensors(part, tensors)) for part in parts]
 
 

@@ -96,7 +96,7 @@ class Form(NamedTuple):
     @property
     def temporaries(self) -> int:
         """How many tensors of the parameter's shape the update needs besides its state."""
-        return 1 + (not self.plain) + self.tau + self.grad_clip
+        return 1 + (not self.plain) + self.tau + self.grad_clip + self.decay
 
     def state_names(self) -> tuple[str, ...]:
         """Return the names of the state tensors this form needs, each of the parameter's shape."""
@@ -122,11 +122,10 @@ def update_single(p: Tensor, g: Tensor, s: dict[str, Tensor], h: Hyper, form: Fo
     p <- p - decay * p - lr * u           decay_after=False: both terms use the old p
     p <- (p - lr * u) * (1 - decay)       decay_after=True
 
-    All tensors have one shape and one floating dtype of at least 32 bits. The averages and the
-    decay are subtractions of a small part, never products with `1 - small`, which rounds too
-    coarsely in float32 late in training (spec/optimizers.md section 12). The averages add their
-    whole increment in one rounding: `v - ema_v v` alone rounds the same way step after step, which
-    moves v by several percent at t = 1e7.
+    All tensors have one shape and one floating dtype of at least 32 bits. Averages and weights take
+    their whole increment in one rounding, and never a product with `1 - small`: late in training,
+    in float32, `v - ema_v v` alone rounds the same way step after step, which moves v by several
+    percent at t = 1e7, and `p - decay * p` alone is p (spec/optimizers.md section 12).
     """
     first = s["fast"].lerp_(g, h.ema_fast) if form.fast else g
     m = s["m"].lerp_(g, h.ema_m)
@@ -147,22 +146,33 @@ def update_single(p: Tensor, g: Tensor, s: dict[str, Tensor], h: Hyper, form: Fo
             ratio = v.sqrt().mul(h.grad_clip) / (r.sqrt() * size).add(h.eps)
             first = ratio.clamp(max=1).mul(g)
         d.div_(r.sqrt())
-    if form.decay and not form.decay_after:
-        _add(p, p, -h.decay)
+    change = p * h.decay if form.decay else p
+    lr = step_factor(h, form)
     if form.gradient:
-        _add_quotient(p, first, d, -h.lr * h.grad)
+        _add_quotient(change, first, d, lr * h.grad)
     if form.plain:
-        _add_quotient(p, m, d, -h.lr * (h.momentum + h.extra))
+        _add_quotient(change, m, d, lr * (h.momentum + h.extra))
     else:
         y = m / d
         if form.extra:
-            _add(p, y, -h.lr * h.extra)
+            _add(change, y, lr * h.extra)
         y.mul_(growth)
         if form.clip:
             y.clamp_(min=-limit, max=limit)
-        _add(p, y, -h.lr)
-    if form.decay and form.decay_after:
-        _add(p, p, -h.decay)
+        _add(change, y, lr)
+    if form.decay:
+        p.sub_(change)
+
+
+def step_factor(h: Hyper, form: Form) -> Number:
+    """Return the factor of u in what is gathered before p changes.
+
+    With decay that is `change = decay * p + factor * u`, to be subtracted from p; without, u goes
+    into p itself. Decay after the step is `(p - lr u)(1 - decay) = p - decay p - lr (1 - decay) u`.
+    """
+    if not form.decay:
+        return -h.lr
+    return h.lr * (1 - h.decay) if form.decay_after else h.lr
 
 
 def _add(x: Tensor, y: Tensor, factor: Number) -> Tensor:
@@ -187,118 +197,108 @@ def update_foreach(
     h: Hyper,
     form: Form,
     *,
-    spare: Sequence[list[Tensor]],
+    spare: Sequence[Into],
 ) -> None:
     """Do the same as `update_single` for lists of tensors on one device; the numbers are floats.
 
-    `spare` holds `form.temporaries` lists of tensors shaped as the parameters, to be overwritten.
+    `spare` has `form.temporaries` entries: lists of tensors shaped as the parameters, to be
+    overwritten, or None to allocate new ones.
     """
-    d, *more = spare
+    room = iter(spare)
     first = g
     if form.fast:
         first = s["fast"]
         torch._foreach_lerp_(first, g, h.ema_fast)
     m, v = s["m"], s["v"]
     torch._foreach_lerp_(m, g, h.ema_m)
-    torch._foreach_copy_(d, g)
-    torch._foreach_mul_(d, g)
-    torch._foreach_lerp_(v, d, h.ema_v)
-    torch._foreach_copy_(d, v)
-    torch._foreach_sqrt_(d)
+    d_room = next(room)
+    square = _made("mul", d_room, g, g)
+    torch._foreach_lerp_(v, square, h.ema_v)
+    del square
+    d = _made("sqrt", d_room, v)
     if form.corrected:
         torch._foreach_mul_(d, h.root)
     torch._foreach_add_(d, h.eps)
     r: list[Tensor] = []
+    y_room = None if form.plain else next(room)
     if form.tau:
-        y, r, *clipped = more
-        _foreach_activity(g, s["tau"], d, h, spare=y, r=r)
+        r = _foreach_activity(g, s["tau"], d, h, spare=y_room, room=next(room))
         if form.grad_clip:
-            first = clipped[0]
-            _foreach_clip_gradient(first, g, v, h, spare=y, r=r)
-        torch._foreach_copy_(y, r)
-        torch._foreach_sqrt_(y)
-        torch._foreach_div_(d, y)
-    if form.decay and not form.decay_after:
-        torch._foreach_sub_(p, p, alpha=h.decay)
+            first = _foreach_clipped(g, v, r, h, spare=y_room, room=next(room))
+        torch._foreach_div_(d, _made("sqrt", y_room, r))
+    change = _made("mul", next(room), p, h.decay) if form.decay else p
+    lr = step_factor(h, form)
     if form.gradient:
-        torch._foreach_addcdiv_(p, first, d, value=-h.lr * h.grad)
+        torch._foreach_addcdiv_(change, first, d, value=lr * h.grad)
     if form.plain:
-        torch._foreach_addcdiv_(p, m, d, value=-h.lr * (h.momentum + h.extra))
+        torch._foreach_addcdiv_(change, m, d, value=lr * (h.momentum + h.extra))
     else:
-        y = more[0]
-        torch._foreach_copy_(y, m)
-        torch._foreach_div_(y, d)
+        y = _made("div", y_room, m, d)
         if form.extra:
-            torch._foreach_add_(p, y, alpha=-h.lr * h.extra)
-        _foreach_grow(y, s.get("tau"), d, h)
+            torch._foreach_add_(change, y, alpha=lr * h.extra)
+        _foreach_grow(y, s.get("tau"), h, room=d if y_room is not None else None)
         if form.clip:
             _foreach_clip(y, r, h)
-        torch._foreach_add_(p, y, alpha=-h.lr)
-    if form.decay and form.decay_after:
-        torch._foreach_sub_(p, p, alpha=h.decay)
+        torch._foreach_add_(change, y, alpha=lr)
+    if form.decay:
+        torch._foreach_sub_(p, change)
+
+
+Into = list[Tensor] | None
+"""Where a result goes: tensors to be overwritten, or None for new ones."""
+
+
+def _made(name: str, into: Into, x: list[Tensor], *others: Any) -> list[Tensor]:
+    """Return the elementwise function `name` of x (and others), in `into` or in new memory."""
+    if into is None:
+        return list(getattr(torch, f"_foreach_{name}")(x, *others))
+    torch._foreach_copy_(into, x)
+    getattr(torch, f"_foreach_{name}_")(into, *others)
+    return into
 
 
 def _foreach_activity(
-    g: list[Tensor],
-    tau: list[Tensor],
-    d: list[Tensor],
-    h: Hyper,
-    *,
-    spare: list[Tensor],
-    r: list[Tensor],
-) -> None:
-    """Update tau and write r; `spare` is overwritten."""
-    torch._foreach_copy_(spare, g)
-    torch._foreach_abs_(spare)
-    torch._foreach_copy_(r, spare)
-    torch._foreach_add_(r, d)
-    torch._foreach_div_(spare, r)
-    torch._foreach_lerp_(tau, spare, h.ema_v)
-    torch._foreach_copy_(r, tau)
-    torch._foreach_clamp_max_(r, TAU_CAP)
-    torch._foreach_copy_(spare, r)
-    torch._foreach_neg_(spare)
-    torch._foreach_add_(spare, 1)
-    torch._foreach_div_(r, spare)
+    g: list[Tensor], tau: list[Tensor], d: list[Tensor], h: Hyper, *, spare: Into, room: Into
+) -> list[Tensor]:
+    """Update tau and return r, in `room`."""
+    share = _made("abs", spare, g)
+    torch._foreach_div_(share, _made("add", room, share, d))
+    torch._foreach_lerp_(tau, share, h.ema_v)
+    del share
+    r = _made("clamp_max", room, tau, TAU_CAP)
+    rest = _made("neg", spare, r)
+    torch._foreach_add_(rest, 1)
+    torch._foreach_div_(r, rest)
     torch._foreach_clamp_min_(r, 1 / (1 + h.t))
+    return r
 
 
-def _foreach_clip_gradient(
-    clipped: list[Tensor],
-    g: list[Tensor],
-    v: list[Tensor],
-    h: Hyper,
-    *,
-    spare: list[Tensor],
-    r: list[Tensor],
-) -> None:
-    """Write the gradients, clipped at `grad_clip` units of their noise; `spare` is overwritten."""
-    torch._foreach_copy_(spare, r)
-    torch._foreach_sqrt_(spare)
-    torch._foreach_copy_(clipped, g)
-    torch._foreach_abs_(clipped)
-    torch._foreach_mul_(spare, clipped)
-    torch._foreach_add_(spare, h.eps)
-    torch._foreach_copy_(clipped, v)
-    torch._foreach_sqrt_(clipped)
+def _foreach_clipped(
+    g: list[Tensor], v: list[Tensor], r: list[Tensor], h: Hyper, *, spare: Into, room: Into
+) -> list[Tensor]:
+    """Return the gradients, clipped at `grad_clip` units of their noise, in `room`."""
+    noise = _made("sqrt", spare, r)
+    torch._foreach_mul_(noise, _made("abs", room, g))
+    torch._foreach_add_(noise, h.eps)
+    clipped = _made("sqrt", room, v)
     torch._foreach_mul_(clipped, h.grad_clip)
-    torch._foreach_div_(clipped, spare)
+    torch._foreach_div_(clipped, noise)
     torch._foreach_clamp_max_(clipped, 1)
     torch._foreach_mul_(clipped, g)
+    return clipped
 
 
-def _foreach_grow(y: list[Tensor], tau: list[Tensor] | None, spare: list[Tensor], h: Hyper) -> None:
-    """Multiply y by the growth of the momentum; `spare` is overwritten."""
+def _foreach_grow(y: list[Tensor], tau: list[Tensor] | None, h: Hyper, *, room: Into) -> None:
+    """Multiply y by the growth of the momentum."""
     if tau is None:
         torch._foreach_mul_(y, h.momentum)
         return
-    torch._foreach_copy_(spare, tau)
-    torch._foreach_mul_(spare, h.t)
-    torch._foreach_clamp_min_(spare, 1)
-    torch._foreach_add_(spare, h.shift)
-    torch._foreach_pow_(spare, h.exponent)
-    torch._foreach_mul_(spare, h.momentum)
-    torch._foreach_mul_(y, spare)
+    growth = _made("mul", room, tau, h.t)
+    torch._foreach_clamp_min_(growth, 1)
+    torch._foreach_add_(growth, h.shift)
+    torch._foreach_pow_(growth, h.exponent)
+    torch._foreach_mul_(growth, h.momentum)
+    torch._foreach_mul_(y, growth)
 
 
 def _foreach_clip(y: list[Tensor], r: list[Tensor], h: Hyper) -> None:
