@@ -12,6 +12,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from adana.checks import check_range
 from adana.cli.execute import train_all
 from adana.cli.prepare import prepare_with_bar
 from adana.cli.report import write_comparison
@@ -26,7 +27,6 @@ from adana.ladder import (
     sweep_rates,
     with_optimizer,
 )
-from adana.optim.checks import check_range
 from adana.report import Trial, read_trials, sweep_edges, sweep_table
 from adana.train import OPTIMIZERS, TrainConfig, optimizer_entry
 

@@ -9,9 +9,9 @@ from typing import Literal
 from rich.console import Console
 
 from adana import schedules
+from adana.checks import check_range
 from adana.cli.progress import say
 from adana.cli.settings import print_rows
-from adana.optim.checks import check_range
 from adana.report import Course, overview, save_static, totals, write_schedules
 from adana.train import ScheduleConfig
 

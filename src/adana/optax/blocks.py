@@ -10,7 +10,8 @@ from typing import Any, Literal
 import optax
 
 from adana import schedules
-from adana.optax.checks import check_betas, check_choice, check_range
+from adana.checks import check_choice
+from adana.optax.checks import check_betas, check_range
 from adana.optax.update import scale_by_schedules
 from adana.schedules import Schedule
 

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import optax
 
 from adana import schedules
-from adana.optax.checks import check_choice, check_range, known
+from adana.checks import check_choice
+from adana.optax.checks import check_range, known
 from adana.schedules import Schedule
 
 Decay = Literal["log-time", "constant"]

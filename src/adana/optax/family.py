@@ -7,9 +7,10 @@ from typing import Literal
 import optax
 
 from adana import schedules
+from adana.checks import check_choice
 from adana.optax import blocks
 from adana.optax.chain import LearningRate, cooled_down, optimizer
-from adana.optax.checks import check_choice, check_range
+from adana.optax.checks import check_range
 from adana.optax.decay import Decay, DecayOrder, Mask
 
 Variant = Literal["paper", "released"]

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, Unpack
 from torch import Tensor
 
 from adana import schedules
-from adana.optim.checks import check_choice, check_range
+from adana.checks import check_choice, check_range
 from adana.optim.damped import DampedArguments, DampedMomentum, Source
 from adana.optim.update import Form, Hyper
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Unpack
 from torch import Tensor
 
 from adana import schedules
+from adana.checks import check_betas, check_range
 from adana.optim.base import CommonArguments, LogTimeOptimizer
-from adana.optim.checks import check_betas, check_range
 from adana.optim.update import Form, Hyper
 
 

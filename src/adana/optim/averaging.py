@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from adana import schedules
-from adana.optim.checks import check_range
+from adana.checks import check_range
 
 MultiAverage = Callable[[Sequence[Tensor], Sequence[Tensor], Any], None]
 

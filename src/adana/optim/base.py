@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from adana import schedules
-from adana.optim.checks import check_choice, check_range
+from adana.checks import check_choice, check_range
 from adana.optim.storage import STEP, Spare, local, local_like, new_state, restored, working_dtype
 from adana.optim.update import Form, Hyper, update_foreach, update_single
 from adana.optim.work import Work, numbers_of, pieces, wants_foreach

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from adana import schedules
+from adana.checks import check_choice, check_range
 from adana.optim.base import CommonArguments, DecayOrder, LogTimeOptimizer
-from adana.optim.checks import check_choice, check_range
 from adana.optim.update import Form, Hyper
 
 Variant = Literal["paper", "released"]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from adana import schedules
+from adana.checks import check_range
 from adana.optim.base import CommonArguments, LogTimeOptimizer
-from adana.optim.checks import check_range
 from adana.optim.storage import Spare
 from adana.optim.update import Form, Hyper, step_factor
 from adana.optim.work import Work, numbers_of, wants_foreach

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 import torch
 
 from adana import schedules
+from adana.checks import check_range
 from adana.optim.base import LogTimeOptimizer
-from adana.optim.checks import check_range
 from adana.optim.storage import local
 
 AnyOptimizer = TypeVar("AnyOptimizer", bound=torch.optim.Optimizer)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, Replicate
 
-from adana.optim.checks import check_range
+from adana.checks import check_range
 from adana.optim.damped import DampedArguments, DampedMomentum, Source
 from adana.optim.storage import local, local_like
 from adana.optim.update import Hyper, step_factor

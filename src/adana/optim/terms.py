@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from adana import schedules
-from adana.optim.checks import check_range
+from adana.checks import check_range
 from adana.optim.damped import DampedMomentum
 from adana.optim.update import Form, Hyper
 
 
 def check_clip(name: str, value: Any) -> None:
     """Raise `ValueError` unless a clip is positive; `math.inf` means no clip."""
-    if value != math.inf:
-        check_range(name, value, low=0.0, low_open=True)
+    check_range(name, value, low=0.0, low_open=True, finite=False)
 
 
 class ClippedMomentum(DampedMomentum):

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from adana import schedules
+from adana.checks import check_range
 from adana.data import DataConfig
 from adana.nn import EnokiConfig
-from adana.optim.checks import check_range
 from adana.runs import CONFIG_VERSION, RunError
 
 EVALUATIONS = 12

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -15,22 +16,22 @@ def check_range(
     high: float = math.inf,
     low_open: bool = False,
     high_open: bool = False,
+    finite: bool = True,
 ) -> None:
-    """Raise `ValueError` unless `value` is a finite number in the interval."""
+    """Raise `ValueError` unless `value` is a number in the interval; infinite if not `finite`."""
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if number and math.isfinite(value):
+    if number and (math.isfinite(value) or (not finite and value == math.inf)):
         above = value > low if low_open else value >= low
         below = value < high if high_open else value <= high
         if above and below:
             return
     left = "(" if low_open or low == -math.inf else "["
     right = ")" if high_open or high == math.inf else "]"
-    raise ValueError(
-        f"{name} must be a finite number in {left}{low:g}, {high:g}{right}, got {value!r}"
-    )
+    kind = "finite number" if finite else "number"
+    raise ValueError(f"{name} must be a {kind} in {left}{low:g}, {high:g}{right}, got {value!r}")
 
 
-def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
     """Raise `ValueError` unless `value` is one of `choices`."""
     if value not in choices:
         known = ", ".join(repr(choice) for choice in choices)
