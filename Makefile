@@ -14,7 +14,7 @@ PINS := $(VENV)/pins.txt
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: FORCE help demo test test-slow test-all lint format clean
+.PHONY: FORCE help demo test test-slow test-libraries test-all lint format clean
 
 help:  ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,13 +22,16 @@ help:  ## list what can be made
 demo: $(VENV)/installed  ## train AdamW and ADana side by side (about 6 minutes on 2 idle cores)
 	$(BIN)/adana compare adamw adana --seeds 2 --horizons 1 1.25
 
-test: $(VENV)/installed-dev  ## all tests but the slow ones (a few minutes)
+test: $(VENV)/installed-dev  ## the tests, without the slow ones and those of other libraries
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
-test-slow: $(VENV)/installed-dev  ## the slow tests: many kills in one run
+test-slow: $(VENV)/installed-dev  ## the slow tests: what takes more than about 20 seconds
 	$(BIN)/python -m pytest -n 2 -m slow
 
-test-all: test test-slow  ## all tests
+test-libraries: $(VENV)/installed-libraries  ## with JAX, transformers, Lightning, ... (installs them)
+	PYTHONPATH=$(VENV)/timm $(BIN)/python -m pytest -n 2 tests/examples tests/optax tests/test_integrations.py
+
+test-all: test test-slow test-libraries  ## all tests
 
 lint: $(VENV)/installed-dev  ## style, types, and who may import whom
 	$(BIN)/ruff check .
@@ -63,6 +66,13 @@ $(VENV)/torch: constraints.txt $(VENV)/torch.request
 $(VENV)/installed: $(VENV)/torch pyproject.toml
 	@echo "installing adana"
 	@$(PIP) -c $(PINS) --editable .
+	@touch $@
+
+# timm.optim works without torchvision, which has no build for this torch: hence --no-deps.
+$(VENV)/installed-libraries: $(VENV)/installed-dev
+	@echo "installing JAX, transformers, accelerate, lightning and timm"
+	@$(PIP) -c $(PINS) --editable '.[dev,jax,examples]' 'jsonargparse[signatures]'
+	@$(PIP) -c $(PINS) --no-deps --upgrade --target $(VENV)/timm timm
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

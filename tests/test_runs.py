@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from adana import runs
 from adana.runs import (
     CONFIG_VERSION,
     NOT_IDENTITY,
@@ -54,8 +55,16 @@ def test_identity_is_twelve_hex_digits_whatever_the_order_of_the_keys():
     assert identity(json.loads(json.dumps(CONFIG))) == key
 
 
+def test_the_same_text_in_another_folder_is_the_same_data_and_other_text_is_not():
+    moved = with_leaf(CONFIG, "data.corpus", "/elsewhere")
+    assert identity(moved) == identity(CONFIG)
+    assert identity(with_leaf(moved, "data.fingerprint", "abd")) != identity(CONFIG)
+    unknown = {**CONFIG, "data": {"corpus": "python"}}
+    assert identity(with_leaf(unknown, "data.corpus", "other")) != identity(unknown)
+
+
 def test_identity_does_not_change_between_versions_of_adana():
-    assert identity(CONFIG) == "0de02c1f229a"
+    assert identity(CONFIG) == "2732b00324c4"
 
 
 @pytest.mark.parametrize("path", ["layout.device", "layout.threads", "layout", "provenance.lr"])
@@ -233,9 +242,16 @@ def test_a_run_is_finished_only_with_both_the_status_and_the_summary(run):
 
 # --- lock -----------------------------------------------------------------------------------------
 
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    monkeypatch.setattr(runs, "LOCK_PATIENCE", 0.2)
+
+
 HOLD = """
 import sys
 from pathlib import Path
+from adana import runs
 from adana.runs import Run
 with Run(Path(sys.argv[1])).lock():
     print("held", flush=True)
@@ -251,7 +267,7 @@ def test_a_second_process_is_refused_until_the_first_ends_even_by_kill(run):
         text=True,
     ) as holder:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(RunError, match=r"in use by another process.*--run"), run.lock():
+        with pytest.raises(RunError, match="in use by another process"), run.lock():
             pass
         holder.kill()
         holder.wait()

@@ -26,7 +26,27 @@ def test_mean_age_of_a_log_time_average_is_a_fixed_fraction_of_training(t, delta
     age = 0.0
     for k in range(t):
         age = (1 - s.ema_weight(k, delta)) * (age + 1)
-    assert age == pytest.approx((t - 1) / (delta + 1), rel=1e-9)
+    assert age == pytest.approx(s.mean_age(t - 1, delta), rel=1e-9)
+
+
+def age_of_an_average(weights):
+    """Mean age of what an average from zero holds, given the weight of each step's newest part."""
+    age = held = 0.0
+    for weight in weights:
+        age, held = (1 - weight) * (age + held), (1 - weight) * held + weight
+    return age / held
+
+
+@pytest.mark.parametrize("t", [1, 2, 10, 300])
+def test_mean_ages_are_those_of_the_averages(t):
+    steps = range(1, t + 1)
+    assert age_of_an_average(s.ema_weight(k) for k in steps) == pytest.approx(
+        s.mean_age(t), abs=0.12
+    )
+    for beta in (0.5, 0.9, 0.999):
+        age = age_of_an_average(1 - beta for _ in steps)
+        assert s.constant_mean_age(t, beta) == pytest.approx(age, rel=1e-9, abs=1e-9)
+    assert s.constant_mean_age(100_000, 0.999) == pytest.approx(999)
 
 
 @pytest.mark.parametrize(("t", "expected"), [(1, 1.10957), (10, 1.43287), (1000, 2.81880)])
@@ -123,6 +143,34 @@ def test_ademamix_schedules_have_the_values_of_the_specification():
         assert s.ademamix_alpha(t, steps ** (1 - kappa), steps) == pytest.approx(value, rel=2e-2)
     assert s.ademamix_beta(2 * steps, 0.9, final, steps) == pytest.approx(final, abs=1e-15)
     assert s.ademamix_beta(1, 0.0, final, steps) == pytest.approx(math.exp(math.log(final) * steps))
+
+
+@given(st.integers(1, 2000), st.floats(0.0, 0.99), st.floats(1e-7, 0.5), st.integers(1, 1000))
+def test_weight_of_ademamix_is_one_minus_its_beta(t, start, final_weight, warmup):
+    weight = s.ademamix_weight(t, start, final_weight, warmup)
+    assert weight == pytest.approx(
+        1 - s.ademamix_beta(t, start, 1 - final_weight, warmup), abs=1e-9
+    )
+
+
+@given(st.integers(1, 5000), st.floats(0.0, 0.9999))
+def test_total_weight_of_a_constant_average_is_adams_bias_correction(t, beta):
+    assert s.constant_total_weight(t, beta) == pytest.approx(1 - beta**t, abs=1e-12)
+
+
+def test_weights_keep_their_digits_in_float32():
+    t = torch.tensor(2.0, dtype=torch.float32)
+    assert float(s.constant_total_weight(t, 0.9999)) == pytest.approx(1 - 0.9999**2, rel=1e-6)
+    weight = s.ademamix_weight(t * 10**6, 0.9, 8e-6, 10**6)
+    assert float(weight) == pytest.approx(8e-6, rel=1e-6)
+
+
+@pytest.mark.parametrize(("omega", "total", "expected"), [(4.0, 1000, 100.0), (4.0, 20, 4.0)])
+def test_decay_offset_of_tensors_is_that_of_floats(omega, total, expected):
+    for number in (float, torch.tensor, np.asarray):
+        assert float(s.default_decay_offset(number(omega), number(total))) == expected
+        assert float(s.default_decay_offset(omega, number(total))) == expected
+        assert float(s.default_decay_offset(number(omega), None)) == 100 * omega
 
 
 def test_undamped_multipliers_differ_by_the_constant_of_the_buffer():

@@ -22,6 +22,7 @@ import fcntl
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,9 @@ NOT_IDENTITY = frozenset({"layout", "provenance"})
 """Parts of a configuration that do not change what is computed: where and how the run executes
 (devices, threads, micro-batches, checkpoint times), and where its numbers come from in words."""
 
+LOCK_PATIENCE = 10.0
+"""Seconds to wait for a run directory that another process holds."""
+
 State = Literal["running", "finished", "interrupted", "diverged", "failed"]
 
 
@@ -41,14 +45,26 @@ class RunError(RuntimeError):
     """A run directory that cannot be read or used; the message names it and says what to do."""
 
 
+def science(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a configuration that decides what is computed.
+
+    Left out are `NOT_IDENTITY` and, where a fingerprint says which text it is, the path to it: the
+    same text in another folder is the same data.
+    """
+    kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
+    data = kept.get("data")
+    if isinstance(data, Mapping) and "fingerprint" in data:
+        kept["data"] = {key: value for key, value in data.items() if key != "corpus"}
+    return kept
+
+
 def identity(config: Mapping[str, Any]) -> str:
     """Return the 12-hex-digit identity of a resolved configuration.
 
-    It covers every key, the seed and the corpus fingerprint included, except `NOT_IDENTITY`:
-    the same science on other devices or micro-batches is the same run.
+    It covers every key, the seed and the corpus fingerprint included, except what `science` leaves
+    out: the same science on other devices or micro-batches is the same run.
     """
-    science = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
-    text = json.dumps(science, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(science(config), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -201,15 +217,23 @@ class Run:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the directory for one training process; `RunError` if another one has it."""
+        """Hold the directory for one training process; `RunError` if another one has it.
+
+        Waits `LOCK_PATIENCE` seconds first: a process that was just killed may still be ending.
+        """
         with open(self.path / "lock", "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise RunError(
-                    f"{self.path} is in use by another process. Wait for it to end, "
-                    "or train into another directory with --run."
-                ) from error
+            deadline = time.monotonic() + LOCK_PATIENCE
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except OSError as error:
+                    if time.monotonic() > deadline:
+                        raise RunError(
+                            f"{self.path} is in use by another process. Wait for it to end, "
+                            "or train into another directory."
+                        ) from error
+                    time.sleep(0.1)
             yield
 
 

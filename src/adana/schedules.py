@@ -1,7 +1,7 @@
 """Every quantity that depends on time, as a plain function of the step.
 
 `t` counts optimizer steps from 1: `t = 1` at the first update. The functions take and return
-Python floats, and work the same on 0-d tensors (and arrays) of `t`, so that one definition serves
+Python floats, and work the same on 0-d tensors, arrays and values traced by JAX: one definition for
 eager, compiled and captured code. None of them keeps state.
 
 Three groups:
@@ -30,6 +30,8 @@ KAPPA = 0.85
 """Default damping exponent (arXiv 2602.05298; useful range 0.75 to 0.9)."""
 BETAS = (0.9, 0.999)
 """Default betas of the AdamW and AdEMAMix baselines (the reference's runs)."""
+EPS = 1e-8
+"""Default of what is added to sqrt(v), outside the root (the reference's value everywhere)."""
 OMEGA = 4.0
 """Default weight-decay strength, the value of every published run (arXiv 2602.05298)."""
 DECAY_OFFSET_FRACTION = 0.1
@@ -55,6 +57,23 @@ def ema_weight(t: Any, delta: float = DELTA) -> Any:
     Source: arXiv 2602.05298; spec/optimizers.md section 0.
     """
     return delta / (delta + t)
+
+
+def mean_age(t: Any, delta: float = DELTA) -> Any:
+    """Mean age in steps of what a log-time average holds at step t, `t / (delta + 1)`.
+
+    Exact where the first gradient entered with weight 1 (index 0 first); less by under half a step
+    where the average began at zero with index 1, for `delta >= 1` (spec/optimizers.md section 0.1).
+    """
+    return t / (delta + 1)
+
+
+def constant_mean_age(t: Any, beta: float) -> Any:
+    """Mean age in steps of a bias-corrected average of constant beta after t steps.
+
+    It grows like `(t - 1) / 2` at first and ends at `beta / (1 - beta)`: 999 steps for 0.999.
+    """
+    return beta / (1 - beta) - t * beta**t / (1 - beta**t)
 
 
 def damping(t: Any, kappa: float = KAPPA) -> Any:
@@ -100,10 +119,8 @@ def momentum_cooldown(
     Over the last `cooldown_steps` steps; always 1 if that is 0. The idea is that of arXiv
     2609.04577 (spec/peers_harness.md section 2.4); the straight line is ours.
     """
-    if cooldown_steps <= 0:
-        return t * 0 + 1.0
-    x = _unit((t - (total_steps - cooldown_steps)) / cooldown_steps)
-    return 1 - (1 - final) * x
+    x = _unit((t - (total_steps - cooldown_steps)) / _larger(cooldown_steps, 1e-30))
+    return _select(cooldown_steps > 0, 1 - (1 - final) * x, t * 0 + 1.0)
 
 
 def default_clip_snr(kappa: float) -> float:
@@ -131,9 +148,30 @@ def ademamix_beta(t: Any, start: float, final: float, warmup_steps: float) -> An
     `start = 0.9, final = 1 - 8/T`: nearly a log-time average. Source: arXiv 2409.03137 without the
     1e-8 inside its logarithms, which distorts betas close to 1 (spec/plrf.md section 11).
     """
-    x = _unit(t / warmup_steps)
-    inverse_start = 1 / math.log(start) if start > 0 else 0.0
-    return _namespace(x).exp(1 / ((1 - x) * inverse_start + x / math.log(final)))
+    exponent = _half_life_exponent(t, start, _namespace(final).log(final), warmup_steps)
+    return _namespace(exponent).exp(exponent)
+
+
+def ademamix_weight(t: Any, start: float, final_weight: float, warmup_steps: float) -> Any:
+    """Weight of the newest gradient in AdEMAMix's slow average, `1 - ademamix_beta(t)`.
+
+    `final_weight` is `1 - final`, which is `delta / T` in the published runs. For arithmetic in
+    float32, where `1 - beta` of a beta near 1 has lost most of its digits.
+    """
+    log_final = _namespace(final_weight).log1p(-final_weight)
+    exponent = _half_life_exponent(t, start, log_final, warmup_steps)
+    return -_namespace(exponent).expm1(exponent)
+
+
+def constant_total_weight(t: Any, beta: float) -> Any:
+    """Sum of the weights of a constant-beta average started from zero, `1 - beta^t`.
+
+    Adam's bias correction divides by it (arXiv 1412.6980). Accurate in float32 for beta near 1.
+    """
+    if isinstance(beta, int | float) and beta == 0:
+        return 1.0
+    exponent = t * _namespace(beta).log(beta)
+    return -_namespace(exponent).expm1(exponent)
 
 
 def matching_step(beta: float, delta: float = DELTA) -> float:
@@ -170,7 +208,7 @@ def default_decay_offset(omega: float, total_steps: float | None) -> float:
     """
     if total_steps is None:
         return 100.0 * omega
-    return max(total_steps * DECAY_OFFSET_FRACTION, omega)
+    return _larger(total_steps * DECAY_OFFSET_FRACTION, omega)
 
 
 def ema_total_weight(t: Any, delta: float = DELTA) -> float:
@@ -306,6 +344,13 @@ def _warmup(k: Any, warmup_steps: int, start: float) -> Any:
     return progress + (1 - progress) * start
 
 
+def _half_life_exponent(t: Any, start: float, log_final: Any, warmup_steps: float) -> Any:
+    """Logarithm of a beta whose half-life grows linearly from that of `start`."""
+    x = _unit(t / warmup_steps)
+    inverse_start = 1 / math.log(start) if start > 0 else 0.0
+    return 1 / ((1 - x) * inverse_start + x / log_final)
+
+
 def _namespace(x: Any) -> Any:
     """Return the module whose functions take `x`: math, torch, or the array's own namespace."""
     if isinstance(x, int | float):
@@ -324,3 +369,9 @@ def _select(condition: Any, yes: Any, no: Any) -> Any:
     if isinstance(condition, bool):
         return yes if condition else no
     return _namespace(condition).where(condition, yes, no)
+
+
+def _larger(x: Any, y: Any) -> Any:
+    if isinstance(x, int | float) and isinstance(y, int | float):
+        return max(x, y)
+    return _select(x > y, x, y)

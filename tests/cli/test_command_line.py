@@ -169,6 +169,13 @@ def test_a_sweep_trains_each_rate_once_and_takes_the_best(capsys, tmp_path):
         (("report", "empty"), "no run directory"),
         (("report", "nowhere"), "nowhere does not exist, expected a run directory"),
         (("report", "file"), "file is a file, expected a run directory"),
+        (("schedules", "--steps", "10"), "steps must be from 100 to 10,000,000, got 10"),
+        (("schedules", "--kappa", "2"), "--kappa must be a finite number in [0, 1], got 2"),
+        (("schedules", "--omega", "0"), "--omega must be a finite number in (0"),
+        (("schedules", "--betas", "0.9", "1"), "--betas must be a finite number in (0, 1)"),
+        (("schedules", "--delta", "100", "--steps", "100"), "delta must be below steps"),
+        (("schedules", "--picture", "all.pdf"), "--picture takes a .svg or .png file"),
+        (("schedules", "--output", "nowhere/page.html"), "cannot write nowhere/page.html"),
     ],
 )
 def test_wrong_input_gets_one_clear_line_and_no_traceback(arguments, message, capsys, tmp_path):
@@ -193,7 +200,21 @@ def test_data_describes_the_corpus(capsys):
     assert "bytes a token" in out
 
 
-@pytest.mark.parametrize("verb", ["train", "compare", "report", "data"])
+def test_schedules_writes_a_page_and_says_where_and_what(capsys, tmp_path):
+    arguments = ("--steps", "1000", "--omega", "2", "--schedule", "wsd", "--picture", "all.svg")
+    assert adana("schedules", *arguments) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"schedules: {tmp_path / 'schedules.html'}" in out
+    assert f"picture: {tmp_path / 'all.svg'}" in out
+    for text in ("mean age t / (delta + 1), 11.1 % of training", "omega 2", "warm-up 20 steps"):
+        assert text in out
+    page = (tmp_path / "schedules.html").read_text()
+    assert "Schedules of a log-time optimizer over 1,000 steps" in page
+    assert "mean age t / (delta + 1), 11.1 % of training" in page
+    assert (tmp_path / "all.svg").read_text().startswith("<svg")
+
+
+@pytest.mark.parametrize("verb", ["train", "compare", "report", "data", "schedules"])
 def test_help_teaches_each_verb(verb, capsys):
     assert adana(verb, "--help") == 0
     out = capsys.readouterr().out

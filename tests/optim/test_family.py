@@ -15,34 +15,10 @@ from hypothesis import strategies as st
 
 import adana
 from adana import schedules
+from adana.optim import work
 from adana.optim.base import LogTimeOptimizer
 
-from .conftest import CONFIGURATIONS
-
-SHAPES = [(3, 4), (5,), (), (2, 0), (1, 2, 3)]
-
-
-def parameters(dtype=torch.float32, shapes=SHAPES, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return [
-        torch.nn.Parameter(torch.randn(shape, generator=generator).to(dtype)) for shape in shapes
-    ]
-
-
-def set_gradients(params, step, missing=()):
-    for i, p in enumerate(params):
-        generator = torch.Generator().manual_seed(1000 * step + i)
-        p.grad = torch.randn(p.shape, generator=generator).to(p.dtype)
-        if i in missing:
-            p.grad = None
-
-
-def run(make, params, steps, start=0, optimizer=None, **overrides):
-    optimizer = optimizer or make(params, **overrides)
-    for step in range(start, start + steps):
-        set_gradients(params, step)
-        optimizer.step()
-    return optimizer
+from .conftest import CONFIGURATIONS, parameters, run, same, set_gradients
 
 
 @settings(max_examples=60, deadline=None)
@@ -73,24 +49,6 @@ def test_foreach_equals_single_tensor(name, shapes, dtype, missing, lr_scale, om
         assert torch.equal(single, foreach)
 
 
-def test_update_follows_the_formula_written_out(make):
-    (p,) = parameters(torch.float64, [(6,)])
-    optimizer = make([p])
-    theta, m, v = p.detach().clone(), torch.zeros(6, dtype=p.dtype), torch.zeros(6, dtype=p.dtype)
-    for t in range(1, 30):
-        set_gradients([p], t)
-        optimizer.step()
-        g, h = p.grad, optimizer.hyper(optimizer.param_groups[0], t)
-        m = (1 - h.ema_m) * m + h.ema_m * g
-        v = (1 - h.ema_v) * v + h.ema_v * g**2
-        u = (h.grad * g + h.momentum * m) / (h.root * v**0.5 + h.eps)
-        if optimizer.param_groups[0]["decay_order"] == "after":
-            theta = (theta - h.lr * u) * (1 - h.decay)
-        else:
-            theta = theta * (1 - h.decay) - h.lr * u
-        assert torch.allclose(p, theta, atol=1e-13, rtol=1e-13)
-
-
 def test_resuming_from_a_state_dict_continues_bit_for_bit(make):
     for dtype in (torch.float32, torch.bfloat16):
         whole = parameters(dtype)
@@ -105,7 +63,7 @@ def test_resuming_from_a_state_dict_continues_bit_for_bit(make):
         again = make(resumed, lr=5e-3)  # the checkpoint decides, not the constructor
         again.load_state_dict(saved)
         run(make, resumed, 3, start=5, optimizer=again)
-        assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
+        assert same(whole, resumed)
 
 
 def test_loading_does_not_share_memory_with_the_state_dict(make):
@@ -129,8 +87,13 @@ def test_state_is_float32_or_wider_and_counts_steps_exactly(make):
         optimizer = run(make, params, 3)
         for p in params:
             state = optimizer.state[p]
-            assert set(state) == {"step", "m", "v"}
-            assert state["m"].dtype == state["v"].dtype == expected
+            muon = "muon" in optimizer.defaults and optimizer.orthogonalised(
+                optimizer.param_groups[0], p
+            )
+            names = ("m",) if muon else make.state
+            assert set(state) == {"step", *names}
+            assert {state[name].dtype for name in names} == {expected}
+            assert {state[name].shape for name in names} == {p.shape}
             assert state["step"].dtype == torch.int64
             assert state["step"].item() == 3
             assert p.dtype == dtype
@@ -169,7 +132,7 @@ def test_zero_learning_rate_and_gradient_change_no_weight(make):
     for p in params:
         p.grad = torch.zeros_like(p)
     optimizer.step()
-    assert all(torch.equal(a, b) for a, b in zip(before, params, strict=True))
+    assert same(before, params)
 
 
 def test_maximize_is_minimizing_the_negative(make):
@@ -182,7 +145,7 @@ def test_maximize_is_minimizing_the_negative(make):
             p.grad.neg_()
         a.step()
         b.step()
-    assert all(torch.equal(x, y) for x, y in zip(up, down, strict=True))
+    assert same(up, down)
 
 
 def test_closure_is_evaluated_with_gradients_and_its_loss_returned(make):
@@ -199,6 +162,14 @@ def test_closure_is_evaluated_with_gradients_and_its_loss_returned(make):
     for _ in range(20):
         last = optimizer.step(closure)
     assert last.item() < first.item()
+
+
+def test_cutting_the_work_into_pieces_changes_nothing(make, monkeypatch):
+    together, apart = parameters(), parameters()
+    run(make, together, 3)
+    monkeypatch.setattr(work, "PIECE_ON_CPU", 7)
+    run(make, apart, 3)
+    assert same(together, apart)
 
 
 def test_groups_have_their_own_hyperparameters():
@@ -288,7 +259,7 @@ def test_optimizers_can_be_copied_and_pickled(make):
             set_gradients(params_, 2)
         clone.step()
         reference.step()
-        assert all(torch.equal(a, b) for a, b in zip(twins, originals, strict=True))
+        assert same(twins, originals)
 
 
 def test_a_pickle_from_before_a_hyperparameter_existed_gets_its_default():
@@ -376,8 +347,10 @@ def test_hyperparameters_out_of_range_are_refused_by_name(cls, arguments, name):
 def test_weight_decay_in_a_group_is_refused_unless_it_is_zero():
     with pytest.raises(ValueError, match="omega"):
         adana.ADana([{"params": parameters(), "weight_decay": 0.1}], lr=1e-2)
-    optimizer = adana.ADana([{"params": parameters(), "weight_decay": 0.0}], lr=1e-2)
-    assert optimizer.param_groups[0]["omega"] == 0.0
+    bias, matrix = parameters(shapes=[(2,), (2, 3)])
+    groups = [{"params": [matrix]}, {"params": [bias], "weight_decay": 0.0}]
+    optimizer = adana.ADana(groups, lr=1e-2)
+    assert [group["omega"] for group in optimizer.param_groups] == [4.0, 0.0]
 
 
 def test_sparse_gradients_and_complex_parameters_are_refused():

@@ -64,3 +64,13 @@ def test_patterns_spare_parameters_and_a_pattern_without_match_is_an_error():
 def test_a_model_without_trainable_parameters_is_refused():
     with pytest.raises(ValueError, match="no trainable"):
         adana.param_groups(nn.ReLU())
+
+
+def test_flattened_parameters_of_the_old_fsdp_are_refused():
+    class FullyShardedDataParallel(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.flat = nn.Parameter(torch.zeros(8))
+
+    with pytest.raises(ValueError, match="fully_shard"):
+        adana.param_groups(nn.Sequential(FullyShardedDataParallel()))

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from adana.report import Comparison, all_charts, compare, multiplier_chart, save_static
-from adana.report.charts import MAX_POINTS, thin, validation_chart
+from adana.report.charts import validation_chart
+from adana.report.drawing import MAX_POINTS, thin
 from adana.runs import Run, find_runs
 
 

@@ -74,7 +74,6 @@ def test_kill_minus_nine_then_the_same_command_ends_bit_identically(start, tmp_p
     assert_same_end(whole, killed)
 
 
-@pytest.mark.slow
 def test_ten_kills_at_random_moments_change_nothing(start, tmp_path):
     """Not only between steps: also while importing, resuming and writing a checkpoint."""
     whole, killed = Run(tmp_path / "whole"), Run(tmp_path / "killed")

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from adana import runs
 from adana.data import validation_windows
 from adana.nn import Enoki
 from adana.runs import Run, RunError
@@ -249,9 +250,10 @@ def test_a_config_survives_the_round_trip_through_json(config, shards):
     assert config_from_dict(content) == config.resolve()
 
 
-def test_a_run_in_use_is_refused(config, shards, tmp_path):
+def test_a_run_in_use_is_refused(config, shards, tmp_path, monkeypatch):
     run = Run(tmp_path / "run")
     run.path.mkdir()
+    monkeypatch.setattr(runs, "LOCK_PATIENCE", 0.2)
     with run.lock(), pytest.raises(RunError, match="in use by another process"):
         train(config, shards, run)
 

@@ -59,23 +59,24 @@ class Locked:
 
 
 def beat(payload, emit):
-    """Tell a file and the parent for a minute that it lives; save at SIGTERM unless deaf."""
-    folder, name, deaf = payload
+    """Tell a file for a minute that it lives, and the parent unless mute; save at SIGTERM."""
+    folder, name, mode = payload
     stopped = []
     signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
     for i in range(1200):
         (folder / name).write_text(f"{os.getpid()} {i}")
-        emit(i)
-        if stopped and not deaf:
+        if mode != "mute":
+            emit(i)
+        if stopped and mode != "deaf":
             time.sleep(0.3)
             return "saved"
         time.sleep(0.05)
     return "never stopped"
 
 
-def main(folder: str, deaf: str) -> None:
+def main(folder: str, mode: str) -> None:
     """Run three jobs, two at a time, and print what became of them."""
-    payloads = {name: (Path(folder), name, deaf == "deaf") for name in ("a", "b", "c")}
+    payloads = {name: (Path(folder), name, mode) for name in ("a", "b", "c")}
     results = run_jobs(beat, payloads, workers=2)
     print(json.dumps({name: result.value or result.error for name, result in results.items()}))
 

@@ -91,7 +91,7 @@ def test_a_callback_that_raises_leaves_no_job_running(tmp_path):
         raise RuntimeError("the screen is gone")
 
     with pytest.raises(RuntimeError, match="the screen is gone"):
-        run_jobs(beat, {"a": (tmp_path, "a", False)}, workers=1, on_event=fail)
+        run_jobs(beat, {"a": (tmp_path, "a", "listening")}, workers=1, on_event=fail)
     deadline = time.monotonic() + 30
     while multiprocessing.active_children():
         assert time.monotonic() < deadline
@@ -185,8 +185,9 @@ def test_ctrl_c_while_jobs_are_starting_ends_without_results_or_tracebacks(start
     assert set(results.values()) <= {"saved"}
 
 
-def test_workers_stop_by_themselves_when_the_parent_is_killed(start, tmp_path):
-    process = start()
+@pytest.mark.parametrize("mode", ["listening", "mute"])
+def test_workers_stop_by_themselves_when_the_parent_is_killed(start, tmp_path, mode):
+    process = start(mode)
     wait_until_both_beat(tmp_path, process)
     process.kill()
     process.wait()

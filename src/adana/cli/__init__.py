@@ -12,6 +12,7 @@ import tyro
 from adana.cli.compare import CompareArguments, compare_command
 from adana.cli.data import DataArguments, data_command
 from adana.cli.report import ReportArguments, report_command
+from adana.cli.schedules import SchedulesArguments, schedules_command
 from adana.cli.train import TrainArguments, train_command
 
 DESCRIPTION = """Train language models with log-time optimizers, and measure what they save.
@@ -30,6 +31,7 @@ Verb = (
     | Annotated[CompareArguments, tyro.conf.subcommand("compare")]
     | Annotated[ReportArguments, tyro.conf.subcommand("report")]
     | Annotated[DataArguments, tyro.conf.subcommand("data")]
+    | Annotated[SchedulesArguments, tyro.conf.subcommand("schedules")]
 )
 
 _COMMANDS: dict[type, Callable[[Any], int]] = {
@@ -37,6 +39,7 @@ _COMMANDS: dict[type, Callable[[Any], int]] = {
     CompareArguments: compare_command,
     ReportArguments: report_command,
     DataArguments: data_command,
+    SchedulesArguments: schedules_command,
 }
 
 

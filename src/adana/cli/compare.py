@@ -26,6 +26,7 @@ from adana.ladder import (
     sweep_rates,
     with_optimizer,
 )
+from adana.optim.checks import check_range
 from adana.report import Trial, read_trials, sweep_edges, sweep_table
 from adana.train import OPTIMIZERS, TrainConfig, optimizer_entry
 
@@ -129,6 +130,7 @@ def given_rates(arguments: CompareArguments) -> dict[str, float]:
             rates[name] = float(value)
         except ValueError:
             raise ValueError(f"--lr {item!r} is not NAME=VALUE with a number") from None
+        check_range(f"--lr {name}", rates[name], low=0.0, low_open=True)
     return rates
 
 

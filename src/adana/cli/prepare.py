@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from adana.cli.progress import say
 from adana.data import DataConfig, Shards, prepare
@@ -21,7 +21,12 @@ def prepare_with_bar(config: DataConfig, console: Console) -> Shards:
 
         shards = prepare(config, on_progress=tell)
     else:
-        columns = (TextColumn("data: {task.description}", markup=False), BarColumn())
+        columns = (
+            SpinnerColumn(),
+            TextColumn("data: {task.description}", markup=False),
+            BarColumn(),
+            TimeElapsedColumn(),
+        )
         with Progress(*columns, console=console, transient=True) as bar:
             task = bar.add_task("reading the corpus", total=1.0)
 

@@ -11,7 +11,7 @@ import tyro
 from rich.console import Console
 
 from adana.cli.progress import say
-from adana.cli.settings import check_folder
+from adana.cli.settings import Settings, check_folder
 from adana.report import (
     Trial,
     all_charts,
@@ -29,7 +29,7 @@ from adana.runs import Run, RunError, find_runs, write_bytes, write_json
 class ReportArguments:
     """Write the comparison report of finished runs, without training anything."""
 
-    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional] = (Settings.runs,)
     """Run directories, or folders that contain some."""
     baseline: str = "adamw"
     """The optimizer the others are compared with."""

@@ -15,7 +15,7 @@ from adana import schedules
 from adana.data import DataConfig, Shards
 from adana.ladder import DEMO_BATCH, DEMO_MODEL, DEMO_STEPS
 from adana.nn import EnokiConfig, count_parameters
-from adana.train import LayoutConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+from adana.train import LayoutConfig, OptimizerConfig, ScheduleConfig, TrainConfig, optimizer_entry
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,11 @@ class Settings:
     """Weight-decay strength. AdamW gets weight_decay = omega / (lr * steps); ADana omega /
     (steps/10 + t)."""
     kappa: float = schedules.KAPPA
-    """ADana's damping exponent; useful from 0.75 to 0.9."""
+    """Damping exponent of ADana and its relatives; useful from 0.75 to 0.9."""
     delta: float = schedules.DELTA
-    """ADana's EMA constant: the newest gradient weighs delta / (delta + t)."""
+    """EMA constant of ADana and its relatives: the newest gradient weighs delta / (delta + t)."""
+    momentum_scale: float = OptimizerConfig.momentum_scale
+    """Factor on ADana's momentum term."""
     clip: float = TrainConfig.clip
     """Largest global norm of the gradient."""
     seed: int = TrainConfig.seed
@@ -106,7 +108,12 @@ class Settings:
     def optimizer_config(self, name: str, lr: float) -> OptimizerConfig:
         """Return the configuration of the optimizer `name` at a peak learning rate."""
         return OptimizerConfig(
-            name=name, lr=lr, omega=self.omega, kappa=self.kappa, delta=self.delta
+            name=name,
+            lr=lr,
+            omega=self.omega,
+            kappa=self.kappa,
+            delta=self.delta,
+            momentum_scale=self.momentum_scale,
         )
 
 
@@ -161,12 +168,19 @@ def _describe_decay(optimizer: OptimizerConfig, steps: int, epochs: float) -> st
     omega, lr = optimizer.omega, optimizer.lr
     if omega == 0:
         return "none (omega 0)"
-    if optimizer.name == "adamw":
+    decay = optimizer_entry(optimizer.name).decay
+    if decay == "coupled":
         weight_decay = schedules.omega_to_weight_decay(omega, lr, steps)
         tau = schedules.timescale_steps(lr, weight_decay)
         return (
             f"{weight_decay:.4g} = omega / (lr T), omega {omega:g}; "
             f"timescale {tau:.0f} steps = {tau * epochs / steps:.3f} epochs"
+        )
+    if decay == "constant":
+        tau = steps / omega
+        return (
+            f"{omega / steps:.4g} a step = omega / T, omega {omega:g}; "
+            f"timescale {tau:.0f} steps = {epochs / omega:.3f} epochs"
         )
     offset = schedules.default_decay_offset(omega, steps)
     rule = "T/10" if offset == steps * schedules.DECAY_OFFSET_FRACTION else "omega, as T/10 is less"

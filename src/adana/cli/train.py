@@ -99,7 +99,7 @@ def outcome_text(outcome: Outcome) -> str:
         return f"interrupted {outcome.reason} at step {outcome.step}; the same command goes on"
     if outcome.state == "diverged":
         return (
-            f"diverged: {outcome.reason}. The last good checkpoint is kept; a lower learning rate "
+            f"diverged: {outcome.reason}. Checkpoints from before are kept; a lower learning rate "
             "usually helps. To try the same settings again, delete the run directory"
         )
     return f"{outcome.state}: {outcome.reason}"

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adana import schedules
 from adana.data import open_shards
 from adana.ladder.learning_rates import Rate
 from adana.runs import Run, identity
 from adana.train import (
+    HYPERPARAMETERS,
+    OptimizerConfig,
     Outcome,
     TrainConfig,
     config_from_dict,
@@ -51,9 +52,10 @@ def plan_run(config: TrainConfig, root: Path, data_fingerprint: str) -> PlannedR
 def with_optimizer(base: TrainConfig, name: str, rate: Rate) -> TrainConfig:
     """Return `base` with another optimizer at its own peak learning rate."""
     # What the optimizer does not read must not make another run of it.
-    unused = {"kappa": schedules.KAPPA, "delta": schedules.DELTA}
-    own = {} if optimizer_entry(name).log_time_averages else unused
-    optimizer = dataclasses.replace(base.optimizer, name=name, label=name, lr=rate.lr, **own)
+    unread = set(HYPERPARAMETERS) - set(optimizer_entry(name).reads)
+    default = OptimizerConfig(name, rate.lr)
+    unused = {field: getattr(default, field) for field in sorted(unread)}
+    optimizer = dataclasses.replace(base.optimizer, name=name, label=name, lr=rate.lr, **unused)
     return dataclasses.replace(base, optimizer=optimizer, provenance={"lr": rate.source})
 
 
@@ -61,7 +63,8 @@ def sweep_rates(centre: Rate, points: int) -> list[Rate]:
     """Return `points` learning rates around `centre`, each `SWEEP_FACTOR` times the last."""
     exponents = [i - (points - 1) // 2 for i in range(points)]
     source = f"sweep of {points} rates by factors of {SWEEP_FACTOR:g} around {centre.lr:g}"
-    return [Rate(centre.lr * SWEEP_FACTOR**i, source) for i in exponents]
+    rates = [centre.lr * SWEEP_FACTOR**i for i in exponents]
+    return [Rate(float(f"{rate:.4g}"), source) for rate in rates]  # as printed, to be typed again
 
 
 def plan_seeds_and_horizons(

@@ -69,8 +69,17 @@ ENOKI_LAWS: dict[tuple[str, float | None], Law] = {
     ("adana", 0.80): Law(17.6, 3.66e4, -0.624),
     ("adana", 0.85): Law(22.5, 1.22e5, -0.618),
     ("adana", 0.90): Law(68.9, 2.95e4, -0.667),
+    ("dana-mk4", 0.75): Law(56.0, 5.71e3, -0.708),
+    ("dana-mk4", 0.85): Law(23.0, 1.46e4, -0.627),
+    ("dana-star-mk4", 0.75): Law(41.0, 3.03e4, -0.661),
+    ("dana-star-mk4", 0.85): Law(223.0, 2.40e6, -0.724),
+    ("ademamix", 0.85): Law(4.51, 6.71e3, -0.503),
+    ("ademamix-log-decay", 0.85): Law(7.28, 8.43e3, -0.525),
 }
-"""Published Enoki laws at batch 32 x 2048, omega = 4, by (optimizer, kappa)."""
+"""Published Enoki laws at batch 32 x 2048, omega = 4, by (optimizer, kappa).
+
+Dana-Star's are a copy of Dana-Star-MK4's in the source and stand under that name only. AdEMAMix ran
+with kappa = 0.85, which sets its alpha."""
 
 
 def peak_learning_rate(
@@ -90,7 +99,7 @@ def peak_learning_rate(
     Raises:
         ValueError: no rule covers this optimizer with these hyperparameters.
     """
-    reads_kappa = optimizer_entry(optimizer).log_time_averages
+    reads_kappa = "kappa" in optimizer_entry(optimizer).reads
     if omega == schedules.OMEGA and (kappa == schedules.KAPPA or not reads_kappa):
         rate = _demo_rate(optimizer, model, batch_size, others or {})
         if rate is not None:

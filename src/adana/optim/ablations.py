@@ -120,7 +120,7 @@ class AblatedADana(DampedMomentum):
         beta2 = group["beta2"]
         if beta2 is None:
             return h
-        root = (1 - beta2**t) ** -0.5 if group["correction"] else 1.0
+        root = schedules.constant_total_weight(t, beta2) ** -0.5 if group["correction"] else 1.0
         return h._replace(ema_v=1 - beta2, root=root)
 
 

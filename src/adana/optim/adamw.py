@@ -76,6 +76,6 @@ class LogAdamW(LogTimeOptimizer):
             **self.step_numbers(group, t),
             ema_m=1 - beta1,
             ema_v=1 - beta2,
-            momentum=1 / (1 - beta1**t),
-            root=(1 - beta2**t) ** -0.5,
+            momentum=1 / schedules.constant_total_weight(t, beta1),
+            root=schedules.constant_total_weight(t, beta2) ** -0.5,
         )

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from adana import schedules
-from adana.optim.base import EPS, Decay, DecayOrder
+from adana.optim.base import Decay, DecayOrder
 from adana.optim.damped import DampedMomentum, Source, Variant
 
 
@@ -49,7 +49,7 @@ class ADana(DampedMomentum):
         decay_order: "before" (decay and update both use the old weights) or "after". Default by
             variant.
         first_step: index of the first step in `a_t` and the momentum multiplier: 1 (default, the
-            published runs) or 0 (exactly unbiased averages, the JAX convention).
+            published runs) or 0 (exactly unbiased averages, as in the authors' JAX code).
         momentum_cooldown: fraction of total_steps over which the momentum term falls to 0 on a
             straight line at the end of training (arXiv 2609.04577). Default 0: never.
         peak_lr: the highest learning rate of the run. Default: `max_lr` or `initial_lr` where a
@@ -89,7 +89,7 @@ class ADana(DampedMomentum):
         omega: float = schedules.OMEGA,
         total_steps: float | None = None,
         decay_offset: float | None = None,
-        eps: float = EPS,
+        eps: float = schedules.EPS,
         momentum_scale: float = 1.0,
         variant: Variant = "paper",
         extra_momentum: float | None = None,

@@ -49,9 +49,9 @@ class _TwoAverages(LogTimeOptimizer):
             ema_fast=1 - beta1,
             ema_m=weight,
             ema_v=1 - beta2,
-            grad=1 / (1 - beta1**t),
+            grad=1 / schedules.constant_total_weight(t, beta1),
             momentum=group["momentum_scale"] * alpha,
-            root=(1 - beta2**t) ** -0.5,
+            root=schedules.constant_total_weight(t, beta2) ** -0.5,
         )
 
 

@@ -11,20 +11,19 @@ from __future__ import annotations
 import inspect
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, Literal, NamedTuple, TypedDict, overload
+from typing import Any, ClassVar, Literal, TypedDict, overload
 
 import torch
 from torch import Tensor
 
 from adana import schedules
 from adana.optim.checks import check_choice, check_range
-from adana.optim.storage import STEP, local, local_like, new_state, restored, working_dtype
+from adana.optim.storage import STEP, Spare, local, local_like, new_state, restored, working_dtype
 from adana.optim.update import Form, Hyper, update_foreach, update_single
+from adana.optim.work import Work, numbers_of, pieces, wants_foreach
 
 DecayOrder = Literal["before", "after"]
 Decay = Literal["log-time", "constant"]
-EPS = 1e-8
-"""Default of eps, outside the square root (the reference's value everywhere)."""
 PEAK_TOLERANCE = 1e-6
 """How far above the peak, relatively, rounding in a scheduler may put the learning rate."""
 STATE_VERSION = 2
@@ -47,17 +46,6 @@ class CommonArguments(TypedDict, total=False):
     differentiable: bool
 
 
-class Work(NamedTuple):
-    """Parameters of one group that share a step: what one call of the update is given."""
-
-    group: dict[str, Any]
-    params: list[Tensor]
-    grads: list[Tensor]
-    states: list[dict[str, Tensor]]
-    hyper: Hyper | Tensor
-    """Floats, or packed: one vector for all parameters, or a row for each (capturable)."""
-
-
 class LogTimeOptimizer(torch.optim.Optimizer):
     """Base of the family.
 
@@ -72,7 +60,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         "decay_offset": None,
         "decay": "log-time",
         "decay_order": "before",
-        "eps": EPS,
+        "eps": schedules.EPS,
         "foreach": None,
         "maximize": False,
         "capturable": False,
@@ -101,6 +89,17 @@ class LogTimeOptimizer(torch.optim.Optimizer):
                 f"{', '.join(sorted(set(self.DEFAULTS) - {'version'}))}"
             )
         super().__init__(params, {"lr": lr, **self.DEFAULTS, **given})
+        self._refuse_silent_lack_of_decay()
+
+    def _refuse_silent_lack_of_decay(self) -> None:
+        """Raise where groups made for AdamW without decay would switch all decay off."""
+        spared = [group.get("weight_decay") == 0 for group in self.param_groups]
+        if all(spared) and self.defaults["omega"] > 0:
+            raise ValueError(
+                f"every parameter group says weight_decay: 0, so nothing would decay, though omega="
+                f"{self.defaults['omega']:g}. Make the groups with adana.param_groups(model), or "
+                "say omega in them; pass omega=0 if no decay is meant."
+            )
 
     # --- for subclasses ---------------------------------------------------------------------
 
@@ -126,7 +125,8 @@ class LogTimeOptimizer(torch.optim.Optimizer):
     def check_group(self, group: Mapping[str, Any]) -> None:
         """Raise `ValueError` unless every hyperparameter of a complete group is in its range."""
         check_range("lr", float(group["lr"]), low=0.0)
-        check_range("peak_lr", group["peak_lr"], low=0.0, low_open=True)
+        peak = "peak_lr" if group["peak_lr_explicit"] else "lr (unless peak_lr is given)"
+        check_range(peak, group["peak_lr"], low=0.0, low_open=True)
         check_range("omega", group["omega"], low=0.0)
         check_range("eps", group["eps"], low=0.0)
         check_range("decay_offset", group["decay_offset"], low=0.0)
@@ -171,20 +171,27 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             return 0.0
         return schedules.log_time_decay(t, group["omega"], group["decay_offset"])
 
+    @staticmethod
+    def peak(group: Mapping[str, Any]) -> Any:
+        """Return the highest learning rate of the run of a group.
+
+        It is the explicit `peak_lr`, else the `max_lr` or `initial_lr` that torch's schedulers
+        leave in the group, else the learning rate at construction.
+        """
+        if group["peak_lr_explicit"]:
+            return group["peak_lr"]
+        return group.get("max_lr", group.get("initial_lr", group["peak_lr"]))
+
     def gamma(self, group: Mapping[str, Any]) -> Any:
         """Return the schedule multiplier `lr / peak` of a group.
 
-        The peak is the explicit `peak_lr`, else the `max_lr` or `initial_lr` that torch's
-        schedulers leave in the group, else the learning rate at construction. A tensor if
-        capturable with a tensor `lr`; then it is cut off at 1, because a check would have to wait
-        for the device.
+        A tensor if capturable with a tensor `lr`; then it is cut off at 1, because a check would
+        have to wait for the device.
 
         Raises:
             ValueError: the learning rate is above its peak, so that decay would be too strong.
         """
-        lr, peak = group["lr"], group["peak_lr"]
-        if not group["peak_lr_explicit"]:
-            peak = group.get("max_lr", group.get("initial_lr", peak))
+        lr, peak = group["lr"], self.peak(group)
         if group["capturable"] and isinstance(lr, Tensor):
             return (lr / peak).clamp(max=1.0)
         lr, peak = float(lr), float(peak)
@@ -192,7 +199,8 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             raise ValueError(
                 f"the learning rate {lr:g} is above its peak {peak:g}; weight decay scales with "
                 f"lr / peak. Pass the highest learning rate of the run as peak_lr to "
-                f"{type(self).__name__}, or set it in the group."
+                f"{type(self).__name__} (CyclicLR and learning-rate finders need it), or set it in "
+                "the group."
             )
         return lr / peak if peak > 0 else 0.0
 
@@ -217,7 +225,8 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             raise ValueError(
                 f"{type(self).__name__} takes the decay strength omega, not weight_decay="
                 f"{weight_decay}. The same strength as AdamW's is "
-                "omega = lr * weight_decay * total_steps (adana.schedules.weight_decay_to_omega)."
+                "omega = lr * weight_decay * total_steps (adana.schedules.weight_decay_to_omega); "
+                "adana.param_groups(model) makes groups that decay the right parameters."
             )
         if weight_decay == 0:
             group.setdefault("omega", 0.0)
@@ -300,8 +309,9 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         """Yield the parameters that can be updated together, with the numbers of their step."""
         together: dict[Any, list[Tensor]] = defaultdict(list)
         for p in params:
-            t = 0 if group["capturable"] else int(self.state[p][STEP])
-            together[t, self.state_names(group, p), p.dtype, p.device].append(p)
+            state = self.state[p]
+            t = 0 if group["capturable"] else int(state[STEP])
+            together[t, tuple(state), p.dtype, p.device].append(p)
         for (t, *_), some in together.items():
             if group["capturable"]:
                 yield some, self._numbers_on_device(group, some)
@@ -319,7 +329,16 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         return torch.stack(columns, dim=1).to(working_dtype(params[0]))
 
     def update(self, work: Work) -> None:
-        """Update the parameters of `work` and their states in place.
+        """Update the parameters of `work` and their states in place."""
+        if isinstance(work.hyper, Hyper):
+            spare = Spare()
+            for part in pieces(work):
+                self._update_together(part, spare)
+        else:
+            self._update_together(work, Spare())
+
+    def _update_together(self, work: Work, spare: Spare) -> None:
+        """Update the parameters of `work` all at once.
 
         Parameters narrower than their state (bf16, fp16) are updated in the state's dtype and
         rounded once, decay and step together.
@@ -327,33 +346,29 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         group = work.group
         params = [local(p) for p in work.params]
         wide = working_dtype(params[0])
-        targets = [p.to(wide) for p in params]
+        targets = _as_dtype(params, wide)
         pairs = zip(work.grads, work.params, strict=True)
-        grads = [local_like(g, p).to(wide) for g, p in pairs]
+        grads = _as_dtype([local_like(g, p) for g, p in pairs], wide)
         if group["maximize"]:
             grads = [-g for g in grads]
         names = self.state_names(group, work.params[0])
         states = [{name: local(state[name]) for name in names} for state in work.states]
-        self.update_wide(group, targets, grads, states, work.hyper)
+        wide_work = work._replace(params=targets, grads=grads, states=states)
+        self.update_wide(wide_work, spare)
         for p, target in zip(params, targets, strict=True):
             if p is not target:
                 p.copy_(target)
 
-    def update_wide(
-        self,
-        group: dict[str, Any],
-        params: list[Tensor],
-        grads: list[Tensor],
-        states: list[dict[str, Tensor]],
-        hyper: Hyper | Tensor,
-    ) -> None:
-        """Apply the update; all tensors have the state's dtype."""
-        form = self.form(group)
-        if isinstance(hyper, Hyper) and (group["foreach"] is None or group["foreach"]):
+    def update_wide(self, work: Work, spare: Spare) -> None:
+        """Apply the update to `work`, all of whose tensors are local and have the state's dtype."""
+        form, states, hyper = self.form(work.group), work.states, work.hyper
+        if isinstance(hyper, Hyper) and wants_foreach(work.group):
             lists = {name: [state[name] for state in states] for name in states[0]}
-            update_foreach(params, grads, lists, hyper, form)
+            temporaries = spare.like(work.params, form.temporaries)
+            update_foreach(work.params, work.grads, lists, hyper, form, spare=temporaries)
             return
-        for i, (p, g, state) in enumerate(zip(params, grads, states, strict=True)):
+        several = zip(work.params, work.grads, states, strict=True)
+        for i, (p, g, state) in enumerate(several):
             update_single(p, g, state, numbers_of(hyper, i), form)
 
     # --- changing course --------------------------------------------------------------------
@@ -369,7 +384,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         Raises:
             ValueError: a name is unknown, or a value is out of range; nothing is changed then.
         """
-        fixed = {"version", "peak_lr_explicit", "params", "lr", "peak_lr", "foreach", "capturable"}
+        fixed = {"version", "variant", "muon", "peak_lr", "foreach", "capturable", "differentiable"}
         unknown = sorted(set(changes) - (set(self.DEFAULTS) - fixed))
         if unknown:
             raise ValueError(
@@ -408,6 +423,19 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             group["version"] = STATE_VERSION
             self.resolve_group(group)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state dict. Once training has begun it says which peak learning rate it had.
+
+        A scheduler built after loading would leave another one in the groups, and decay would grow:
+        torch.distributed.checkpoint loads only entries that the groups have at that time.
+        """
+        saved = super().state_dict()
+        if saved["state"]:
+            for group in saved["param_groups"]:
+                group["peak_lr"] = float(self.peak(group))
+                group["peak_lr_explicit"] = True
+        return saved
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state dict, keeping every state tensor in the dtype it was saved in.
 
@@ -417,6 +445,11 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         Raises:
             ValueError: the groups do not fit, or a newer adana wrote them.
         """
+        if not all("omega" in group for group in state_dict["param_groups"]):
+            raise ValueError(
+                f"this state dict is of another optimizer: its groups have no omega. To go on from "
+                f"AdamW's state with {type(self).__name__}, use adana.load_adamw_state."
+            )
         super().load_state_dict(state_dict)
         saved_ids = [i for group in state_dict["param_groups"] for i in group["params"]]
         owners = [(p, group) for group in self.param_groups for p in group["params"]]
@@ -427,8 +460,8 @@ class LogTimeOptimizer(torch.optim.Optimizer):
                 self.state[p] = restored(saved, self.state[p], p, capturable=capturable)
 
 
-def numbers_of(hyper: Hyper | Tensor, i: int) -> Hyper:
-    """Return the numbers of the i-th parameter: shared floats, a shared vector, or its own row."""
-    if isinstance(hyper, Hyper):
-        return hyper
-    return Hyper.unpacked(hyper if hyper.ndim == 1 else hyper[i])
+def _as_dtype(tensors: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """Return the tensors in `dtype`: the same list where they have it."""
+    if all(x.dtype == dtype for x in tensors):
+        return tensors
+    return [x.to(dtype) for x in tensors]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any
 
 
@@ -16,7 +17,7 @@ def check_range(
     high_open: bool = False,
 ) -> None:
     """Raise `ValueError` unless `value` is a finite number in the interval."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if number and math.isfinite(value):
         above = value > low if low_open else value >= low
         below = value < high if high_open else value <= high

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from adana import schedules
-from adana.optim.base import CommonArguments, LogTimeOptimizer, numbers_of
+from adana.optim.base import CommonArguments, LogTimeOptimizer
 from adana.optim.checks import check_range
-from adana.optim.update import Form, Hyper
+from adana.optim.storage import Spare
+from adana.optim.update import Form, Hyper, step_factor
+from adana.optim.work import Work, numbers_of, wants_foreach
 
 
 class Dana(LogTimeOptimizer):
@@ -125,32 +127,23 @@ class Dana(LogTimeOptimizer):
             momentum=scale * growth,
         )
 
-    def update_wide(
-        self,
-        group: dict[str, Any],
-        params: list[Tensor],
-        grads: list[Tensor],
-        states: list[dict[str, Tensor]],
-        hyper: Hyper | Tensor,
-    ) -> None:
-        """Apply the update; all tensors have the state's dtype."""
-        form = self.form(group)
-        buffers = [state["m"] for state in states]
-        if isinstance(hyper, Hyper) and (group["foreach"] is None or group["foreach"]):
-            _linear_foreach(params, grads, buffers, hyper, form)
+    def update_wide(self, work: Work, spare: Spare) -> None:
+        """Apply the update to `work`, all of whose tensors are local and have the state's dtype."""
+        form, params, grads = self.form(work.group), work.params, work.grads
+        buffers = [state["m"] for state in work.states]
+        if isinstance(work.hyper, Hyper) and wants_foreach(work.group):
+            _linear_foreach(params, grads, buffers, work.hyper, form)
             return
         for i, (p, g, y) in enumerate(zip(params, grads, buffers, strict=True)):
-            _linear_single(p, g, y, numbers_of(hyper, i), form)
+            _linear_single(p, g, y, numbers_of(work.hyper, i), form)
 
 
 def _linear_single(p: Tensor, g: Tensor, y: Tensor, h: Hyper, form: Form) -> None:
     """y <- y - ema_m y + ema_fast g;  p <- p - decay p - lr (grad g + momentum y)."""
     y.sub_(y * h.ema_m).add_(g * h.ema_fast)
-    if form.decay and not form.decay_after:
-        p.sub_(p * h.decay)
-    p.sub_(g * (h.lr * h.grad)).sub_(y * (h.lr * h.momentum))
-    if form.decay and form.decay_after:
-        p.sub_(p * h.decay)
+    factor = step_factor(h, form)
+    change = g * (factor * h.grad) + y * (factor * h.momentum)
+    p.sub_(change + p * h.decay) if form.decay else p.add_(change)
 
 
 def _linear_foreach(
@@ -159,9 +152,11 @@ def _linear_foreach(
     """Do the same as `_linear_single` for lists of tensors."""
     torch._foreach_sub_(y, torch._foreach_mul(y, h.ema_m))
     torch._foreach_add_(y, torch._foreach_mul(g, h.ema_fast))
-    if form.decay and not form.decay_after:
-        torch._foreach_sub_(p, torch._foreach_mul(p, h.decay))
-    torch._foreach_sub_(p, torch._foreach_mul(g, h.lr * h.grad))
-    torch._foreach_sub_(p, torch._foreach_mul(y, h.lr * h.momentum))
-    if form.decay and form.decay_after:
-        torch._foreach_sub_(p, torch._foreach_mul(p, h.decay))
+    factor = step_factor(h, form)
+    change = torch._foreach_mul(g, factor * h.grad)
+    torch._foreach_add_(change, torch._foreach_mul(y, factor * h.momentum))
+    if form.decay:
+        torch._foreach_add_(change, torch._foreach_mul(p, h.decay))
+        torch._foreach_sub_(p, change)
+    else:
+        torch._foreach_add_(p, change)

@@ -32,7 +32,8 @@ class DanaMK4(ClippedMomentum):
             launcher's 2.0 at kappa 0.85 hardly ever binds (spec/optimizers.md section 2).
         shared: all other arguments of `ADana`, with the same defaults but one: `extra_momentum` is
             1 in both variants, as in all code that ran under this name. variant="paper" (default)
-            decays before the update, "released" after it. `extra_momentum=0` is ADana with a clip.
+            decays before the update, as the family does here; "released" after it, as the authors'
+            code always did. `extra_momentum=0` is ADana with a clip.
 
     Raises:
         ValueError, RuntimeError, TypeError: as for `ADana`.

@@ -37,8 +37,8 @@ class DanaStar(EffectiveTime):
         shared: all other arguments of `ADana`. variant="paper" (default) is the authors' first
             torch class and their JAX code, which their README links: above. variant="released" is
             their released code: momentum `(1 + q^(1 - kappa)) m` and decay after the update. The
-            sources disagree on the gradient clip too; the default leaves it off (spec/optimizers.md
-            section 4).
+            sources disagree on the gradient clip too, which the default leaves off, and the JAX
+            code has delta 6 (spec/optimizers.md section 4).
 
     Raises:
         ValueError, RuntimeError, TypeError: as for `ADana`.

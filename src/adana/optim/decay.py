@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -83,13 +82,40 @@ def with_log_time_decay(
         group[f"{_PREFIX}peak_given"] = peak_lr is not None
         group[f"{_PREFIX}t"] = 0
         group["weight_decay"] = 0.0
-    optimizer.register_step_pre_hook(_decay_all)
+    optimizer.register_step_pre_hook(_before_step)
     return optimizer
 
 
+def _before_step(
+    optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Decay the weights that the coming step will move, once its gradients are there.
+
+    With a closure they are there only after it: it is replaced by one that decays in the end. A
+    fused optimizer is called by a GradScaler even where it is to skip the step (`found_inf`).
+    """
+    found_inf = getattr(optimizer, "found_inf", None)
+    if found_inf is not None and float(found_inf) > 0:
+        return None
+    closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+    if closure is None:
+        _decay_all(optimizer)
+        return None
+    decayed = False
+
+    def evaluate_and_decay() -> Any:
+        nonlocal decayed
+        loss = closure()
+        if not decayed:
+            _decay_all(optimizer)
+        decayed = True
+        return loss
+
+    return (args[0], evaluate_and_decay), {k: v for k, v in kwargs.items() if k != "closure"}
+
+
 @torch.no_grad()
-def _decay_all(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-    """Decay the weights that the coming step will move."""
+def _decay_all(optimizer: torch.optim.Optimizer) -> None:
     for group in optimizer.param_groups:
         if f"{_PREFIX}t" not in group:
             raise RuntimeError(
@@ -105,8 +131,9 @@ def _decay_all(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None
             torch._foreach_sub_(weights, weights, alpha=fraction)
 
 
-def _gamma(group: Mapping[str, Any]) -> float:
+def _gamma(group: dict[str, Any]) -> float:
     peak = group[f"{_PREFIX}peak_lr"]
     if not group[f"{_PREFIX}peak_given"]:
         peak = float(group.get("max_lr", group.get("initial_lr", peak)))
+        group[f"{_PREFIX}peak_lr"] = peak  # saved with the state: a load may lose the others
     return float(group["lr"]) / peak if peak > 0 else 0.0

@@ -42,8 +42,9 @@ def param_groups(
         of `torch.optim`.
 
     Raises:
-        ValueError: the model has no trainable parameters, or a pattern of `no_decay` matches none
-            (a typing error would otherwise decay what it was meant to spare).
+        ValueError: the model has no trainable parameters, or has flattened ones (the old FSDP), or
+            a pattern of `no_decay` matches none (a typing error would otherwise decay what it was
+            meant to spare).
     """
     no_decay = (no_decay,) if isinstance(no_decay, str) else no_decay
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
@@ -52,6 +53,11 @@ def param_groups(
     for pattern in no_decay:
         if not any(re.search(pattern, name) for name, _ in named):
             raise ValueError(f"no_decay pattern {pattern!r} matches no parameter of the model")
+    if any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules()):
+        raise ValueError(
+            "the model is wrapped in FullyShardedDataParallel, which flattens parameters, so that "
+            "matrices cannot be told from vectors; shard with torch.distributed.fsdp.fully_shard"
+        )
     tables = {
         id(module.weight)
         for module in model.modules()

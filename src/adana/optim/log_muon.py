@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, Replicate
 
-from adana.optim.base import Work, numbers_of
 from adana.optim.checks import check_range
 from adana.optim.damped import DampedArguments, DampedMomentum, Source
 from adana.optim.storage import local, local_like
-from adana.optim.update import Hyper
+from adana.optim.update import Hyper, step_factor
+from adana.optim.work import Work, numbers_of
 
 NS_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Coefficients of the Newton-Schulz iteration (Muon; spec/optimizers.md section 9)."""
@@ -48,8 +48,8 @@ class LogMuon(DampedMomentum):
         rms_scale: size of a step, see above. Default 0.2 (RMS of about 0.19).
         shared: all other arguments of `ADana`, with the same defaults; only variant="paper" exists:
             decay is independent of the learning rate and before the update for matrices too, the
-            time base is 1 + t, and the counter counts steps (the authors' hybrid differs in all
-            three; spec/optimizers.md section 10).
+            time base is 1 + t, and the counter counts steps. The authors' hybrid differs in all
+            three, and has Dana-Star-MK4 in the place of ADana (spec/optimizers.md section 10).
 
     Raises:
         ValueError, RuntimeError, TypeError: as for `ADana`.
@@ -126,11 +126,8 @@ class LogMuon(DampedMomentum):
         rows = p.shape[0]
         size = group["rms_scale"] * max(rows, p.numel() // rows) ** 0.5
         target = mine.to(average.dtype)
-        if form.decay and not form.decay_after:
-            target.sub_(target * h.decay)
-        target.sub_(step * (h.lr * size))
-        if form.decay and form.decay_after:
-            target.sub_(target * h.decay)
+        change = step * (step_factor(h, form) * size)
+        target.sub_(target * h.decay + change) if form.decay else target.add_(change)
         if target is not mine:
             mine.copy_(target)
 

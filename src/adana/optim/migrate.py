@@ -22,8 +22,9 @@ def load_adamw_state(
     The moments are taken over, bias-corrected. The step each parameter goes on from is the one at
     which a log-time average has the memory of AdamW's beta2, `t0 = delta * beta2 / (1 - beta2)`
     (152 for 0.95, 7992 for 0.999), so that averages neither jump nor forget; never more than the
-    steps AdamW made. m is cut off at sqrt(v), which log-time averages never exceed. Hyperparameters
-    stay those of `optimizer`.
+    steps AdamW made. Log-time decay goes on from that step too, however late the run is: pass
+    `step` to keep its place. m is cut off at sqrt(v), which log-time averages never exceed.
+    Hyperparameters stay those of `optimizer`.
 
     Args:
         optimizer: over the same parameters, in the same order; a member with m and v and no further

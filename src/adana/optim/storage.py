@@ -6,11 +6,12 @@ are kept. Counters are integers: they never have the parameter's dtype.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch._utils import _unflatten_dense_tensors
 from torch.distributed.tensor import DTensor
 
 STEP = "step"
@@ -39,10 +40,11 @@ def new_state(p: Tensor, names: Iterable[str], *, capturable: bool) -> dict[str,
 def restored(
     saved: Mapping[str, Any], current: dict[str, Any], p: Tensor, *, capturable: bool
 ) -> dict[str, Any]:
-    """Return `current` with every tensor in the dtype it was `saved` in, on `p`'s device.
+    """Return `current` with every tensor a copy of the `saved` one in its dtype, on `p`'s device.
 
     `torch.optim.Optimizer.load_state_dict` casts all of a state to the parameter's dtype, which
-    loses float32 moments and integer codes of bfloat16 parameters; this undoes it.
+    loses float32 moments and integer codes of bfloat16 parameters, and shares what it need not
+    cast with the state dict, which a second load would then find changed. This undoes both.
     """
     kept = dict(current)
     for name, value in saved.items():
@@ -51,9 +53,39 @@ def restored(
         if name == STEP:
             device = p.device if capturable else torch.device("cpu")
             kept[name] = value.detach().to(device=device, dtype=torch.int64, copy=True)
-        elif value.dtype != current[name].dtype:
+        else:
             kept[name] = value.detach().to(device=p.device, copy=True)
     return kept
+
+
+class Spare:
+    """Temporaries that are allocated once a step and used again for each piece of it.
+
+    Large ones on a CPU only: there, allocating them anew costs more than computing with them,
+    because fresh memory comes from the operating system page by page. Elsewhere new memory is
+    cheaper than the copies that reuse needs.
+    """
+
+    LARGE: ClassVar[int] = 1 << 15
+    """Elements of a tensor from which its memory comes fresh from the operating system."""
+
+    def __init__(self) -> None:
+        self._buffer = torch.empty(0)
+
+    def like(self, tensors: list[Tensor], count: int) -> Sequence[list[Tensor] | None]:
+        """Return `count` lists of uninitialised tensors shaped as `tensors`.
+
+        They share memory with those returned before. Nones where new memory is cheaper.
+        """
+        size = sum(x.numel() for x in tensors)
+        like = tensors[0]
+        if like.device.type != "cpu" or size < self.LARGE * len(tensors):
+            return [None] * count
+        fits = self._buffer.dtype == like.dtype and self._buffer.device == like.device
+        if not fits or self._buffer.numel() < count * size:
+            self._buffer = like.new_empty(count * size)
+        parts = self._buffer[: count * size].split(size)
+        return [list(_unflatten_dense_tensors(part, tensors)) for part in parts]
 
 
 def local(x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ parameter's device: the latter is how compiled and captured steps stay valid as 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -92,6 +93,11 @@ class Form(NamedTuple):
         """Whether the momentum term is no more than a multiple of m / D."""
         return not (self.tau or self.clip)
 
+    @property
+    def temporaries(self) -> int:
+        """How many tensors of the parameter's shape the update needs besides its state."""
+        return 1 + (not self.plain) + self.tau + self.grad_clip + self.decay
+
     def state_names(self) -> tuple[str, ...]:
         """Return the names of the state tensors this form needs, each of the parameter's shape."""
         names = {"m": True, "v": True, "fast": self.fast, "tau": self.tau}
@@ -116,11 +122,10 @@ def update_single(p: Tensor, g: Tensor, s: dict[str, Tensor], h: Hyper, form: Fo
     p <- p - decay * p - lr * u           decay_after=False: both terms use the old p
     p <- (p - lr * u) * (1 - decay)       decay_after=True
 
-    All tensors have one shape and one floating dtype of at least 32 bits. The averages and the
-    decay are subtractions of a small part, never products with `1 - small`, which rounds too
-    coarsely in float32 late in training (spec/optimizers.md section 12). The averages add their
-    whole increment in one rounding: `v - ema_v v` alone rounds the same way step after step, which
-    moves v by several percent at t = 1e7.
+    All tensors have one shape and one floating dtype of at least 32 bits. Averages and weights take
+    their whole increment in one rounding, and never a product with `1 - small`: late in training,
+    in float32, `v - ema_v v` alone rounds the same way step after step, which moves v by several
+    percent at t = 1e7, and `p - decay * p` alone is p (spec/optimizers.md section 12).
     """
     first = s["fast"].lerp_(g, h.ema_fast) if form.fast else g
     m = s["m"].lerp_(g, h.ema_m)
@@ -141,22 +146,33 @@ def update_single(p: Tensor, g: Tensor, s: dict[str, Tensor], h: Hyper, form: Fo
             ratio = v.sqrt().mul(h.grad_clip) / (r.sqrt() * size).add(h.eps)
             first = ratio.clamp(max=1).mul(g)
         d.div_(r.sqrt())
-    if form.decay and not form.decay_after:
-        _add(p, p, -h.decay)
+    change = p * h.decay if form.decay else p
+    lr = step_factor(h, form)
     if form.gradient:
-        _add_quotient(p, first, d, -h.lr * h.grad)
+        _add_quotient(change, first, d, lr * h.grad)
     if form.plain:
-        _add_quotient(p, m, d, -h.lr * (h.momentum + h.extra))
+        _add_quotient(change, m, d, lr * (h.momentum + h.extra))
     else:
         y = m / d
         if form.extra:
-            _add(p, y, -h.lr * h.extra)
+            _add(change, y, lr * h.extra)
         y.mul_(growth)
         if form.clip:
             y.clamp_(min=-limit, max=limit)
-        _add(p, y, -h.lr)
-    if form.decay and form.decay_after:
-        _add(p, p, -h.decay)
+        _add(change, y, lr)
+    if form.decay:
+        p.sub_(change)
+
+
+def step_factor(h: Hyper, form: Form) -> Number:
+    """Return the factor of u in what is gathered before p changes.
+
+    With decay that is `change = decay * p + factor * u`, to be subtracted from p; without, u goes
+    into p itself. Decay after the step is `(p - lr u)(1 - decay) = p - decay p - lr (1 - decay) u`.
+    """
+    if not form.decay:
+        return -h.lr
+    return h.lr * (1 - h.decay) if form.decay_after else h.lr
 
 
 def _add(x: Tensor, y: Tensor, factor: Number) -> Tensor:
@@ -175,92 +191,123 @@ def _add_quotient(x: Tensor, y: Tensor, z: Tensor, factor: Number) -> Tensor:
 
 
 def update_foreach(
-    p: list[Tensor], g: list[Tensor], s: dict[str, list[Tensor]], h: Hyper, form: Form
+    p: list[Tensor],
+    g: list[Tensor],
+    s: dict[str, list[Tensor]],
+    h: Hyper,
+    form: Form,
+    *,
+    spare: Sequence[Into],
 ) -> None:
     """Do the same as `update_single` for lists of tensors on one device; the numbers are floats.
 
-    Without tau and clip there is one list of temporaries, as in `torch.optim.AdamW`.
+    `spare` has `form.temporaries` entries: lists of tensors shaped as the parameters, to be
+    overwritten, or None to allocate new ones.
     """
+    room = iter(spare)
     first = g
     if form.fast:
         first = s["fast"]
         torch._foreach_lerp_(first, g, h.ema_fast)
     m, v = s["m"], s["v"]
     torch._foreach_lerp_(m, g, h.ema_m)
-    d = torch._foreach_mul(g, g)
-    torch._foreach_lerp_(v, d, h.ema_v)
-    del d
-    d = torch._foreach_sqrt(v)
+    d_room = next(room)
+    square = _made("mul", d_room, g, g)
+    torch._foreach_lerp_(v, square, h.ema_v)
+    del square
+    d = _made("sqrt", d_room, v)
     if form.corrected:
         torch._foreach_mul_(d, h.root)
     torch._foreach_add_(d, h.eps)
     r: list[Tensor] = []
+    y_room = None if form.plain else next(room)
     if form.tau:
-        first, r = _foreach_activity(g, s, list(d), h, form)
-    if form.decay and not form.decay_after:
-        torch._foreach_sub_(p, p, alpha=h.decay)
+        r = _foreach_activity(g, s["tau"], d, h, spare=y_room, room=next(room))
+        if form.grad_clip:
+            first = _foreach_clipped(g, v, r, h, spare=y_room, room=next(room))
+        torch._foreach_div_(d, _made("sqrt", y_room, r))
+    change = _made("mul", next(room), p, h.decay) if form.decay else p
+    lr = step_factor(h, form)
     if form.gradient:
-        torch._foreach_addcdiv_(p, first, d, value=-h.lr * h.grad)
+        torch._foreach_addcdiv_(change, first, d, value=lr * h.grad)
     if form.plain:
-        torch._foreach_addcdiv_(p, m, d, value=-h.lr * (h.momentum + h.extra))
+        torch._foreach_addcdiv_(change, m, d, value=lr * (h.momentum + h.extra))
     else:
-        y = torch._foreach_div(m, d)
+        y = _made("div", y_room, m, d)
         if form.extra:
-            torch._foreach_add_(p, y, alpha=-h.lr * h.extra)
-        _foreach_grow_and_clip(y, s, r, h, form)
-        torch._foreach_add_(p, y, alpha=-h.lr)
-    if form.decay and form.decay_after:
-        torch._foreach_sub_(p, p, alpha=h.decay)
+            torch._foreach_add_(change, y, alpha=lr * h.extra)
+        _foreach_grow(y, s.get("tau"), h, room=d if y_room is not None else None)
+        if form.clip:
+            _foreach_clip(y, r, h)
+        torch._foreach_add_(change, y, alpha=lr)
+    if form.decay:
+        torch._foreach_sub_(p, change)
+
+
+Into = list[Tensor] | None
+"""Where a result goes: tensors to be overwritten, or None for new ones."""
+
+
+def _made(name: str, into: Into, x: list[Tensor], *others: Any) -> list[Tensor]:
+    """Return the elementwise function `name` of x (and others), in `into` or in new memory."""
+    if into is None:
+        return list(getattr(torch, f"_foreach_{name}")(x, *others))
+    torch._foreach_copy_(into, x)
+    getattr(torch, f"_foreach_{name}_")(into, *others)
+    return into
 
 
 def _foreach_activity(
-    g: list[Tensor], s: dict[str, list[Tensor]], d: list[Tensor], h: Hyper, form: Form
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Update tau and divide d by sqrt(r). Return the (clipped) gradients and r."""
-    tau = s["tau"]
-    share = torch._foreach_abs(g)
-    total = torch._foreach_add(share, d)
-    torch._foreach_div_(share, total)
+    g: list[Tensor], tau: list[Tensor], d: list[Tensor], h: Hyper, *, spare: Into, room: Into
+) -> list[Tensor]:
+    """Update tau and return r, in `room`."""
+    share = _made("abs", spare, g)
+    torch._foreach_div_(share, _made("add", room, share, d))
     torch._foreach_lerp_(tau, share, h.ema_v)
-    r = torch._foreach_clamp_max(tau, TAU_CAP)
-    rest = torch._foreach_neg(r)
+    del share
+    r = _made("clamp_max", room, tau, TAU_CAP)
+    rest = _made("neg", spare, r)
     torch._foreach_add_(rest, 1)
     torch._foreach_div_(r, rest)
     torch._foreach_clamp_min_(r, 1 / (1 + h.t))
-    root = torch._foreach_sqrt(r)
-    first = g
-    if form.grad_clip:
-        size = torch._foreach_abs(g)
-        torch._foreach_mul_(size, root)
-        torch._foreach_add_(size, h.eps)
-        ratio = torch._foreach_sqrt(s["v"])
-        torch._foreach_mul_(ratio, h.grad_clip)
-        torch._foreach_div_(ratio, size)
-        torch._foreach_clamp_max_(ratio, 1)
-        torch._foreach_mul_(ratio, g)
-        first = list(ratio)
-    torch._foreach_div_(d, root)
-    return first, list(r)
+    return r
 
 
-def _foreach_grow_and_clip(
-    y: tuple[Tensor, ...], s: dict[str, list[Tensor]], r: list[Tensor], h: Hyper, form: Form
-) -> None:
-    """Multiply y by the growth of the momentum, and clip it."""
-    if form.tau:
-        growth = torch._foreach_mul(s["tau"], h.t)
-        torch._foreach_clamp_min_(growth, 1)
-        torch._foreach_add_(growth, h.shift)
-        torch._foreach_pow_(growth, h.exponent)
-        torch._foreach_mul_(growth, h.momentum)
-        torch._foreach_mul_(y, growth)
-    else:
+def _foreach_clipped(
+    g: list[Tensor], v: list[Tensor], r: list[Tensor], h: Hyper, *, spare: Into, room: Into
+) -> list[Tensor]:
+    """Return the gradients, clipped at `grad_clip` units of their noise, in `room`."""
+    noise = _made("sqrt", spare, r)
+    torch._foreach_mul_(noise, _made("abs", room, g))
+    torch._foreach_add_(noise, h.eps)
+    clipped = _made("sqrt", room, v)
+    torch._foreach_mul_(clipped, h.grad_clip)
+    torch._foreach_div_(clipped, noise)
+    torch._foreach_clamp_max_(clipped, 1)
+    torch._foreach_mul_(clipped, g)
+    return clipped
+
+
+def _foreach_grow(y: list[Tensor], tau: list[Tensor] | None, h: Hyper, *, room: Into) -> None:
+    """Multiply y by the growth of the momentum."""
+    if tau is None:
         torch._foreach_mul_(y, h.momentum)
-    if form.clip and form.tau:
-        limit = torch._foreach_mul(r, h.clip)
-        torch._foreach_clamp_max_(y, limit)
-        torch._foreach_neg_(limit)
-        torch._foreach_clamp_min_(y, limit)
-    elif form.clip:
+        return
+    growth = _made("mul", room, tau, h.t)
+    torch._foreach_clamp_min_(growth, 1)
+    torch._foreach_add_(growth, h.shift)
+    torch._foreach_pow_(growth, h.exponent)
+    torch._foreach_mul_(growth, h.momentum)
+    torch._foreach_mul_(y, growth)
+
+
+def _foreach_clip(y: list[Tensor], r: list[Tensor], h: Hyper) -> None:
+    """Clip y at `clip`, or at `clip * r` where there is an r, which is overwritten."""
+    if not r:
         torch._foreach_clamp_max_(y, h.clip)
         torch._foreach_clamp_min_(y, -h.clip)
+        return
+    torch._foreach_mul_(r, h.clip)
+    torch._foreach_clamp_max_(y, r)
+    torch._foreach_neg_(r)
+    torch._foreach_clamp_min_(y, r)

@@ -8,19 +8,22 @@
 from adana.report.charts import (
     all_charts,
     multiplier_chart,
-    save_static,
     schedule_charts,
     training_chart,
     validation_chart,
 )
 from adana.report.compare import Comparison, Estimate, Group, Point, Record, Row, compare
+from adana.report.drawing import save_static
 from adana.report.html import render, write_report
+from adana.report.schedule_page import overview, write_schedules
+from adana.report.schedules import Course, totals
 from adana.report.sweep import Trial, read_trials, sweep_edges, sweep_table
 from adana.report.tables import as_dict, markdown, terminal
 from adana.report.words import verdict
 
 __all__ = [
     "Comparison",
+    "Course",
     "Estimate",
     "Group",
     "Point",
@@ -32,6 +35,7 @@ __all__ = [
     "compare",
     "markdown",
     "multiplier_chart",
+    "overview",
     "read_trials",
     "render",
     "save_static",
@@ -39,8 +43,10 @@ __all__ = [
     "sweep_edges",
     "sweep_table",
     "terminal",
+    "totals",
     "training_chart",
     "validation_chart",
     "verdict",
     "write_report",
+    "write_schedules",
 ]

@@ -22,7 +22,7 @@ from adana.laws import (
     steps_to_reach,
 )
 from adana.report.sweep import Trial
-from adana.runs import NOT_IDENTITY, Run, RunError, identity
+from adana.runs import NOT_IDENTITY, Run, RunError, identity, science
 
 OWN_KEYS = frozenset({"version", "seed", "steps", "optimizer", "schedule"}) | NOT_IDENTITY
 """Top-level parts of a configuration in which runs of one comparison may differ."""
@@ -286,7 +286,7 @@ def _numbers(records: Iterable[Record], key: str) -> list[float]:
 
 def _common(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that must agree for losses to be comparable."""
-    shared = {key: value for key, value in config.items() if key not in OWN_KEYS}
+    shared = {key: value for key, value in science(config).items() if key not in OWN_KEYS}
     flat = flatten(shared)
     return {key: value for key, value in flat.items() if not key.endswith(CADENCE_SUFFIX)}
 

@@ -1,34 +1,19 @@
-"""The report: one HTML file that opens without a network, today and in ten years.
+"""The report of a comparison as one HTML page: what was found, and everything behind it.
 
-The tables and the verdict are plain HTML and stand without JavaScript; the charts are Vega-Lite
-specifications, and the library that draws them is in the file. A content security policy in the
-page forbids every outside resource, so that "offline" is a property and not a hope.
+The tables and the verdict are plain HTML and stand without JavaScript.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from typing import Any
 
 from adana.report import charts, tables, words
 from adana.report.compare import Comparison, Record, flatten
+from adana.report.page import figure, page
 from adana.runs import write_bytes
-
-
-class Figure(NamedTuple):
-    """A chart on the page: its specification and what a reader should look for."""
-
-    name: str
-    title: str
-    caption: str
-    spec: dict[str, Any]
-
 
 TEXTS = {
     "validation": (
@@ -89,9 +74,13 @@ def write_report(comparison: Comparison, path: Path) -> None:
 
 def render(comparison: Comparison) -> str:
     """Return the report as one HTML page."""
-    figures = [_figure(name, chart) for name, chart in charts.all_charts(comparison).items()]
+    figures = [
+        figure(name, *TEXTS[name], chart) for name, chart in charts.all_charts(comparison).items()
+    ]
     differing, shared = settings(comparison)
-    return _template().render(
+    return page(
+        "report.html.j2",
+        figures,
         title=tables.title(comparison),
         comparison=comparison,
         verdict=words.verdict(comparison),
@@ -105,9 +94,7 @@ def render(comparison: Comparison) -> str:
         sources={f"{label}: lr": text for label, text in comparison.sources.items()},
         environment=_environment(comparison.records),
         outcome=words.outcome,
-        javascript=Markup(charts.javascript()) if figures else "",  # trusted: from vl-convert
-        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-    )  # fmt: skip
+    )
 
 
 def settings(comparison: Comparison) -> tuple[dict[str, list[str]], dict[str, str]]:
@@ -121,29 +108,6 @@ def settings(comparison: Comparison) -> tuple[dict[str, list[str]], dict[str, st
     values = {key: [config.get(key, words.NONE) for config in configs] for key in keys}
     differing = {key: row for key, row in values.items() if len(set(row)) > 1}
     return differing, {key: row[0] for key, row in values.items() if key not in differing}
-
-
-def _template() -> Any:
-    environment = Environment(
-        loader=PackageLoader("adana.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2")
-
-
-def _figure(name: str, chart: charts.Chart) -> Figure:
-    """Return a chart ready for the page: as wide as its column, with no address in it."""
-    spec = chart.to_dict()
-    spec.pop("$schema", None)
-    spec["width"] = "container"
-    spec["background"] = "transparent"
-    spec.setdefault("config", {})["font"] = "system-ui, sans-serif"
-    spec["autosize"] = {"type": "fit-x", "contains": "padding"}
-    title, caption = TEXTS[name]
-    return Figure(name, title, caption, spec)
 
 
 def _table(columns: Iterable[tables.Column], comparison: Comparison) -> dict[str, Any]:

@@ -91,7 +91,12 @@ COST = (
         lambda row: words.decimal(row.optimizer_ms, 2),
     ),
     Column("state", "memory of the optimizer's state", lambda row: words.size(row.state_bytes)),
-    Column("peak", "peak memory of the run", lambda row: words.size(row.peak_memory_bytes)),
+    Column(
+        "peak",
+        "peak memory: of the device on a GPU; on the CPU of the whole process, uncertain by about "
+        "100 MB",
+        lambda row: words.size(row.peak_memory_bytes),
+    ),
 )
 
 

@@ -9,10 +9,11 @@ from adana.train.config import (
     config_to_dict,
 )
 from adana.train.loop import OnProgress, Outcome, Progress, pick_device, train
-from adana.train.optimizers import OPTIMIZERS, build_optimizer
+from adana.train.optimizers import HYPERPARAMETERS, OPTIMIZERS, build_optimizer
 from adana.train.optimizers import entry as optimizer_entry
 
 __all__ = [
+    "HYPERPARAMETERS",
     "OPTIMIZERS",
     "LayoutConfig",
     "OnProgress",

@@ -32,16 +32,18 @@ class OptimizerConfig:
     omega: float = schedules.OMEGA
     """Weight-decay strength; AdamW gets weight_decay = omega / (lr * T)."""
     kappa: float = schedules.KAPPA
-    """Damping exponent of ADana."""
+    """Damping exponent of ADana and its relatives."""
     delta: float = schedules.DELTA
-    """EMA constant of ADana."""
+    """EMA constant of ADana and its relatives."""
+    momentum_scale: float = 1.0
+    """Factor on the momentum term of ADana (the reference's gamma_3)."""
     label: str = ""
     """How reports call it. Default: the name."""
 
     def __post_init__(self) -> None:
         check_range("lr", self.lr, low=0.0, low_open=True)
         check_range("omega", self.omega, low=0.0)
-        _as_floats(self, "lr", "omega", "kappa", "delta")
+        _as_floats(self, "lr", "omega", "kappa", "delta", "momentum_scale")
         if not self.label:
             object.__setattr__(self, "label", self.name)
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from adana import schedules
-from adana.optim import ADana, LogAdamW, param_groups
-from adana.optim.base import EPS, LogTimeOptimizer
+from adana import optim, schedules
+from adana.optim import ABLATIONS, AblatedADana, LogTimeOptimizer, param_groups
 from adana.train.config import OptimizerConfig
 
-Builder = Callable[[list[dict[str, Any]], OptimizerConfig, int], torch.optim.Optimizer]
+Builder = Callable[[nn.Module, OptimizerConfig, int], torch.optim.Optimizer]
+HYPERPARAMETERS = ("kappa", "delta", "momentum_scale")
+"""Fields of `OptimizerConfig` that only some optimizers read."""
 
 
 @dataclass(frozen=True)
@@ -24,61 +25,87 @@ class Entry:
     build: Builder
     summary: str
     """One line about it, for the error that lists them."""
-    log_time_averages: bool = False
-    """Whether it reads `kappa` and `delta`."""
+    reads: tuple[str, ...] = ()
+    """Which of `HYPERPARAMETERS` it reads."""
+    decay: Literal["log-time", "coupled", "constant"] = "log-time"
+    """How its weights decay: `omega/(S + t)`, AdamW's `lr * weight_decay`, or `omega/T`."""
 
 
-def _adamw(
-    groups: list[dict[str, Any]], config: OptimizerConfig, steps: int
-) -> torch.optim.Optimizer:
+def _adamw(model: nn.Module, config: OptimizerConfig, steps: int) -> torch.optim.Optimizer:
     if config.omega >= steps:
         raise ValueError(
             f"omega {config.omega:g} over {steps} steps would make AdamW remove whole weights at "
             "each step (omega / T of them). Train for more steps, or pass a smaller --omega."
         )
     weight_decay = schedules.omega_to_weight_decay(config.omega, config.lr, steps)
+    groups = param_groups(model)
     return torch.optim.AdamW(
-        groups, lr=config.lr, betas=schedules.BETAS, eps=EPS, weight_decay=weight_decay
+        groups, lr=config.lr, betas=schedules.BETAS, eps=schedules.EPS, weight_decay=weight_decay
     )
 
 
-def _log_adamw(
-    groups: list[dict[str, Any]], config: OptimizerConfig, steps: int
-) -> torch.optim.Optimizer:
-    return LogAdamW(groups, config.lr, omega=config.omega, total_steps=steps)
+def _member(
+    cls: type[LogTimeOptimizer],
+    summary: str,
+    **fixed: Any,
+) -> Entry:
+    """Return the entry of a class of the family, with `fixed` arguments."""
+    decay = fixed.get("decay", cls.DEFAULTS["decay"])
+    reads = tuple(n for n in HYPERPARAMETERS if n in cls.DEFAULTS and n not in fixed)
+
+    def build(model: nn.Module, config: OptimizerConfig, steps: int) -> torch.optim.Optimizer:
+        own = {name: getattr(config, name) for name in reads}
+        groups = param_groups(model, muon="muon" in cls.DEFAULTS)
+        arguments = {"omega": config.omega, "total_steps": steps, **own, **fixed}
+        return cls(groups, config.lr, **arguments)
+
+    return Entry(build, summary, reads, decay)
 
 
-def _adana(variant: Any) -> Builder:
-    def build(
-        groups: list[dict[str, Any]], config: OptimizerConfig, steps: int
-    ) -> torch.optim.Optimizer:
-        return ADana(
-            groups,
-            config.lr,
-            kappa=config.kappa,
-            delta=config.delta,
-            omega=config.omega,
-            total_steps=steps,
-            variant=variant,
-        )
-
-    return build
-
+_ABLATIONS = {
+    "log-adamw": "ablation: log-time betas alone, no gradient term",
+    "log-nadamw": "ablation: undamped momentum delta + t; expected to diverge",
+    "log-nadamw-nesterov": "ablation: undamped momentum (delta + t)/delta",
+    "adana-no-gradient": "ablation: no gradient term (the paper's run: --kappa 0.75)",
+    "adana-short-average": "ablation: a short average in place of the gradient",
+    "adana-constant-beta2": "ablation: constant beta2 = 0.999",
+    "adana-constant-alpha": "ablation: constant momentum multiplier --momentum-scale",
+    "dana-figure-5": "ablation: alpha(t) = momentum-scale (1 + t), constant beta2",
+}
 
 OPTIMIZERS: dict[str, Entry] = {
-    "adamw": Entry(_adamw, "torch.optim.AdamW, betas (0.9, 0.999), weight_decay = omega/(lr T)"),
-    "adamw-log-decay": Entry(_log_adamw, "AdamW with log-time weight decay omega/(T/10 + t)"),
-    "adana": Entry(_adana("paper"), "ADana, the published formula", log_time_averages=True),
-    "adana-released": Entry(
-        _adana("released"), "ADana as in the authors' released code", log_time_averages=True
+    "adamw": Entry(
+        _adamw,
+        "torch.optim.AdamW, betas (0.9, 0.999), weight_decay = omega/(lr T)",
+        decay="coupled",
     ),
+    "adamw-log-decay": _member(optim.LogAdamW, "AdamW with log-time weight decay omega/(T/10 + t)"),
+    "adana": _member(optim.ADana, "ADana, the published formula"),
+    "adana-released": _member(
+        optim.ADana, "ADana as in the authors' released code", variant="released"
+    ),
+    "dana-mk4": _member(optim.DanaMK4, "ADana with an SNR clip on the momentum"),
+    "dana-star": _member(optim.DanaStar, "ADana with the activity estimate tau"),
+    "dana-star-released": _member(
+        optim.DanaStar, "Dana-Star as in the authors' released code", variant="released"
+    ),
+    "dana-star-mk4": _member(optim.DanaStarMK4, "Dana-Star with the SNR clip"),
+    "ademamix": _member(
+        optim.AdEMAMix, "AdEMAMix, warm-ups over T, decay omega/T", decay="constant"
+    ),
+    "ademamix-log-decay": _member(
+        optim.AdEMAMix, "AdEMAMix with log-time weight decay", decay="log-time"
+    ),
+    "log-ademamix": _member(optim.LogAdEMAMix, "AdEMAMix with log-time schedules, no horizon"),
+    "log-muon": _member(optim.LogMuon, "log-time Muon on matrices, ADana on the rest"),
+    **{name: _member(AblatedADana, text, **ABLATIONS[name]) for name, text in _ABLATIONS.items()},
 }
 
 
 def entry(name: str) -> Entry:
     """Return the optimizer called `name`; `ValueError` lists the known ones."""
     if name not in OPTIMIZERS:
-        known = "\n".join(f"  {key:16} {known.summary}" for key, known in OPTIMIZERS.items())
+        known = "\n".join(f"  {key:20} {known.summary}" for key, known in OPTIMIZERS.items())
         raise ValueError(f"unknown optimizer {name!r}, expected one of\n{known}")
     return OPTIMIZERS[name]
 
@@ -89,7 +116,7 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig, steps: int) -> to
     Raises:
         ValueError: the name is unknown, or a hyperparameter is out of range.
     """
-    return entry(config.name).build(param_groups(model), config, steps)
+    return entry(config.name).build(model, config, steps)
 
 
 def set_gamma(optimizer: torch.optim.Optimizer, peak_lr: float, gamma: float) -> None:
@@ -114,7 +141,7 @@ def schedule_values(optimizer: torch.optim.Optimizer, gamma: float, t: int) -> d
         values = {
             "ema_m": 1 - beta1,
             "ema_v": 1 - beta2,
-            "momentum": 1 / (1 - beta1**t),
+            "momentum": 1 / schedules.constant_total_weight(t, beta1),
             "decay": group["lr"] * group["weight_decay"],
         }
     return {"gamma": gamma, "lr": float(group["lr"]), **values}

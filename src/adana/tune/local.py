@@ -175,18 +175,27 @@ def _failure(error: Exception) -> Result:
     return Result(error=f"{type(error).__name__}: {error}", details=traceback.format_exc())
 
 
+def _end_with_parent() -> None:
+    """Stop as if killed, to be resumed later, as soon as the parent process is gone."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
 def _entry(work: Work, payload: Any, pipe: Connection) -> None:
     """Run one job in the worker process and send what becomes of it."""
     # Ctrl-C in the terminal is for the parent only, which passes on one SIGTERM.
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # drops one that came during the imports
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def send(kind: str, content: Any) -> None:
         message = pickle.dumps((kind, content))
         try:
             pipe.send_bytes(message)
-        except OSError:  # the parent is gone: stop as if killed, to be resumed later
+        except OSError:  # the parent is gone
             os._exit(1)
 
     try:

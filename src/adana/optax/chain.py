@@ -1,0 +1,87 @@
+"""How a building block becomes an optimizer: learning rate, then weight decay at its multiplier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import optax
+
+from adana import schedules
+from adana.optax.checks import check_range, known
+from adana.optax.decay import Decay, DecayOrder, Mask, add_weight_decay, decay_schedule
+from adana.schedules import Schedule
+
+LearningRate = float | Callable[[Any], Any]
+"""A number, or as optax's schedules a function of the count of updates done (from 0)."""
+
+PEAK_TOLERANCE = 1e-6
+"""How far above the peak, relatively, rounding may put the learning rate."""
+
+
+def optimizer(
+    block: optax.GradientTransformation,
+    learning_rate: LearningRate,
+    *,
+    peak_lr: float | None,
+    decay: Decay,
+    omega: float,
+    total_steps: float | None,
+    decay_offset: float | None,
+    decay_order: DecayOrder,
+    mask: Mask,
+) -> optax.GradientTransformation:
+    """Chain a building block with the learning rate and with independent weight decay."""
+    check_learning_rate(learning_rate)
+    return optax.chain(
+        block,
+        optax.scale_by_learning_rate(learning_rate),
+        add_weight_decay(
+            decay_schedule(decay, omega, total_steps, decay_offset),
+            gamma=_gamma(learning_rate, peak_lr),
+            decay_order=decay_order,
+            mask=mask,
+        ),
+    )
+
+
+def cooled_down(
+    momentum_scale: float, momentum_cooldown: float | None, total_steps: float | None
+) -> Schedule | float:
+    """Return `momentum_scale`, or a schedule of it that falls to 0 at the end of training."""
+    check_range("momentum_scale", momentum_scale, low=0.0)
+    if momentum_cooldown is None:
+        return momentum_scale
+    check_range("momentum_cooldown", momentum_cooldown, low=0.0, high=1.0)
+    if total_steps is None:
+        raise ValueError("momentum_cooldown is a fraction of total_steps: pass total_steps")
+    steps = momentum_cooldown * total_steps
+    return lambda t: momentum_scale * schedules.momentum_cooldown(t, total_steps, steps)
+
+
+def check_learning_rate(learning_rate: LearningRate) -> None:
+    """Raise `ValueError` for a learning rate that is negative or no number."""
+    if not callable(learning_rate):
+        check_range("learning_rate", learning_rate, low=0.0)
+
+
+def _gamma(learning_rate: LearningRate, peak_lr: float | None) -> Any:
+    """Return the learning-rate multiplier, `learning_rate / peak_lr`: a number or a schedule."""
+    if peak_lr is None:
+        if known(learning_rate):
+            return 1.0
+        kind = "a schedule" if callable(learning_rate) else "a traced or array value"
+        raise ValueError(
+            f"the learning rate is {kind}, so its peak is not known, and weight decay scales with "
+            "learning_rate / peak_lr: pass the highest learning rate of the run as peak_lr"
+        )
+    check_range("peak_lr", peak_lr, low=0.0, low_open=True)
+    if callable(learning_rate):
+        schedule = learning_rate
+        return lambda count: schedule(count) / peak_lr
+    if known(learning_rate) and known(peak_lr) and learning_rate > peak_lr * (1 + PEAK_TOLERANCE):
+        raise ValueError(
+            f"the learning rate {learning_rate:g} is above peak_lr={peak_lr:g}; "
+            "peak_lr is the highest learning rate of the run"
+        )
+    return learning_rate / peak_lr

@@ -1,0 +1,91 @@
+"""Log-time Muon: what its iteration does to a matrix, and which parameters get it."""
+
+import pytest
+import torch
+from torch import nn
+
+import adana
+from adana import schedules
+from adana.nn import Enoki, EnokiConfig
+from adana.optim.log_muon import orthogonal
+
+from .conftest import parameters, same, set_gradients
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (8, 40), (40, 8), (6, 3, 5)])
+def test_singular_values_end_close_to_one(shape):
+    torch.manual_seed(0)
+    values = torch.linalg.svdvals(orthogonal(torch.randn(shape)).reshape(shape[0], -1))
+    assert 0.6 < values.min() <= values.max() < 1.25
+
+
+def test_a_step_on_a_matrix_is_as_large_as_adamws_whatever_the_gradient_and_shape():
+    torch.manual_seed(0)
+    for rows, columns in ((64, 64), (32, 128), (128, 32)):
+        p = nn.Parameter(torch.zeros(rows, columns))
+        optimizer = adana.LogMuon([p], lr=1.0, omega=0.0, muon=True)
+        p.grad = 1e-6 * torch.randn(rows, columns)
+        optimizer.step()
+        rms = p.detach().square().mean().sqrt().item()
+        assert 0.15 < rms < 0.23  # spec/optimizers.md section 9: 0.188 to 0.191 for wide matrices
+
+
+def test_the_update_is_the_documented_formula():
+    (p,) = parameters(torch.float64, [(4, 6)])
+    optimizer = adana.LogMuon([p], lr=1e-2, omega=1.0, decay_offset=10.0, muon=True)
+    theta, m = p.detach().clone(), torch.zeros_like(p)
+    for t in range(1, 6):
+        set_gradients([p], t)
+        optimizer.step()
+        m += 8 / (8 + t) * (p.grad - m)
+        x = p.grad + (1 + t) ** 0.15 * m
+        theta = theta * (1 - 1 / (10 + t)) - 1e-2 * 0.2 * 6**0.5 * orthogonal(x)
+    assert torch.allclose(p, theta, rtol=1e-6, atol=1e-7)
+
+
+def test_what_is_not_a_matrix_gets_adanas_update():
+    ours, theirs = parameters(shapes=[(5,), ()]), parameters(shapes=[(5,), ()])
+    a = adana.LogMuon(ours, lr=1e-2, muon=True)
+    b = adana.ADana(theirs, lr=1e-2)
+    for step in range(3):
+        for params, optimizer in ((ours, a), (theirs, b)):
+            set_gradients(params, step)
+            optimizer.step()
+    assert same(ours, theirs)
+
+
+def test_groups_that_do_not_say_what_they_are_are_refused():
+    with pytest.raises(ValueError, match="muon=True"):
+        adana.LogMuon(parameters(), lr=1e-2)
+
+
+def test_param_groups_send_hidden_matrices_to_muon_and_spare_embedding_and_head():
+    model = Enoki(EnokiConfig(heads=2, head_dim=8, vocab_size=50, sequence_length=8))
+    names = {id(p): name for name, p in model.named_parameters()}
+    matrices, decayed, undecayed = adana.param_groups(model, muon=True)
+    of = [{names[id(p)] for p in g["params"]} for g in (matrices, decayed, undecayed)]
+    assert matrices["muon"] is True
+    assert decayed["muon"] is undecayed["muon"] is False
+    assert "blocks.0.attention.qkv.weight" in of[0]
+    assert of[1] == {"head.weight"}
+    assert {"embedding.weight", "norm.weight"} <= of[2]
+    assert sum(map(len, of)) == len(names)
+    adana.LogMuon([matrices, decayed, undecayed], lr=1e-2)
+
+
+def test_a_head_of_another_name_can_be_spared():
+    model = nn.ModuleDict({"body": nn.Linear(3, 3), "to_logits": nn.Linear(3, 7)})
+    matrices, decayed, _ = adana.param_groups(model, muon=True, heads="to_logits")
+    assert matrices["params"] == [model["body"].weight]
+    assert decayed["params"] == [model["to_logits"].weight]
+
+
+def test_decay_of_matrices_does_not_depend_on_the_learning_rate():
+    a, b = parameters(shapes=[(3, 3)]), parameters(shapes=[(3, 3)])
+    for params, lr in ((a, 1e-2), (b, 1e-5)):
+        optimizer = adana.LogMuon(params, lr=lr, muon=True, total_steps=100)
+        params[0].grad = torch.zeros(3, 3)
+        optimizer.step()
+    expected = parameters(shapes=[(3, 3)])[0] * (1 - schedules.log_time_decay(1, 4.0, 10.0))
+    assert torch.allclose(a[0], expected)
+    assert same(a, b)

@@ -1,0 +1,236 @@
+"""State dicts: what is saved, what comes back, and what changes a run in the middle may make."""
+
+import copy
+import inspect
+import io
+
+import pytest
+import torch
+
+import adana
+from adana import schedules
+from adana.optim.base import STATE_VERSION
+
+from .conftest import CONFIGURATIONS, parameters, run, same, set_gradients
+
+
+def through_a_file(state_dict):
+    file = io.BytesIO()
+    torch.save(state_dict, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def test_integer_and_float32_state_survives_loading_beside_bf16_parameters():
+    params = parameters(torch.bfloat16)
+    optimizer = run(adana.ADana, params, 2, lr=1e-2)
+    for p in params:
+        optimizer.state[p]["codes"] = torch.full(p.shape, 1234, dtype=torch.int16)
+    other = adana.ADana(parameters(torch.bfloat16), lr=1e-2)
+    other.load_state_dict(through_a_file(optimizer.state_dict()))
+    for p, q in zip(params, other.param_groups[0]["params"], strict=True):
+        for name in ("m", "v", "codes", "step"):
+            before, after = optimizer.state[p][name], other.state[q][name]
+            assert after.dtype == before.dtype
+            assert torch.equal(after, before)
+
+
+def test_a_capturable_optimizer_reads_the_counters_of_one_that_was_not(make):
+    whole, stopped = parameters(), parameters()
+    run(make, whole, 5)
+    saved = through_a_file(run(make, stopped, 3).state_dict())
+    for group in saved["param_groups"]:
+        group["capturable"] = True
+    again = make(stopped, capturable=True, lr=torch.tensor(1e-2))
+    again.load_state_dict(saved)
+    assert all(state["step"].dtype == torch.int64 for state in again.state.values())
+    run(make, stopped, 2, start=3, optimizer=again)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(whole, stopped, strict=True))
+
+
+def test_the_state_dict_says_everything_and_nothing_of_the_maths_is_on_the_object(make):
+    whole, other = parameters(), parameters(seed=1)
+    optimizer = run(make, whole, 3)
+    needed = {"total_steps": 50, "muon": True}
+    needed = {k: v for k, v in needed.items() if k in make.cls.DEFAULTS}
+    bare = make.cls(other, lr=0.5, **needed)  # knows nothing of the configuration
+    bare.load_state_dict(through_a_file(optimizer.state_dict()))
+    for p, q in zip(whole, other, strict=True):
+        q.data.copy_(p.data)
+    run(make, whole, 3, start=3, optimizer=optimizer)
+    run(make, other, 3, start=3, optimizer=bare)
+    assert same(whole, other)
+
+
+VERSION_1 = {
+    "lr": 1e-2, "peak_lr": 1e-2, "omega": 4.0, "total_steps": 100, "decay_offset": 10.0,
+    "eps": 1e-8, "decay_order": "after", "foreach": None, "maximize": False, "kappa": 0.85,
+    "delta": 8.0, "momentum_scale": 0.5, "variant": "released", "first_step": 1,
+    "peak_lr_explicit": False, "differentiable": False,
+}  # fmt: skip
+"""The group of an ADana of the first release (commit 56a2222), without its parameters."""
+
+
+def test_a_checkpoint_of_the_first_release_goes_on_unchanged():
+    whole, stopped = parameters(), parameters()
+    make = CONFIGURATIONS["adana-released"]
+    run(make, whole, 5)
+    saved = run(make, stopped, 3).state_dict()
+    saved["param_groups"] = [{**VERSION_1, "params": saved["param_groups"][0]["params"]}]
+    again = make(stopped)
+    again.load_state_dict(through_a_file(saved))
+    group = again.param_groups[0]
+    assert group["version"] == STATE_VERSION
+    assert group["extra_momentum"] == 1.0
+    run(make, stopped, 2, start=3, optimizer=again)
+    assert same(whole, stopped)
+
+
+def test_a_checkpoint_of_a_newer_version_is_refused(make):
+    params = parameters()
+    saved = run(make, params, 1).state_dict()
+    for group in saved["param_groups"]:
+        group["version"] = STATE_VERSION + 1
+    with pytest.raises(ValueError, match="newer adana"):
+        make(params).load_state_dict(saved)
+
+
+def test_parameters_may_appear_freeze_and_thaw_in_the_middle(make):
+    params = parameters()
+    optimizer = run(make, params[:2], 3)
+    optimizer.add_param_group({"params": params[2:]})
+    params[0].requires_grad_(False)
+    frozen = params[0].detach().clone()
+    for step in range(3, 6):
+        set_gradients(params, step, missing={0})
+        optimizer.step()
+    assert torch.equal(params[0], frozen)
+    params[0].requires_grad_(True)
+    run(make, params, 2, start=6, optimizer=optimizer)
+    assert [int(optimizer.state[p]["step"]) for p in params[:3]] == [5, 8, 5]
+
+
+def test_loading_copies_so_that_a_snapshot_can_be_loaded_again(make):
+    params = parameters()
+    snapshot = run(make, params, 2).state_dict()
+    first, second = parameters(), parameters()
+    for twin in (first, second):
+        optimizer = make(twin)
+        optimizer.load_state_dict(snapshot)
+        run(make, twin, 3, start=2, optimizer=optimizer)
+    assert same(first, second)
+
+
+def test_the_state_of_another_optimizer_is_refused_with_the_way_to_import_it():
+    params = parameters()
+    with pytest.raises(ValueError, match="load_adamw_state"):
+        adana.ADana(params, 1e-3).load_state_dict(torch.optim.AdamW(params).state_dict())
+
+
+def test_groups_without_any_decay_are_refused_unless_that_is_meant():
+    groups = [{"params": parameters(), "weight_decay": 0.0}]
+    with pytest.raises(ValueError, match="param_groups"):
+        adana.ADana(groups, 1e-3)
+    assert adana.ADana(groups, 1e-3, omega=0.0).param_groups[0]["omega"] == 0.0
+    more = [*groups, {"params": parameters(), "omega": 2.0}]
+    assert [g["omega"] for g in adana.ADana(more, 1e-3).param_groups] == [0.0, 2.0]
+
+
+def test_unknown_arguments_are_refused_with_the_known_ones(make):
+    with pytest.raises(TypeError, match="kapa"):
+        make(parameters(), kapa=0.85)
+
+
+def test_the_signature_shows_every_hyperparameter(make):
+    shown = set(inspect.signature(make.cls).parameters)
+    assert {"params", "lr", "omega", "total_steps", "maximize", "capturable"} <= shown
+    assert set(make.arguments) <= shown
+
+
+# --- reschedule -----------------------------------------------------------------------------------
+
+
+def test_rescheduling_the_horizon_moves_the_decay_offset_that_followed_it():
+    optimizer = adana.ADana(parameters(), 1e-2, total_steps=1000)
+    optimizer.reschedule(total_steps=5000)
+    assert optimizer.param_groups[0]["decay_offset"] == 500
+    optimizer = adana.ADana(parameters(), 1e-2, total_steps=1000, decay_offset=70)
+    optimizer.reschedule(total_steps=5000, delta=4.0)
+    assert optimizer.param_groups[0]["decay_offset"] == 70
+    assert optimizer.hyper(optimizer.param_groups[0], 4).ema_m == 0.5
+
+
+def test_rescheduling_keeps_groups_without_decay_without_it():
+    decayed, spared = parameters(shapes=[(2,), (3,)])
+    optimizer = adana.ADana([{"params": [decayed]}, {"params": [spared], "omega": 0.0}], 1e-2)
+    optimizer.reschedule(omega=2.0)
+    assert [group["omega"] for group in optimizer.param_groups] == [2.0, 0.0]
+
+
+def test_rescheduling_out_of_range_changes_nothing():
+    optimizer = adana.ADana(parameters(), 1e-2, total_steps=1000)
+    before = copy.deepcopy(optimizer.state_dict())
+    with pytest.raises(ValueError, match="kappa"):
+        optimizer.reschedule(omega=1.0, kappa=3.0)
+    with pytest.raises(ValueError, match="lr"):
+        optimizer.reschedule(lr=1.0)
+    assert optimizer.state_dict()["param_groups"] == before["param_groups"]
+
+
+def test_a_rescheduled_kappa_takes_the_default_clip_with_it():
+    optimizer = adana.DanaMK4(parameters(), 1e-2)
+    optimizer.reschedule(kappa=0.75)
+    assert optimizer.hyper(optimizer.param_groups[0], 1).clip == 2.0
+
+
+# --- from AdamW -----------------------------------------------------------------------------------
+
+
+def adamw_after(steps, betas=(0.9, 0.95)):
+    params = parameters()
+    optimizer = torch.optim.AdamW(params, lr=1e-2, betas=betas)
+    for step in range(steps):
+        set_gradients(params, step)
+        optimizer.step()
+    return params, optimizer
+
+
+def test_adamws_state_goes_on_at_the_step_with_its_memory():
+    params, adamw = adamw_after(200)
+    optimizer = adana.ADana(params, 1e-3)
+    adana.load_adamw_state(optimizer, through_a_file(adamw.state_dict()))
+    for p in params:
+        state, old = optimizer.state[p], adamw.state[p]
+        assert state["step"] == 152  # delta beta / (1 - beta)
+        assert torch.allclose(state["v"], old["exp_avg_sq"] / (1 - 0.95**200))
+        assert (state["m"].abs() <= state["v"].sqrt()).all()
+        assert state["m"].dtype == torch.float32
+    run(adana.ADana, params, 2, optimizer=optimizer)
+    assert optimizer.state[params[0]]["step"] == 154
+
+
+def test_a_young_adamw_goes_on_at_its_own_step_and_a_given_step_wins():
+    params, adamw = adamw_after(5)
+    for step, expected in ((None, 5), (77, 77)):
+        optimizer = adana.ADana(params, 1e-3)
+        adana.load_adamw_state(optimizer, adamw.state_dict(), step=step)
+        assert optimizer.state[params[0]]["step"] == expected
+
+
+def test_a_state_that_is_not_adamws_is_refused_and_changes_nothing():
+    params, adamw = adamw_after(2)
+    optimizer = adana.ADana(params, 1e-3)
+    sgd = torch.optim.SGD(params, lr=0.1).state_dict()
+    with pytest.raises(ValueError, match="betas"):
+        adana.load_adamw_state(optimizer, sgd)
+    with pytest.raises(ValueError, match="same parameters"):
+        adana.load_adamw_state(adana.ADana(params[:2], 1e-3), adamw.state_dict())
+    with pytest.raises(ValueError, match="shape"):
+        adana.load_adamw_state(adana.ADana(params[::-1], 1e-3), adamw.state_dict())
+    with pytest.raises(ValueError, match="tau"):
+        adana.load_adamw_state(adana.DanaStar(params, 1e-3), adamw.state_dict())
+    assert not optimizer.state
+
+
+def test_matching_memory_means_the_next_gradient_weighs_what_it_did():
+    assert schedules.ema_weight(schedules.matching_step(0.999)) == pytest.approx(1e-3)
