@@ -137,25 +137,19 @@ def decay_error(t0, gamma):
     return error.sum() / np.abs(expected).mean(axis=0).sum() / taken, np.abs(error / unit).max()
 
 
+@pytest.mark.parametrize("gamma", [1.0, 0.1])
 @pytest.mark.parametrize("t0", STARTS)
-def test_float32_weights_lose_what_decay_says_anywhere_in_ten_million_steps(t0):
-    """At gamma = 1: the mean over weights within 2 % of the decay, measured 0.4 % at 1e7.
+def test_float32_weights_lose_what_decay_says_anywhere_in_ten_million_steps(t0, gamma):
+    """The mean over weights within 1 % of the decay; one weight by a random walk of roundings.
 
-    One weight alone is up to half a unit off at every step, always the same way, because decay is
-    rounded before the step is added: 16 % of its decay at 1e7.
+    At 1e7 and gamma = 0.1 decay is 3.6e-8 a step, and `p - decay * p` alone is p for most p in
+    float32. Decay and step come off together, in one rounding, and the step is random and large.
+    With two roundings 21 % of the decay is missing there, and at gamma = 1 single weights are 400
+    units off after 1000 steps instead of 21.
     """
-    mean, worst = decay_error(t0, gamma=1.0)
-    assert abs(mean) < 0.02
-    assert worst < 0.5 * STEPS + 8 * math.sqrt(2 * STEPS)
-
-
-def test_float32_weights_decay_as_said_even_at_the_end_of_ten_million_steps():
-    """At gamma = 0.1 decay is 3.6e-8 a step, and `p - decay * p` alone is p for most p in float32.
-
-    Decay and step come off together, in one rounding, and the step is random and large.
-    """
-    mean, _ = decay_error(10**7, gamma=0.1)
-    assert abs(mean) < 0.02
+    mean, worst = decay_error(t0, gamma)
+    assert abs(mean) < 0.01
+    assert worst < 2 * math.sqrt(STEPS)
 
 
 # --- all the way ----------------------------------------------------------------------------------
@@ -199,17 +193,42 @@ def closed_form_steps(state, g, t, alpha, lr, decay):
     return ms[-1], vs[-1], left[-1] * (p - (lr[:, None] * u / left).sum(axis=0))
 
 
+@one_thread()
+def test_the_recurrences_simulated_below_are_the_optimizers():
+    """The first steps, and others after 1e6 and 1e7, differ by roundings alone."""
+    rng = np.random.default_rng(12)
+    for t0 in (0, 10**6, 10**7):
+        p = torch.nn.Parameter(torch.ones(64))
+        optimizer = adana.ADana([p], lr=1e-4, total_steps=HORIZON, eps=0.0)
+        if t0:
+            p.grad = torch.ones_like(p)
+            optimizer.step()
+            optimizer.state[p]["step"].fill_(t0)
+        stored = [optimizer.state[p][key] for key in "mv"] if t0 else [torch.zeros(64)] * 2
+        state = [x.detach().numpy().copy() for x in (*stored, p)]
+        g = rng.standard_normal((200, 64)).astype(np.float32)
+        t = np.arange(t0 + 1, t0 + 201, dtype=np.float64)
+        numbers = 8 / (8 + t), (1 + t) ** 0.15, np.full(200, 1e-4), 4 / (HORIZON / 10 + t)
+        float32_steps(state, g, *(x.astype(np.float32) for x in numbers))
+        for row in torch.tensor(g):
+            p.grad = row
+            optimizer.step()
+        found = (optimizer.state[p]["m"], optimizer.state[p]["v"], p.detach())
+        for ours, theirs in zip(state, found, strict=True):
+            assert np.abs(ours - theirs.numpy()).max() < 2e-6
+
+
 @pytest.mark.slow
 def test_float32_scalars_run_ten_million_steps_without_drift():
     """Every one of 1e7 steps of ADana, on 64 scalars of 8 scales, against sums in float64.
 
     Simulated: the float32 recurrences of m, v and the weight, operation by operation in numpy, with
     a cosine schedule and log-time decay. Not simulated: torch's kernels, which may fuse a product
-    and a sum, and the optimizer around them; the windows above run those. eps is left out.
+    and a sum, and the optimizer around them; the windows above run those, and the test before this
+    one compares the two. eps is left out.
 
     Measured, worst of 64: m 5e-8 of sqrt(v) at any time, v 2e-5 at 1e6 and 8e-4 at 1e7 steps, the
-    weights (of size 1) 6e-4 and 4e-2. The last is the decay, which is rounded by itself: 2e-4 if
-    decay and step were taken off in one rounding.
+    weights (of size 1) 2e-5 and 2e-4; 6e-4 and 4e-2 if decay and step were rounded apart.
     """
     rng = np.random.default_rng(11)
     level = np.repeat(np.linspace(0.5, 0.98, 8), 8)
@@ -230,5 +249,5 @@ def test_float32_scalars_run_ten_million_steps_without_drift():
     assert worst[:, 0].max() < 1e-6
     assert worst[: 10**6 // BLOCK, 1].max() < 1e-4
     assert worst[:, 1].max() < 3e-3
-    assert worst[: 10**6 // BLOCK, 2].max() < 2e-3
-    assert worst[:, 2].max() < 0.1
+    assert worst[: 10**6 // BLOCK, 2].max() < 1e-4
+    assert worst[:, 2].max() < 1e-3
