@@ -1,0 +1,103 @@
+"""Each member refuses what is out of its range by name, and reads what it says it reads."""
+
+import math
+
+import pytest
+import torch
+
+import adana
+from adana.optim import AblatedADana
+
+from .conftest import parameters, set_gradients
+
+T = {"total_steps": 100}
+BAD = [
+    (adana.DanaMK4, {}, {"clip_snr": 0.0}, "clip_snr"),
+    (adana.DanaMK4, {}, {"clip_snr": math.nan}, "clip_snr"),
+    (adana.DanaStarMK4, {}, {"clip_snr": -1.0}, "clip_snr"),
+    (adana.DanaStar, {}, {"grad_clip_snr": 0.0}, "grad_clip_snr"),
+    (adana.ADana, {}, {"momentum_cooldown": 0.5}, "total_steps"),
+    (adana.ADana, T, {"momentum_cooldown": 1.5}, "momentum_cooldown"),
+    (adana.ADana, {}, {"extra_momentum": -1.0}, "extra_momentum"),
+    (adana.ADana, {}, {"decay": "constant"}, "total_steps"),
+    (adana.ADana, {}, {"decay": "linear"}, "decay"),
+    (adana.AdEMAMix, {}, {}, "total_steps"),
+    (adana.AdEMAMix, {"total_steps": 5}, {}, "delta below total_steps"),
+    (adana.AdEMAMix, T, {"beta3": 1.0}, "beta3"),
+    (adana.AdEMAMix, T, {"alpha": -1.0}, "alpha"),
+    (adana.AdEMAMix, T, {"warmup_steps": 0}, "warmup_steps"),
+    (adana.AdEMAMix, T, {"kappa": 2.0}, "kappa"),
+    (adana.LogAdEMAMix, {}, {"delta": 0.0}, "delta"),
+    (adana.LogAdEMAMix, {}, {"betas": (0.9, 1.0)}, "beta2"),
+    (adana.LogMuon, {"muon": True}, {"ns_steps": 0}, "ns_steps"),
+    (adana.LogMuon, {"muon": True}, {"rms_scale": 0.0}, "rms_scale"),
+    (adana.LogMuon, {"muon": True}, {"variant": "released"}, "variant"),
+    (adana.Dana, {}, {"forget": 0.0}, "forget"),
+    (adana.Dana, {}, {"forget": 1.5}, "forget"),
+    (adana.Dana, {}, {"dimension": 0}, "dimension"),
+    (adana.Dana, {}, {"kappa": -0.1}, "kappa"),
+    (AblatedADana, {}, {"gradient": "short"}, "gradient"),
+    (AblatedADana, {}, {"momentum": "none"}, "momentum"),
+    (AblatedADana, {}, {"beta2": 1.0}, "beta2"),
+    (AblatedADana, {}, {"average_beta": 1.0}, "average_beta"),
+]
+
+
+@pytest.mark.parametrize(("cls", "needed", "wrong", "name"), BAD)
+def test_what_is_out_of_range_is_refused_by_name(cls, needed, wrong, name):
+    with pytest.raises(ValueError, match=name):
+        cls(parameters(), 1e-2, **{**needed, **wrong})
+
+
+def hyper(optimizer, t):
+    return optimizer.hyper(optimizer.param_groups[0], t)
+
+
+def test_a_cooldown_shrinks_momentum_and_clip_alike_and_ends_at_zero():
+    optimizer = adana.DanaMK4(
+        parameters(), 1e-2, **T, momentum_cooldown=0.2, momentum_scale=3.0, clip_snr=0.5
+    )
+    assert hyper(optimizer, 80).clip == pytest.approx(1.5)
+    middle, end = hyper(optimizer, 90), hyper(optimizer, 100)
+    assert middle.clip == pytest.approx(0.75)
+    assert middle.extra == pytest.approx(1.5)
+    assert middle.momentum == pytest.approx(1.5 * 91**0.15)
+    assert (end.clip, end.momentum, end.extra) == (0.0, 0.0, 0.0)
+
+
+def test_gamma_of_a_captured_learning_rate_is_cut_off_at_one():
+    lr = torch.tensor(1e-2)
+    optimizer = adana.ADana(parameters(), lr, capturable=True)
+    lr.fill_(3e-2)
+    assert optimizer.gamma(optimizer.param_groups[0]).item() == pytest.approx(1.0)
+
+
+def test_log_muon_adds_undamped_momentum_and_decays_after_where_asked():
+    (p,) = parameters(torch.float64, [(4, 4)])
+    arguments = {"omega": 1.0, "decay_offset": 9.0, "muon": True}
+    optimizer = adana.LogMuon([p], 1e-2, **arguments, extra_momentum=2.0, decay_order="after")
+    theta, m = p.detach().clone(), torch.zeros_like(p)
+    for t in range(1, 4):
+        set_gradients([p], t)
+        optimizer.step()
+        m += 8 / (8 + t) * (p.grad - m)
+        step = adana.optim.log_muon.orthogonal(p.grad + ((1 + t) ** 0.15 + 2) * m)
+        theta = (theta - 1e-2 * 0.2 * 2 * step) * (1 - 1 / (9 + t))
+    assert torch.allclose(p, theta, rtol=1e-5, atol=1e-6)
+
+
+def test_adamws_moments_are_taken_over_without_their_bias_and_with_the_groups_delta():
+    params = parameters(shapes=[(6,)])
+    adamw = torch.optim.AdamW(params, lr=1e-2, betas=(0.9, 0.99))
+    for step in range(3):
+        set_gradients(params, step)
+        adamw.step()
+    saved = adamw.state[params[0]]
+    optimizer = adana.ADana(params, 1e-3, delta=0.01)
+    adana.load_adamw_state(optimizer, adamw.state_dict())
+    state = optimizer.state[params[0]]
+    assert state["step"] == 1  # delta beta / (1 - beta) = 0.99
+    v = saved["exp_avg_sq"] / (1 - 0.99**3)
+    m = saved["exp_avg"] / (1 - 0.9**3)
+    assert torch.allclose(state["v"], v)
+    assert torch.allclose(state["m"], m.clamp(-v.sqrt(), v.sqrt()))
