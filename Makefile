@@ -29,7 +29,7 @@ test-slow: $(VENV)/installed-dev  ## the slow tests: what takes more than about 
 	$(BIN)/python -m pytest -n 2 -m slow
 
 test-libraries: $(VENV)/installed-libraries  ## with JAX, transformers, Lightning, ... (installs them)
-	PYTHONPATH=$(VENV)/timm $(BIN)/python -m pytest -n 2 tests/examples tests/optax tests/test_integrations.py
+	PYTHONPATH=$(VENV)/timm $(BIN)/python -m pytest -n 2 tests/examples tests/optax tests/test_integrations.py tests/test_docs.py
 
 test-all: test test-slow test-libraries  ## all tests
 
