@@ -39,6 +39,10 @@ CONFIGURATIONS = {
     "dana-mk4": Case(adana.DanaMK4, T),
     "dana-mk4-released": Case(adana.DanaMK4, {"variant": "released", "clip_snr": 0.1}),
     "dana-mk4-damped-only": Case(adana.DanaMK4, {"extra_momentum": 0.0, "clip_snr": float("inf")}),
+    "dana-mk4-no-clip-cooled-down": Case(
+        adana.DanaMK4,
+        {"total_steps": 5, "momentum_cooldown": 1.0, "clip_snr": float("inf"), "omega": 0.1},
+    ),
     "dana-star": Case(adana.DanaStar, T, ACTIVITY),
     "dana-star-grad-clip": Case(adana.DanaStar, {"grad_clip_snr": 1.0}, ACTIVITY),
     "dana-star-released": Case(adana.DanaStar, {"variant": "released"}, ACTIVITY),

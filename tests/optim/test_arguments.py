@@ -101,3 +101,14 @@ def test_adamws_moments_are_taken_over_without_their_bias_and_with_the_groups_de
     m = saved["exp_avg"] / (1 - 0.9**3)
     assert torch.allclose(state["v"], v)
     assert torch.allclose(state["m"], m.clamp(-v.sqrt(), v.sqrt()))
+
+
+@pytest.mark.parametrize("cls", [adana.DanaMK4, adana.DanaStarMK4])
+@pytest.mark.parametrize("arguments", [{"momentum_scale": 0.0}, {"momentum_cooldown": 0.5}])
+def test_no_clip_stays_finite_where_the_momentum_vanishes(cls, arguments):
+    params = parameters(shapes=[(4,)])
+    optimizer = cls(params, 1e-2, clip_snr=math.inf, total_steps=6, omega=0.1, **arguments)
+    for step in range(8):
+        set_gradients(params, step)
+        optimizer.step()
+    assert params[0].isfinite().all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -29,13 +30,15 @@ class ClippedMomentum(DampedMomentum):
 
     def form(self, group: Mapping[str, Any]) -> Form:
         """Return which terms the update of `group` has."""
-        return super().form(group)._replace(clip=True)
+        return super().form(group)._replace(clip=group["clip_snr"] != math.inf)
 
     def hyper(self, group: Mapping[str, Any], t: Any) -> Hyper:
         """Return the numbers of the update at step t (from 1) for `group`."""
         clip = group["clip_snr"]
         if clip is None:
             clip = schedules.default_clip_snr(group["kappa"])
+        if clip == math.inf:  # not a number to multiply by a factor that may be 0
+            return super().hyper(group, t)
         return super().hyper(group, t)._replace(clip=self.momentum_factor(group, t) * clip)
 
 
