@@ -208,3 +208,14 @@ def test_the_peak_survives_a_load_that_loses_what_the_scheduler_left():
     before = p.detach().clone()
     other.step()
     assert torch.allclose(p, before * (1 - 0.5 * schedules.log_time_decay(2, 4.0, 10.0)))
+
+
+def test_a_learning_rate_above_its_peak_is_refused_before_anything_moves():
+    (p,) = parameters(shapes=[(3,)])
+    before = p.detach().clone()
+    optimizer = adana.with_log_time_decay(torch.optim.SGD([p], lr=1e-3), total_steps=100)
+    torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: 10.0)
+    p.grad = torch.zeros_like(p)
+    with pytest.raises(ValueError, match="peak_lr"):
+        optimizer.step()
+    assert torch.equal(p, before)

@@ -229,6 +229,11 @@ def test_a_state_that_is_not_adamws_is_refused_and_changes_nothing():
         adana.load_adamw_state(adana.ADana(params[::-1], 1e-3), adamw.state_dict())
     with pytest.raises(ValueError, match="tau"):
         adana.load_adamw_state(adana.DanaStar(params, 1e-3), adamw.state_dict())
+    with pytest.raises(ValueError, match="twice"):
+        adana.load_adamw_state(adana.LogAdamW(params, 1e-3), adamw.state_dict())
+    for step in (0, -5):
+        with pytest.raises(ValueError, match="step"):
+            adana.load_adamw_state(optimizer, adamw.state_dict(), step=step)
     assert not optimizer.state
 
 

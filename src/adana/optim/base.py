@@ -18,14 +18,13 @@ from torch import Tensor
 
 from adana import schedules
 from adana.checks import check_choice, check_range
+from adana.optim.peak import multiplier
 from adana.optim.storage import STEP, Spare, local, local_like, new_state, restored, working_dtype
 from adana.optim.update import Form, Hyper, update_foreach, update_single
 from adana.optim.work import Work, numbers_of, pieces, wants_foreach
 
 DecayOrder = Literal["before", "after"]
 Decay = Literal["log-time", "constant"]
-PEAK_TOLERANCE = 1e-6
-"""How far above the peak, relatively, rounding in a scheduler may put the learning rate."""
 STATE_VERSION = 2
 """Version of the groups' contents, in each group as `version`. 1: only ADana and LogAdamW."""
 
@@ -194,15 +193,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         lr, peak = group["lr"], self.peak(group)
         if group["capturable"] and isinstance(lr, Tensor):
             return (lr / peak).clamp(max=1.0)
-        lr, peak = float(lr), float(peak)
-        if lr > peak * (1 + PEAK_TOLERANCE):
-            raise ValueError(
-                f"the learning rate {lr:g} is above its peak {peak:g}; weight decay scales with "
-                f"lr / peak. Pass the highest learning rate of the run as peak_lr to "
-                f"{type(self).__name__} (CyclicLR and learning-rate finders need it), or set it in "
-                "the group."
-            )
-        return lr / peak if peak > 0 else 0.0
+        return multiplier(float(lr), float(peak), type(self).__name__)
 
     def step_numbers(self, group: Mapping[str, Any], t: Any) -> dict[str, Any]:
         """Return the entries of `Hyper` that all members compute alike."""

@@ -9,6 +9,7 @@ import torch
 from adana import schedules
 from adana.checks import check_range
 from adana.optim.base import LogTimeOptimizer
+from adana.optim.peak import multiplier
 from adana.optim.storage import local
 
 AnyOptimizer = TypeVar("AnyOptimizer", bound=torch.optim.Optimizer)
@@ -136,4 +137,4 @@ def _gamma(group: dict[str, Any]) -> float:
     if not group[f"{_PREFIX}peak_given"]:
         peak = float(group.get("max_lr", group.get("initial_lr", peak)))
         group[f"{_PREFIX}peak_lr"] = peak  # saved with the state: a load may lose the others
-    return float(group["lr"]) / peak if peak > 0 else 0.0
+    return multiplier(float(group["lr"]), peak, "with_log_time_decay")

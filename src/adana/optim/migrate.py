@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from adana import schedules
+from adana.checks import check_range
 from adana.optim.base import LogTimeOptimizer
 from adana.optim.storage import STEP, new_state, working_dtype
 
@@ -36,6 +37,8 @@ def load_adamw_state(
         ValueError: the state dict is not AdamW's, or does not fit the optimizer's parameters;
             nothing is changed then.
     """
+    if step is not None:
+        check_range("step", step, low=1)
     betas = _betas_by_id(state_dict)
     owners = [(p, group) for group in optimizer.param_groups for p in group["params"]]
     if len(betas) != len(owners):
@@ -50,8 +53,10 @@ def load_adamw_state(
             continue
         _check(saved, p, group, optimizer, i)
         made = int(saved["step"])
+        if made == 0:  # averages of nothing
+            continue
         t0 = max(1, round(schedules.matching_step(pair[1], group.get("delta", schedules.DELTA))))
-        new[p] = _converted(saved, p, group, pair, step or min(t0, made))
+        new[p] = _converted(saved, p, group, pair, min(t0, made) if step is None else step)
     optimizer.state.update(new)
 
 
@@ -80,6 +85,11 @@ def _check(
         raise ValueError(
             f"{type(optimizer).__name__} keeps {', '.join(names)} of a parameter; only members "
             "with m and v can start from AdamW's state"
+        )
+    if optimizer.form(group).corrected:
+        raise ValueError(
+            f"{type(optimizer).__name__} corrects the bias of its averages itself, and would do so "
+            "twice; only members with log-time averages can start from AdamW's state"
         )
     missing = {"step", "exp_avg", "exp_avg_sq"} - set(saved)
     if missing:

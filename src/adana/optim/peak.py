@@ -1,0 +1,22 @@
+"""The learning-rate multiplier gamma = lr / peak, and the error where it would exceed 1."""
+
+from __future__ import annotations
+
+PEAK_TOLERANCE = 1e-6
+"""How far above the peak, relatively, rounding in a scheduler may put the learning rate."""
+
+
+def multiplier(lr: float, peak: float, where: str) -> float:
+    """Return gamma = lr / peak.
+
+    Raises:
+        ValueError: the learning rate is above its peak, so that decay would be too strong.
+            `where` says in words where to pass the peak.
+    """
+    if lr > peak * (1 + PEAK_TOLERANCE):
+        raise ValueError(
+            f"the learning rate {lr:g} is above its peak {peak:g}; weight decay scales with "
+            f"lr / peak. Pass the highest learning rate of the run as peak_lr to {where} "
+            "(CyclicLR and learning-rate finders need it)."
+        )
+    return lr / peak if peak > 0 else 0.0
