@@ -43,6 +43,9 @@ WARMUP_START = 0.01
 FINAL = 0.1
 """Learning-rate multiplier at the end of the cosine (the reference's `cos_inf`)."""
 
+PEAK_TOLERANCE = 1e-6
+"""How far above its peak, relatively, rounding may put a learning rate."""
+
 Schedule = Callable[[Any], Any]
 
 

@@ -569,3 +569,10 @@ def test_blocks_refuse_what_needs_a_second_moment_and_complex_parameters():
         ao.scale_by_schedules(ema_m=lambda t: 0.1, alpha=lambda t: 1.0, star=True)
     with pytest.raises(ValueError, match="complex"):
         ao.adana(0.01).init(jnp.ones(2, jnp.complex64))
+
+
+def test_a_schedule_above_its_peak_does_not_decay_more_than_the_peak_would():
+    params = jnp.ones(2)
+    above = ao.adana(lambda count: 0.1, peak_lr=1e-2, total_steps=100)
+    updates, _ = above.update(jnp.zeros(2), above.init(params), params)
+    assert jnp.allclose(params + updates, 1 - 4 / 11)

@@ -139,7 +139,7 @@ def test_dana_mk4_without_a_clip_is_adana_with_extra_momentum(g):
     unclipped, _ = weights(adana.DanaMK4, g, clip_snr=math.inf, **given)
     assert alike(weights(adana.ADana, g, extra_momentum=1.0, **given)[0], unclipped)
     largest = (1 + N) ** 0.25  # alpha(N), since |m| <= D
-    assert torch.equal(weights(adana.DanaMK4, g, clip_snr=largest, **given)[0], unclipped)
+    assert alike(weights(adana.DanaMK4, g, clip_snr=largest, **given)[0], unclipped)
 
 
 def test_dana_star_mk4_without_a_clip_is_the_released_dana_star(g):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 import optax
 
 from adana import schedules
@@ -14,9 +15,6 @@ from adana.schedules import Schedule
 
 LearningRate = float | Callable[[Any], Any]
 """A number, or as optax's schedules a function of the count of updates done (from 0)."""
-
-PEAK_TOLERANCE = 1e-6
-"""How far above the peak, relatively, rounding may put the learning rate."""
 
 
 def optimizer(
@@ -50,7 +48,7 @@ def cooled_down(
 ) -> Schedule | float:
     """Return `momentum_scale`, or a schedule of it that falls to 0 at the end of training."""
     check_range("momentum_scale", momentum_scale, low=0.0)
-    if momentum_cooldown is None:
+    if momentum_cooldown is None or (known(momentum_cooldown) and momentum_cooldown == 0):
         return momentum_scale
     check_range("momentum_cooldown", momentum_cooldown, low=0.0, high=1.0)
     if total_steps is None:
@@ -66,7 +64,10 @@ def check_learning_rate(learning_rate: LearningRate) -> None:
 
 
 def _gamma(learning_rate: LearningRate, peak_lr: float | None) -> Any:
-    """Return the learning-rate multiplier, `learning_rate / peak_lr`: a number or a schedule."""
+    """Return the learning-rate multiplier, `learning_rate / peak_lr`: a number or a schedule.
+
+    Values that are not known before the step are cut off at 1, since traced code cannot raise.
+    """
     if peak_lr is None:
         if known(learning_rate):
             return 1.0
@@ -78,10 +79,12 @@ def _gamma(learning_rate: LearningRate, peak_lr: float | None) -> Any:
     check_range("peak_lr", peak_lr, low=0.0, low_open=True)
     if callable(learning_rate):
         schedule = learning_rate
-        return lambda count: schedule(count) / peak_lr
-    if known(learning_rate) and known(peak_lr) and learning_rate > peak_lr * (1 + PEAK_TOLERANCE):
+        return lambda count: jnp.minimum(schedule(count) / peak_lr, 1.0)
+    highest = peak_lr * (1 + schedules.PEAK_TOLERANCE)
+    if known(learning_rate) and known(peak_lr) and learning_rate > highest:
         raise ValueError(
             f"the learning rate {learning_rate:g} is above peak_lr={peak_lr:g}; "
             "peak_lr is the highest learning rate of the run"
         )
-    return learning_rate / peak_lr
+    gamma = learning_rate / peak_lr
+    return gamma if known(gamma) else jnp.minimum(gamma, 1.0)

@@ -68,7 +68,8 @@ def adana(
             straight line at the end of training (arXiv 2609.04577). Default: never.
         gradient, momentum, beta2, correction, average_beta: the ablations (`scale_by_adana`).
         peak_lr: the highest learning rate of the run. Needed for a schedule and for a traced
-            learning rate (`optax.inject_hyperparams`, `jax.vmap`); a number is its own peak.
+            learning rate (`optax.inject_hyperparams`, `jax.vmap`), whose multiplier is cut off at 1
+            where they exceed it; a number is its own peak.
         mask: which parameters are decayed, as for `optax.adamw`: a tree of booleans or a function
             of the parameters. Default: all; `decay_mask` makes the usual choice.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-PEAK_TOLERANCE = 1e-6
-"""How far above the peak, relatively, rounding in a scheduler may put the learning rate."""
+from adana import schedules
 
 
 def multiplier(lr: float, peak: float, where: str) -> float:
@@ -13,7 +12,7 @@ def multiplier(lr: float, peak: float, where: str) -> float:
         ValueError: the learning rate is above its peak, so that decay would be too strong.
             `where` says in words where to pass the peak.
     """
-    if lr > peak * (1 + PEAK_TOLERANCE):
+    if lr > peak * (1 + schedules.PEAK_TOLERANCE):
         raise ValueError(
             f"the learning rate {lr:g} is above its peak {peak:g}; weight decay scales with "
             f"lr / peak. Pass the highest learning rate of the run as peak_lr to {where} "
