@@ -127,6 +127,46 @@ def test_the_state_of_another_optimizer_is_refused_with_the_way_to_import_it():
         adana.ADana(params, 1e-3).load_state_dict(torch.optim.AdamW(params).state_dict())
 
 
+def test_the_state_of_another_member_is_refused_and_that_of_a_base_class_is_not():
+    params = parameters(shapes=[(2, 3)])
+    saved = run(adana.ADana, params, 1, lr=1e-3).state_dict()
+    for other in (adana.DanaStar(params, 1e-3), adana.LogMuon(params, 1e-3, muon=True)):
+        with pytest.raises(ValueError, match="written by ADana"):
+            other.load_state_dict(saved)
+
+    class Mine(adana.ADana):
+        pass
+
+    mine = Mine(params, 1e-3)
+    mine.load_state_dict(saved)
+    assert mine.state[params[0]]["step"] == 1
+
+
+def test_a_saved_hyperparameter_out_of_range_is_refused():
+    params = parameters()
+    saved = run(adana.ADana, params, 1, lr=1e-3).state_dict()
+    saved["param_groups"][0]["kappa"] = 5.0
+    with pytest.raises(ValueError, match="kappa"):
+        adana.ADana(params, 1e-3).load_state_dict(saved)
+
+
+def test_what_a_load_hook_returns_is_what_is_loaded():
+    params = parameters(shapes=[(3,), (3,)])
+    saved = run(adana.ADana, params, 2, lr=1e-3).state_dict()
+    first, second = (saved["state"][i]["m"].clone() for i in (0, 1))
+    other = adana.ADana(parameters(shapes=[(3,), (3,)]), 1e-3)
+
+    def swap(_, state_dict):
+        state = {0: state_dict["state"][1], 1: state_dict["state"][0]}
+        return {**state_dict, "state": state}
+
+    other.register_load_state_dict_pre_hook(swap)
+    other.load_state_dict(saved)
+    a, b = other.param_groups[0]["params"]
+    assert torch.equal(other.state[a]["m"], second)
+    assert torch.equal(other.state[b]["m"], first)
+
+
 def test_groups_without_any_decay_are_refused_unless_that_is_meant():
     groups = [{"params": parameters(), "weight_decay": 0.0}]
     with pytest.raises(ValueError, match="param_groups"):

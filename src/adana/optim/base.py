@@ -224,6 +224,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         merged = {**self.defaults, **group}
         explicit = merged["peak_lr"] is not None
         merged["peak_lr"] = merged["peak_lr"] if explicit else float(merged["lr"])
+        merged["written_by"] = type(self).__name__
         merged["peak_lr_explicit"] = merged.get("peak_lr_explicit", explicit)
         self.resolve_group(merged)
         self.check_group(merged)
@@ -412,7 +413,25 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             for name, value in self.DEFAULTS.items():
                 group.setdefault(name, value)
             group["version"] = STATE_VERSION
+            group["written_by"] = type(self).__name__
+            group.setdefault("peak_lr_explicit", False)
             self.resolve_group(group)
+            self.check_group(group)
+
+    def _refuse_other_writers(self, groups: list[dict[str, Any]]) -> None:
+        """Raise where the saved groups are not of this class, of one it extends, or of ours."""
+        if not all("omega" in group for group in groups):
+            raise ValueError(
+                f"this state dict is of another optimizer: its groups have no omega. To go on from "
+                f"AdamW's state with {type(self).__name__}, use adana.load_adamw_state."
+            )
+        known = {cls.__name__ for cls in type(self).__mro__}
+        writers = {group["written_by"] for group in groups if "written_by" in group}
+        for writer in writers - known:
+            raise ValueError(
+                f"this state dict was written by {writer}, whose averages are not those of "
+                f"{type(self).__name__}. Load it into a {writer}, or start with a fresh state."
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state dict. Once training has begun it says which peak learning rate it had.
@@ -436,18 +455,24 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         Raises:
             ValueError: the groups do not fit, or a newer adana wrote them.
         """
-        if not all("omega" in group for group in state_dict["param_groups"]):
-            raise ValueError(
-                f"this state dict is of another optimizer: its groups have no omega. To go on from "
-                f"AdamW's state with {type(self).__name__}, use adana.load_adamw_state."
-            )
-        super().load_state_dict(state_dict)
-        saved_ids = [i for group in state_dict["param_groups"] for i in group["params"]]
+        final = state_dict
+
+        def keep(_: Any, hooked: dict[str, Any]) -> None:
+            nonlocal final
+            final = hooked  # what the hooks registered before made of it
+            self._refuse_other_writers(hooked["param_groups"])
+
+        handle = self.register_load_state_dict_pre_hook(keep)
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            handle.remove()
+        saved_ids = [i for group in final["param_groups"] for i in group["params"]]
         owners = [(p, group) for group in self.param_groups for p in group["params"]]
         for i, (p, group) in zip(saved_ids, owners, strict=True):
             if p in self.state:
-                saved = state_dict["state"][i]
                 capturable = group["capturable"]
+                saved = final["state"][i]
                 self.state[p] = restored(saved, self.state[p], p, capturable=capturable)
 
 
