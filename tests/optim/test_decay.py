@@ -1,5 +1,7 @@
 """Log-time weight decay for optimizers of others, and averages of the weights."""
 
+import copy
+
 import pytest
 import torch
 
@@ -219,3 +221,17 @@ def test_a_learning_rate_above_its_peak_is_refused_before_anything_moves():
     with pytest.raises(ValueError, match="peak_lr"):
         optimizer.step()
     assert torch.equal(p, before)
+
+
+def test_a_copy_goes_on_decaying_once_it_is_told_to():
+    (p,) = parameters(shapes=[(3,)])
+    optimizer = adana.with_log_time_decay(torch.optim.SGD([p], lr=1e-2), total_steps=100)
+    p.grad = torch.zeros_like(p)
+    optimizer.step()
+    clone = adana.with_log_time_decay(copy.deepcopy(optimizer))
+    (twin,) = clone.param_groups[0]["params"]
+    twin.grad = torch.zeros_like(twin)
+    for each in (optimizer, clone):
+        each.step()
+    assert torch.equal(p, twin)
+    assert clone.param_groups[0]["log_decay_t"] == 2

@@ -89,3 +89,20 @@ def test_decay_of_matrices_does_not_depend_on_the_learning_rate():
     expected = parameters(shapes=[(3, 3)])[0] * (1 - schedules.log_time_decay(1, 4.0, 10.0))
     assert torch.allclose(a[0], expected)
     assert same(a, b)
+
+
+def test_names_that_wrappers_add_do_not_hide_the_head_and_a_pattern_must_match():
+    class Wrapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.module = nn.ModuleDict(
+                {"_orig_mod": nn.ModuleDict({"body": nn.Linear(3, 3), "lm_head": nn.Linear(3, 7)})}
+            )
+
+    model = Wrapped()
+    matrices, decayed, _ = adana.param_groups(model, muon=True)
+    inner = model.module["_orig_mod"]
+    assert matrices["params"] == [inner["body"].weight]
+    assert decayed["params"] == [inner["lm_head"].weight]
+    with pytest.raises(ValueError, match="matches no parameter"):
+        adana.param_groups(model, muon=True, heads="to_logits")

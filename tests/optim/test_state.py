@@ -217,6 +217,43 @@ def test_rescheduling_out_of_range_changes_nothing():
     assert optimizer.state_dict()["param_groups"] == before["param_groups"]
 
 
+def test_what_needs_averages_that_were_not_kept_cannot_be_rescheduled():
+    optimizer = adana.LogAdEMAMix(parameters(), 1e-2, betas=(0.0, 0.99))
+    with pytest.raises(ValueError, match="averages"):
+        optimizer.reschedule(betas=(0.9, 0.99))
+    with pytest.raises(ValueError, match="average"):
+        adana.Dana(parameters(), 1e-2).reschedule(average=True)
+    with pytest.raises(ValueError, match="omega"):
+        adana.ADana(parameters(), 1e-2, omega=0.0).reschedule(omega=4.0)
+
+
+def test_a_new_peak_can_be_set_after_a_scheduler_left_another():
+    optimizer = adana.ADana(parameters(), 1e-3)
+    torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: 1.0)
+    optimizer.param_groups[0]["lr"] = 5e-3
+    optimizer.reschedule(peak_lr=1e-2)
+    assert optimizer.gamma(optimizer.param_groups[0]) == 0.5
+
+
+def test_one_peak_for_all_groups_is_in_proportion_to_their_learning_rates():
+    a, b = parameters(shapes=[(2,), (3,)])
+    groups = [{"params": [a]}, {"params": [b], "lr": 1e-4}]
+    optimizer = adana.ADana(groups, 1e-3, peak_lr=1e-2)
+    assert [optimizer.gamma(group) for group in optimizer.param_groups] == pytest.approx([0.1, 0.1])
+
+
+@pytest.mark.parametrize(("before", "after"), [("float32", "float64"), ("float64", "float32")])
+def test_a_checkpoint_goes_on_in_another_precision(make, before, after):
+    before, after = getattr(torch, before), getattr(torch, after)
+    params = parameters(before)
+    saved = run(make, params, 2).state_dict()
+    others = [torch.nn.Parameter(p.detach().to(after)) for p in params]
+    again = make(others)
+    again.load_state_dict(saved)
+    run(make, others, 2, start=2, optimizer=again)
+    assert all(p.dtype == after and p.isfinite().all() for p in others)
+
+
 def test_a_rescheduled_kappa_takes_the_default_clip_with_it():
     optimizer = adana.DanaMK4(parameters(), 1e-2)
     optimizer.reschedule(kappa=0.75)

@@ -223,7 +223,11 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             group.setdefault("omega", 0.0)
         merged = {**self.defaults, **group}
         explicit = merged["peak_lr"] is not None
-        merged["peak_lr"] = merged["peak_lr"] if explicit else float(merged["lr"])
+        if not explicit:
+            merged["peak_lr"] = float(merged["lr"])
+        elif group.get("peak_lr") is None and float(self.defaults["lr"]) > 0:
+            # One peak for all: a group with a learning rate of its own has its peak in proportion.
+            merged["peak_lr"] *= float(merged["lr"]) / float(self.defaults["lr"])
         merged["written_by"] = type(self).__name__
         merged["peak_lr_explicit"] = merged.get("peak_lr_explicit", explicit)
         self.resolve_group(merged)
@@ -369,20 +373,23 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         """Change hyperparameters of all groups in the middle of training.
 
         For a changed horizon (`total_steps`), memory (`delta`), damping (`kappa`), decay (`omega`,
-        `decay_offset`) and whatever else the groups hold. The averages are normalised, so they stay
-        valid. Groups without decay stay without it. A `decay_offset` that was the default for the
-        old horizon becomes the default for the new one.
+        `decay_offset`), peak of the learning rate (`peak_lr`, for going on at another rate) and
+        whatever else the groups hold. The averages are normalised, so they stay valid. Groups
+        without decay stay without it. A `decay_offset` that was the default for the old horizon
+        becomes the default for the new one.
 
         Raises:
             ValueError: a name is unknown, or a value is out of range; nothing is changed then.
         """
-        fixed = {"version", "variant", "muon", "peak_lr", "foreach", "capturable", "differentiable"}
+        fixed = {"version", "variant", "muon", "foreach", "capturable", "differentiable"}
         unknown = sorted(set(changes) - (set(self.DEFAULTS) - fixed))
         if unknown:
             raise ValueError(
                 f"{unknown[0]!r} cannot be rescheduled; the choice is "
                 f"{', '.join(sorted(set(self.DEFAULTS) - fixed))}"
             )
+        if changes.get("omega") and not any(group["omega"] for group in self.param_groups):
+            raise ValueError("no group has any decay (omega 0), so omega cannot be rescheduled")
         renewed = [self._changed(group, changes) for group in self.param_groups]
         for group, new in zip(self.param_groups, renewed, strict=True):
             group.update(new)
@@ -394,8 +401,14 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         default = schedules.default_decay_offset(group["omega"], group["total_steps"])
         if "decay_offset" not in changes and group["decay_offset"] == default:
             new["decay_offset"] = None
+        new["peak_lr_explicit"] = group["peak_lr_explicit"] or "peak_lr" in changes
         self.resolve_group(new)
         self.check_group(new)
+        if any(self.state_names(new, p) != self.state_names(group, p) for p in group["params"]):
+            raise ValueError(
+                f"{', '.join(sorted(changes))} cannot be rescheduled to that: the update would "
+                "need averages that were not kept"
+            )
         return new
 
     # --- saving and restoring ---------------------------------------------------------------
@@ -473,7 +486,8 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             if p in self.state:
                 capturable = group["capturable"]
                 saved = final["state"][i]
-                self.state[p] = restored(saved, self.state[p], p, capturable=capturable)
+                names = self.state_names(group, p)
+                self.state[p] = restored(saved, self.state[p], p, names, capturable=capturable)
 
 
 def _as_dtype(tensors: list[Tensor], dtype: torch.dtype) -> list[Tensor]:

@@ -90,6 +90,15 @@ class Dana(LogTimeOptimizer):
             **common,
         )
 
+    def reschedule(self, **changes: Any) -> None:
+        """As for the family, but what the buffer holds (`average`, `forget`) stays."""
+        for name in ("average", "forget"):
+            if name in changes:
+                raise ValueError(
+                    f"{name!r} decides what the buffer holds and cannot be rescheduled"
+                )
+        super().reschedule(**changes)
+
     def check_group(self, group: Mapping[str, Any]) -> None:
         """Raise `ValueError` unless every hyperparameter of `group` is in its range."""
         super().check_group(group)

@@ -31,7 +31,9 @@ def with_log_time_decay(
     `gamma(t) * omega / (decay_offset + t)` of itself; `gamma = lr / peak_lr` of its group. Groups
     that had `weight_decay: 0` or say `omega: 0` are spared; the optimizer's own `weight_decay`
     becomes 0. Strength, offset and the step counter live in the groups as `log_decay_*`, so that
-    the optimizer's state dict holds them: call this on the new optimizer before loading one.
+    the optimizer's state dict holds them: call this on the new optimizer before loading one. torch
+    drops hooks when an optimizer is copied or pickled: call this on the copy, which then goes on
+    with the settings and the counter it has.
 
     Args:
         optimizer: of any class whose `step` runs torch's step hooks (all subclasses of
@@ -58,8 +60,12 @@ def with_log_time_decay(
         >>> muon.step()
     """
     groups = optimizer.param_groups
-    if isinstance(optimizer, LogTimeOptimizer) or any(f"{_PREFIX}t" in g for g in groups):
+    attached = _before_step in optimizer._optimizer_step_pre_hooks.values()
+    if isinstance(optimizer, LogTimeOptimizer) or attached:
         raise TypeError(f"this {type(optimizer).__name__} has log-time weight decay already")
+    if all(f"{_PREFIX}t" in group for group in groups):  # a copy, or loaded: torch drops hooks
+        optimizer.register_step_pre_hook(_before_step)
+        return optimizer
     check_range("omega", omega, low=0.0)
     if total_steps is not None:
         check_range("total_steps", total_steps, low=1.0)

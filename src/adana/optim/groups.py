@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import nn
 
+WRAPPERS = r"(^|\.)(module|_orig_mod|_checkpoint_wrapped_module)(?=\.)"
+"""What DDP, torch.compile and activation checkpointing add to names."""
 HEADS = r"^(\w+\.)?(lm_head|head|output|unembed|embed_out|classifier|score)\.weight$"
 """Default of `heads`: names that libraries give the layer from width to vocabulary or classes."""
 
@@ -47,12 +49,18 @@ def param_groups(
             meant to spare).
     """
     no_decay = (no_decay,) if isinstance(no_decay, str) else no_decay
-    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    named = [
+        (re.sub(WRAPPERS, "", name).lstrip("."), p)
+        for name, p in model.named_parameters()
+        if p.requires_grad
+    ]
     if not named:
         raise ValueError("the model has no trainable parameters")
     for pattern in no_decay:
         if not any(re.search(pattern, name) for name, _ in named):
             raise ValueError(f"no_decay pattern {pattern!r} matches no parameter of the model")
+    if muon and heads != HEADS and not any(re.search(heads, name) for name, _ in named):
+        raise ValueError(f"heads pattern {heads!r} matches no parameter of the model")
     if any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules()):
         raise ValueError(
             "the model is wrapped in FullyShardedDataParallel, which flattens parameters, so that "

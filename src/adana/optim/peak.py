@@ -16,6 +16,6 @@ def multiplier(lr: float, peak: float, where: str) -> float:
         raise ValueError(
             f"the learning rate {lr:g} is above its peak {peak:g}; weight decay scales with "
             f"lr / peak. Pass the highest learning rate of the run as peak_lr to {where} "
-            "(CyclicLR and learning-rate finders need it)."
+            "(CyclicLR and learning-rate finders need it), or later by reschedule(peak_lr=...)."
         )
     return lr / peak if peak > 0 else 0.0

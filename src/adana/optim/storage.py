@@ -38,13 +38,20 @@ def new_state(p: Tensor, names: Iterable[str], *, capturable: bool) -> dict[str,
 
 
 def restored(
-    saved: Mapping[str, Any], current: dict[str, Any], p: Tensor, *, capturable: bool
+    saved: Mapping[str, Any],
+    current: dict[str, Any],
+    p: Tensor,
+    names: Iterable[str],
+    *,
+    capturable: bool,
 ) -> dict[str, Any]:
     """Return `current` with every tensor a copy of the `saved` one in its dtype, on `p`'s device.
 
     `torch.optim.Optimizer.load_state_dict` casts all of a state to the parameter's dtype, which
     loses float32 moments and integer codes of bfloat16 parameters, and shares what it need not
-    cast with the state dict, which a second load would then find changed. This undoes both.
+    cast with the state dict, which a second load would then find changed. This undoes both. The
+    state tensors in `names` come in the dtype that `p` is updated in, so that a checkpoint of a
+    float32 model goes on in float64 and back.
     """
     kept = dict(current)
     for name, value in saved.items():
@@ -54,7 +61,8 @@ def restored(
             device = p.device if capturable else torch.device("cpu")
             kept[name] = value.detach().to(device=device, dtype=torch.int64, copy=True)
         else:
-            kept[name] = value.detach().to(device=p.device, copy=True)
+            dtype = working_dtype(p) if name in names else value.dtype
+            kept[name] = value.detach().to(device=p.device, dtype=dtype, copy=True)
     return kept
 
 
@@ -75,11 +83,13 @@ class Spare:
     def like(self, tensors: list[Tensor], count: int) -> Sequence[list[Tensor] | None]:
         """Return `count` lists of uninitialised tensors shaped as `tensors`.
 
-        They share memory with those returned before. Nones where new memory is cheaper.
+        They share memory with those returned before. Nones where new memory is cheaper, and
+        for tensors of another layout, which mixing layouts would slow down.
         """
         size = sum(x.numel() for x in tensors)
         like = tensors[0]
-        if like.device.type != "cpu" or size < self.LARGE * len(tensors):
+        small = size < self.LARGE * len(tensors)
+        if like.device.type != "cpu" or small or not all(x.is_contiguous() for x in tensors):
             return [None] * count
         fits = self._buffer.dtype == like.dtype and self._buffer.device == like.device
         if not fits or self._buffer.numel() < count * size:
