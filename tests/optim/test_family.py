@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import adana
 from adana import schedules
-from adana.optim import work
+from adana.optim import base, work
 from adana.optim.base import LogTimeOptimizer
 
 from .conftest import CONFIGURATIONS, parameters, run, same, set_gradients
@@ -164,12 +164,22 @@ def test_closure_is_evaluated_with_gradients_and_its_loss_returned(make):
     assert last.item() < first.item()
 
 
-def test_cutting_the_work_into_pieces_changes_nothing(make, monkeypatch):
+@pytest.mark.parametrize("limit", [1, 7, 1000])
+def test_cutting_and_gathering_the_work_changes_nothing(make, monkeypatch, limit):
     together, apart = parameters(), parameters()
+    monkeypatch.setattr(work, "PIECE_ON_CPU", limit)
     run(make, together, 3)
-    monkeypatch.setattr(work, "PIECE_ON_CPU", 7)
-    run(make, apart, 3)
+    run(make, apart, 3, foreach=False)
     assert same(together, apart)
+
+
+def test_lists_take_the_same_steps_as_one_parameter_at_a_time(make, monkeypatch):
+    """As on devices where gathering would not pay."""
+    lists, single = parameters(), parameters()
+    monkeypatch.setattr(base, "gathering_pays", lambda work: False)
+    run(make, lists, 3)
+    run(make, single, 3, foreach=False)
+    assert same(lists, single)
 
 
 def test_groups_have_their_own_hyperparameters():

@@ -100,23 +100,19 @@ class AblatedADana(DampedMomentum):
             )
         )
 
-    def hyper(self, group: Mapping[str, Any], t: Any) -> Hyper:
-        """Return the numbers of the update at step t (from 1) for `group`."""
+    def growth(self, group: Mapping[str, Any], t: Any) -> Any:
+        """Return what multiplies m at step t."""
         index, delta = self.index(group, t), group["delta"]
-        alpha = {
+        return {
             "damped": lambda: schedules.damping(index, group["kappa"]),
             "constant": lambda: 1.0,
             "undamped": lambda: schedules.undamped(index, delta),
             "nesterov": lambda: schedules.nesterov(index, delta),
         }[group["momentum"]]()
-        h = (
-            super()
-            .hyper(group, t)
-            ._replace(
-                ema_fast=1 - group["average_beta"],
-                momentum=self.momentum_factor(group, t) * alpha,
-            )
-        )
+
+    def hyper(self, group: Mapping[str, Any], t: Any) -> Hyper:
+        """Return the numbers of the update at step t (from 1) for `group`."""
+        h = super().hyper(group, t)._replace(ema_fast=1 - group["average_beta"])
         beta2 = group["beta2"]
         if beta2 is None:
             return h

@@ -19,9 +19,18 @@ from torch import Tensor
 from adana import schedules
 from adana.checks import check_choice, check_range
 from adana.optim.peak import multiplier
-from adana.optim.storage import STEP, Spare, local, local_like, new_state, restored, working_dtype
+from adana.optim.scratch import temporaries
+from adana.optim.storage import STEP, new_state, restored, working_dtype
 from adana.optim.update import Form, Hyper, update_foreach, update_single
-from adana.optim.work import Work, numbers_of, pieces, wants_foreach
+from adana.optim.work import (
+    Work,
+    as_lists,
+    gathering_pays,
+    numbers_of,
+    on_this_process,
+    pieces,
+    together,
+)
 
 DecayOrder = Literal["before", "after"]
 Decay = Literal["log-time", "constant"]
@@ -284,10 +293,10 @@ class LogTimeOptimizer(torch.optim.Optimizer):
                     names = self.state_names(group, p)
                     self.state[p].update(new_state(p, names, capturable=group["capturable"]))
             torch._foreach_add_([self.state[p][STEP] for p in params], 1)
-            for together, hyper in self._numbers(group, params, packed):
-                grads = [p.grad for p in together if p.grad is not None]
-                states = [self.state[p] for p in together]
-                plan.append(Work(group, together, grads, states, hyper))
+            for alike, hyper in self._numbers(group, params, packed):
+                grads = [p.grad for p in alike if p.grad is not None]
+                states = [self.state[p] for p in alike]
+                plan.append(Work(group, alike, grads, states, hyper))
         return plan
 
     def _refuse(self, group: dict[str, Any]) -> None:
@@ -326,44 +335,41 @@ class LogTimeOptimizer(torch.optim.Optimizer):
 
     def update(self, work: Work) -> None:
         """Update the parameters of `work` and their states in place."""
-        if isinstance(work.hyper, Hyper):
-            spare = Spare()
-            for part in pieces(work):
-                self._update_together(part, spare)
+        names = self.state_names(work.group, work.params[0])
+        if as_lists(work):
+            for piece in pieces(work, names):
+                self._update_together(piece)
         else:
-            self._update_together(work, Spare())
+            self._update_together(on_this_process(work, names))
 
-    def _update_together(self, work: Work, spare: Spare) -> None:
-        """Update the parameters of `work` all at once.
+    def _update_together(self, work: Work) -> None:
+        """Update the parameters of `work`, all of whose tensors are local.
 
         Parameters narrower than their state (bf16, fp16) are updated in the state's dtype and
         rounded once, decay and step together.
         """
-        group = work.group
-        params = [local(p) for p in work.params]
-        wide = working_dtype(params[0])
-        targets = _as_dtype(params, wide)
-        pairs = zip(work.grads, work.params, strict=True)
-        grads = _as_dtype([local_like(g, p) for g, p in pairs], wide)
-        if group["maximize"]:
+        wide = working_dtype(work.params[0])
+        params, grads = _as_dtype(work.params, wide), _as_dtype(work.grads, wide)
+        if work.group["maximize"]:
             grads = [-g for g in grads]
-        names = self.state_names(group, work.params[0])
-        states = [{name: local(state[name]) for name in names} for state in work.states]
-        wide_work = work._replace(params=targets, grads=grads, states=states)
-        self.update_wide(wide_work, spare)
-        for p, target in zip(params, targets, strict=True):
+        wide_work = work._replace(params=params, grads=grads)
+        if gathering_pays(work):
+            together(wide_work, self.update_wide)
+        else:
+            self.update_wide(wide_work)
+        for p, target in zip(work.params, params, strict=True):
             if p is not target:
                 p.copy_(target)
 
-    def update_wide(self, work: Work, spare: Spare) -> None:
+    def update_wide(self, work: Work) -> None:
         """Apply the update to `work`, all of whose tensors are local and have the state's dtype."""
-        form, states, hyper = self.form(work.group), work.states, work.hyper
-        if isinstance(hyper, Hyper) and wants_foreach(work.group):
-            lists = {name: [state[name] for state in states] for name in states[0]}
-            temporaries = spare.like(work.params, form.temporaries)
-            update_foreach(work.params, work.grads, lists, hyper, form, spare=temporaries)
+        form, hyper = self.form(work.group), work.hyper
+        if isinstance(hyper, Hyper) and as_lists(work):
+            states = {name: [state[name] for state in work.states] for name in work.states[0]}
+            spare = temporaries(work.params, form.temporaries)
+            update_foreach(work.params, work.grads, states, hyper, form, spare=spare)
             return
-        several = zip(work.params, work.grads, states, strict=True)
+        several = zip(work.params, work.grads, work.states, strict=True)
         for i, (p, g, state) in enumerate(several):
             update_single(p, g, state, numbers_of(hyper, i), form)
 

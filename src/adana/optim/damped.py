@@ -96,17 +96,20 @@ class DampedMomentum(LogTimeOptimizer):
         total = group["total_steps"]
         return scale * schedules.momentum_cooldown(t, total, group["momentum_cooldown"] * total)
 
+    def growth(self, group: Mapping[str, Any], t: Any) -> Any:
+        """Return the damping alpha(t), which multiplies m before `momentum_factor` scales it."""
+        return schedules.damping(self.index(group, t), group["kappa"])
+
     def hyper(self, group: Mapping[str, Any], t: Any) -> Hyper:
         """Return the numbers of the update at step t (from 1) for `group`."""
         index = self.index(group, t)
         weight = schedules.ema_weight(index, group["delta"])
         factor = self.momentum_factor(group, t)
-        growth = schedules.damping(index, group["kappa"])
         return Hyper(
             **self.step_numbers(group, t),
             ema_m=weight,
             ema_v=weight,
             grad=1.0,
-            momentum=factor * growth,
+            momentum=factor * self.growth(group, t),
             extra=factor * group["extra_momentum"],
         )

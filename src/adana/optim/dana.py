@@ -11,9 +11,8 @@ from torch import Tensor
 from adana import schedules
 from adana.checks import check_range
 from adana.optim.base import CommonArguments, LogTimeOptimizer
-from adana.optim.storage import Spare
 from adana.optim.update import Form, Hyper, step_factor
-from adana.optim.work import Work, numbers_of, wants_foreach
+from adana.optim.work import Work, as_lists, numbers_of
 
 
 class Dana(LogTimeOptimizer):
@@ -136,11 +135,11 @@ class Dana(LogTimeOptimizer):
             momentum=scale * growth,
         )
 
-    def update_wide(self, work: Work, spare: Spare) -> None:
+    def update_wide(self, work: Work) -> None:
         """Apply the update to `work`, all of whose tensors are local and have the state's dtype."""
         form, params, grads = self.form(work.group), work.params, work.grads
         buffers = [state["m"] for state in work.states]
-        if isinstance(work.hyper, Hyper) and wants_foreach(work.group):
+        if isinstance(work.hyper, Hyper) and as_lists(work):
             _linear_foreach(params, grads, buffers, work.hyper, form)
             return
         for i, (p, g, y) in enumerate(zip(params, grads, buffers, strict=True)):

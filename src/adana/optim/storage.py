@@ -6,12 +6,11 @@ are kept. Counters are integers: they never have the parameter's dtype.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch._utils import _unflatten_dense_tensors
 from torch.distributed.tensor import DTensor
 
 STEP = "step"
@@ -64,38 +63,6 @@ def restored(
             dtype = working_dtype(p) if name in names else value.dtype
             kept[name] = value.detach().to(device=p.device, dtype=dtype, copy=True)
     return kept
-
-
-class Spare:
-    """Temporaries that are allocated once a step and used again for each piece of it.
-
-    Large ones on a CPU only: there, allocating them anew costs more than computing with them,
-    because fresh memory comes from the operating system page by page. Elsewhere new memory is
-    cheaper than the copies that reuse needs.
-    """
-
-    LARGE: ClassVar[int] = 1 << 15
-    """Elements of a tensor from which its memory comes fresh from the operating system."""
-
-    def __init__(self) -> None:
-        self._buffer = torch.empty(0)
-
-    def like(self, tensors: list[Tensor], count: int) -> Sequence[list[Tensor] | None]:
-        """Return `count` lists of uninitialised tensors shaped as `tensors`.
-
-        They share memory with those returned before. Nones where new memory is cheaper, and
-        for tensors of another layout, which mixing layouts would slow down.
-        """
-        size = sum(x.numel() for x in tensors)
-        like = tensors[0]
-        small = size < self.LARGE * len(tensors)
-        if like.device.type != "cpu" or small or not all(x.is_contiguous() for x in tensors):
-            return [None] * count
-        fits = self._buffer.dtype == like.dtype and self._buffer.device == like.device
-        if not fits or self._buffer.numel() < count * size:
-            self._buffer = like.new_empty(count * size)
-        parts = self._buffer[: count * size].split(size)
-        return [list(_unflatten_dense_tensors(part, tensors)) for part in parts]
 
 
 def local(x: Tensor) -> Tensor:

@@ -37,9 +37,7 @@ class ClippedMomentum(DampedMomentum):
         clip = group["clip_snr"]
         if clip is None:
             clip = schedules.default_clip_snr(group["kappa"])
-        if clip == math.inf:  # not a number to multiply by a factor that may be 0
-            return super().hyper(group, t)
-        return super().hyper(group, t)._replace(clip=self.momentum_factor(group, t) * clip)
+        return super().hyper(group, t)._replace(clip=clip / self.growth(group, t))
 
 
 class EffectiveTime(DampedMomentum):
@@ -49,11 +47,14 @@ class EffectiveTime(DampedMomentum):
         """Return which terms the update of `group` has."""
         return super().form(group)._replace(tau=True)
 
+    def growth(self, group: Mapping[str, Any], t: Any) -> Any:
+        """Return what multiplies m at step t in all coordinates: the update grows it in each."""
+        return 1.0
+
     def hyper(self, group: Mapping[str, Any], t: Any) -> Hyper:
         """Return the numbers of the update at step t (from 1) for `group`."""
         h = super().hyper(group, t)
         return h._replace(
-            momentum=self.momentum_factor(group, t),
             t=t,
             exponent=1 - group["kappa"],
             shift=self.VARIANTS[group["variant"]].shift,

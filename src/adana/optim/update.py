@@ -37,7 +37,7 @@ class Hyper(NamedTuple):
     grad: Number = 0.0
     """Multiplier on the gradient (or its fast average) in the numerator."""
     momentum: Number = 0.0
-    """Multiplier on m in the numerator; with tau, what multiplies `(shift + q)^exponent`."""
+    """Multiplier on m in the numerator; with tau, what multiplies its `(shift + q)^exponent`."""
     extra: Number = 0.0
     """Multiplier on a second m term that neither the clip nor tau's time touches."""
     root: Number = 1.0
@@ -45,7 +45,7 @@ class Hyper(NamedTuple):
     eps: Number = 0.0
     """Added to the denominator, outside the square root."""
     clip: Number = 0.0
-    """Largest size of the normalised momentum term."""
+    """Largest size of m / D (with tau: of `(shift + q)^exponent m / D`, in units of r)."""
     grad_clip: Number = 0.0
     """Largest signal-to-noise ratio of the gradient term."""
     t: Number = 0.0
@@ -114,11 +114,11 @@ def update_single(p: Tensor, g: Tensor, s: dict[str, Tensor], h: Hyper, form: Fo
     """Update one parameter and its state in place. g is the gradient, s the state by name.
 
     m <- m + ema_m (g - m);  v <- v + ema_v (g^2 - v);  D = root * sqrt(v) + eps
-    without tau:  A = momentum, r = 1
+    without tau:  A = 1, r = 1
     with tau:     tau <- tau + ema_v (|g|/(|g| + D) - tau)
-                  r = max(x/(1-x), 1/(1+t)) with x = min(tau, 1/2);  q = max(tau * t, 1)
-                  A = momentum * (shift + q)^exponent;  D <- D / sqrt(r)
-    u  = grad * g/D + clamp(A * m/D, +- clip * r) + extra * m/D
+                  r = x/(1-x) with x = max(min(tau, 1/2), 1/(2+t)), so that r >= 1/(1+t)
+                  A = (shift + q)^exponent with q = max(tau * t, 1);  D <- D / sqrt(r)
+    u  = grad * g/D + momentum * clamp(A * m/D, +- clip * r) + extra * m/D
     p <- p - decay * p - lr * u           decay_after=False: both terms use the old p
     p <- (p - lr * u) * (1 - decay)       decay_after=True
 
@@ -134,18 +134,19 @@ def update_single(p: Tensor, g: Tensor, s: dict[str, Tensor], h: Hyper, form: Fo
     if form.corrected:
         d.mul_(h.root)
     d.add_(h.eps)
-    growth, limit = h.momentum, h.clip
+    limit = h.clip
     if form.tau:
         size = g.abs()
         tau = s["tau"].lerp_(size / (size + d), h.ema_v)
-        x = tau.clamp(max=TAU_CAP)
-        r = (x / (1 - x)).clamp(min=1 / (1 + h.t))
-        growth = tau.mul(h.t).clamp(min=1).add(h.shift).pow(h.exponent).mul(h.momentum)
+        x = tau.clamp(max=TAU_CAP).clamp(min=1 / (2 + h.t))
+        r = x / (1 - x)
+        root = r.sqrt()
+        growth = tau.mul(h.t).clamp(min=1).add(h.shift).log().mul(h.exponent).exp()
         limit = r * h.clip
         if form.grad_clip:
-            ratio = v.sqrt().mul(h.grad_clip) / (r.sqrt() * size).add(h.eps)
+            ratio = v.sqrt().mul(h.grad_clip) / (root * size).add(h.eps)
             first = ratio.clamp(max=1).mul(g)
-        d.div_(r.sqrt())
+        d.div_(root)
     change = p * h.decay if form.decay else p
     lr = step_factor(h, form)
     if form.gradient:
@@ -156,10 +157,11 @@ def update_single(p: Tensor, g: Tensor, s: dict[str, Tensor], h: Hyper, form: Fo
         y = m / d
         if form.extra:
             _add(change, y, lr * h.extra)
-        y.mul_(growth)
+        if form.tau:
+            y.mul_(growth)
         if form.clip:
             y.clamp_(min=-limit, max=limit)
-        _add(change, y, lr)
+        _add(change, y, lr * h.momentum)
     if form.decay:
         p.sub_(change)
 
@@ -236,10 +238,11 @@ def update_foreach(
         y = _made("div", y_room, m, d)
         if form.extra:
             torch._foreach_add_(change, y, alpha=lr * h.extra)
-        _foreach_grow(y, s.get("tau"), h, room=d if y_room is not None else None)
+        if form.tau:
+            _foreach_grow(y, s["tau"], h, room=d if y_room is not None else None)
         if form.clip:
             _foreach_clip(y, r, h)
-        torch._foreach_add_(change, y, alpha=lr)
+        torch._foreach_add_(change, y, alpha=lr * h.momentum)
     if form.decay:
         torch._foreach_sub_(p, change)
 
@@ -252,8 +255,9 @@ def _made(name: str, into: Into, x: list[Tensor], *others: Any) -> list[Tensor]:
     """Return the elementwise function `name` of x (and others), in `into` or in new memory."""
     if into is None:
         return list(getattr(torch, f"_foreach_{name}")(x, *others))
-    torch._foreach_copy_(into, x)
-    getattr(torch, f"_foreach_{name}_")(into, *others)
+    function = getattr(torch, name)
+    for i, out in enumerate(into):
+        function(x[i], *(y[i] if isinstance(y, list) else y for y in others), out=out)
     return into
 
 
@@ -266,10 +270,10 @@ def _foreach_activity(
     torch._foreach_lerp_(tau, share, h.ema_v)
     del share
     r = _made("clamp_max", room, tau, TAU_CAP)
+    torch._foreach_clamp_min_(r, 1 / (2 + h.t))
     rest = _made("neg", spare, r)
     torch._foreach_add_(rest, 1)
     torch._foreach_div_(r, rest)
-    torch._foreach_clamp_min_(r, 1 / (1 + h.t))
     return r
 
 
@@ -288,16 +292,18 @@ def _foreach_clipped(
     return clipped
 
 
-def _foreach_grow(y: list[Tensor], tau: list[Tensor] | None, h: Hyper, *, room: Into) -> None:
-    """Multiply y by the growth of the momentum."""
-    if tau is None:
-        torch._foreach_mul_(y, h.momentum)
-        return
+def _foreach_grow(y: list[Tensor], tau: list[Tensor], h: Hyper, *, room: Into) -> None:
+    """Multiply y by the growth of the momentum in effective time.
+
+    The power is taken as exp(exponent * log), which on a CPU is faster than torch's; the rounding
+    of the logarithm matters little because it is at most that of t.
+    """
     growth = _made("mul", room, tau, h.t)
     torch._foreach_clamp_min_(growth, 1)
     torch._foreach_add_(growth, h.shift)
-    torch._foreach_pow_(growth, h.exponent)
-    torch._foreach_mul_(growth, h.momentum)
+    torch._foreach_log_(growth)
+    torch._foreach_mul_(growth, h.exponent)
+    torch._foreach_exp_(growth)
     torch._foreach_mul_(y, growth)
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from adana.optim.storage import local
+from adana.optim.scratch import gathered, scatter, slices
+from adana.optim.storage import local, local_like
 from adana.optim.update import Hyper
 
 PIECE = 1 << 26
 """Elements that are updated at once on a GPU: bounds the temporaries at 256 MB for each list."""
-PIECE_ON_CPU = 1 << 17
-"""Elements that are updated at once on a CPU: a few lists of them fit its caches."""
+PIECE_ON_CPU = 1 << 16
+"""Elements that are updated at once on a CPU: state and temporaries of them fit its caches."""
 
 
 class Work(NamedTuple):
@@ -27,34 +28,72 @@ class Work(NamedTuple):
     """Floats, or packed: one vector for all parameters, or a row for each (capturable)."""
 
 
-def pieces(work: Work) -> Iterator[Work]:
-    """Cut `work` into pieces of a limited number of elements held here, or of one parameter.
+class _Row(NamedTuple):
+    """What is updated of one parameter."""
 
-    Temporaries then stay small (all of a step's on a GPU, within the caches on a CPU); parameters
-    are independent of each other, so nothing else changes.
+    param: Tensor
+    grad: Tensor
+    state: dict[str, Tensor]
+
+
+def on_this_process(work: Work, names: Iterable[str]) -> Work:
+    """Return `work` with what this process holds of all tensors; of the states, `names` only."""
+    params = [local(p) for p in work.params]
+    grads = [local_like(g, p) for g, p in zip(work.grads, work.params, strict=True)]
+    states = [{name: local(state[name]) for name in names} for state in work.states]
+    return work._replace(params=params, grads=grads, states=states)
+
+
+def pieces(work: Work, names: Iterable[str]) -> Iterator[Work]:
+    """Cut `work` into pieces of a limited number of elements, as plain tensors of this process.
+
+    Temporaries then stay small: all of a step's on a GPU, within the caches on a CPU. There a large
+    parameter comes in slices too; elsewhere a piece has at least one whole parameter. Elements are
+    independent of each other, so nothing else changes.
     """
-    limit = PIECE_ON_CPU if work.params[0].device.type == "cpu" else PIECE
-    begin = size = 0
-    for i, p in enumerate(work.params):
-        elements = local(p).numel()
-        if i > begin and size + elements > limit:
-            yield _cut(work, begin, i)
-            begin, size = i, 0
-        size += elements
-    yield _cut(work, begin, len(work.params))
+    on_cpu = work.params[0].device.type == "cpu"
+    limit = PIECE_ON_CPU if on_cpu else PIECE
+    rows: list[_Row] = []
+    size = 0
+    for i in range(len(work.params)):
+        here = on_this_process(_one(work, i), names)
+        whole = _Row(here.params[0], here.grads[0], here.states[0])
+        for row in _sliced(whole, limit) if on_cpu else [whole]:
+            if rows and size + row.param.numel() > limit:
+                yield _work(work, rows)
+                rows, size = [], 0
+            rows.append(row)
+            size += row.param.numel()
+    yield _work(work, rows)
 
 
-def _cut(work: Work, begin: int, end: int) -> Work:
-    return work._replace(
-        params=work.params[begin:end],
-        grads=work.grads[begin:end],
-        states=work.states[begin:end],
-    )
+def together(work: Work, update: Callable[[Work], None]) -> None:
+    """Call `update` with all of `work`, which is a piece, in one tensor of each kind.
+
+    Many small tensors cost a kernel each for every operation, one costs a copy there and back.
+    """
+    names = tuple(work.states[0])
+    states = {name: [state[name] for state in work.states] for name in names}
+    param, grad, *flat = gathered([work.params, work.grads, *states.values()])
+    state = dict(zip(names, flat, strict=True))
+    update(work._replace(params=[param], grads=[grad], states=[state]))
+    scatter(param, work.params)
+    for name in names:
+        scatter(state[name], states[name])
 
 
-def wants_foreach(group: Mapping[str, Any]) -> bool:
-    """Return whether the group's parameters are updated as lists: yes unless told otherwise."""
-    return group["foreach"] is None or group["foreach"]
+def as_lists(work: Work) -> bool:
+    """Return whether parameters are updated as lists, not one by one: yes unless told otherwise.
+
+    Packed numbers are one by one: they may differ, and compiled or captured code has one kernel
+    anyway.
+    """
+    return isinstance(work.hyper, Hyper) and work.group["foreach"] is not False
+
+
+def gathering_pays(work: Work) -> bool:
+    """Return whether a piece is better updated `together` than as lists."""
+    return as_lists(work) and len(work.params) > 1 and work.params[0].device.type == "cpu"
 
 
 def numbers_of(hyper: Hyper | Tensor, i: int) -> Hyper:
@@ -62,3 +101,25 @@ def numbers_of(hyper: Hyper | Tensor, i: int) -> Hyper:
     if isinstance(hyper, Hyper):
         return hyper
     return Hyper.unpacked(hyper if hyper.ndim == 1 else hyper[i])
+
+
+def _one(work: Work, i: int) -> Work:
+    """Return the work on the i-th parameter."""
+    return work._replace(params=[work.params[i]], grads=[work.grads[i]], states=[work.states[i]])
+
+
+def _sliced(row: _Row, limit: int) -> Iterator[_Row]:
+    """Cut a row that is larger than `limit` into slices, where its tensors lie alike in memory."""
+    tensors = (row.param, row.grad, *row.state.values())
+    cut = slices(tensors, limit) if row.param.numel() > limit else None
+    if cut is None:
+        yield row
+        return
+    for param, grad, *state in cut:
+        yield _Row(param, grad, dict(zip(row.state, state, strict=True)))
+
+
+def _work(work: Work, rows: Iterable[_Row]) -> Work:
+    """Return `work` with these rows instead of its own."""
+    params, grads, states = (list(column) for column in zip(*rows, strict=True))
+    return work._replace(params=params, grads=grads, states=states)
