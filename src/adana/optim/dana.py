@@ -47,7 +47,7 @@ class Dana(LogTimeOptimizer):
 
     Raises:
         ValueError: a hyperparameter is out of range or not finite.
-        RuntimeError: complex parameters, or sparse gradients at `step`.
+        RuntimeError, TypeError: as for `ADana`.
 
     State: 1 float32 tensor of the parameter's shape.
 
