@@ -59,6 +59,11 @@ def test_groups_that_do_not_say_what_they_are_are_refused():
         adana.LogMuon(parameters(), lr=1e-2)
 
 
+def test_a_group_that_says_no_in_words_is_refused():
+    with pytest.raises(ValueError, match="True or False"):
+        adana.LogMuon([{"params": parameters(), "muon": "no"}], lr=1e-2)
+
+
 def test_param_groups_send_hidden_matrices_to_muon_and_spare_embedding_and_head():
     model = Enoki(EnokiConfig(heads=2, head_dim=8, vocab_size=50, sequence_length=8))
     names = {id(p): name for name, p in model.named_parameters()}

@@ -26,6 +26,7 @@ from adana.optim.refusals import (
     unknown_argument,
 )
 from adana.optim.storage import STEP, Spare, local, local_like, new_state, restored, working_dtype
+from adana.optim.strength import check_first_decay, warn_of_strong_decay
 from adana.optim.update import Form, Hyper, update_foreach, update_single
 from adana.optim.work import Work, numbers_of, pieces, wants_foreach
 
@@ -93,6 +94,14 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             raise unknown_argument(type(self).__name__, unknown[0], given, known, lr)
         super().__init__(params, {"lr": lr, **self.DEFAULTS, **given})
         self._refuse_silent_lack_of_decay()
+        self._warn_of_strong_decay()
+
+    def _warn_of_strong_decay(self) -> None:
+        """Warn once, of the group that decays most, where the first step would remove too much."""
+        strongest = max(self.param_groups, key=lambda group: self.decay(group, 1))
+        offset = strongest["decay_offset"] if strongest["decay"] == "log-time" else None
+        first, omega = self.decay(strongest, 1), strongest["omega"]
+        warn_of_strong_decay(first, omega, offset, stacklevel=4)  # who called the subclass
 
     def _refuse_silent_lack_of_decay(self) -> None:
         """Raise where groups made for AdamW without decay would switch all decay off."""
@@ -148,13 +157,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
     def _check_decay(self, group: Mapping[str, Any]) -> None:
         if group["decay"] == "constant" and group["total_steps"] is None:
             raise ValueError("decay='constant' removes omega / total_steps: pass total_steps")
-        first = self.decay(group, 1)
-        if first >= 1:
-            raise ValueError(
-                f"omega={group['omega']} with decay_offset={group['decay_offset']} would remove "
-                f"{first:.0%} of every weight at the first step. decay_offset is in steps; "
-                "leave it out for the default, or choose one well above omega."
-            )
+        check_first_decay(self.decay(group, 1), group["omega"], group["decay_offset"])
 
     def _check_lr_tensor(self, group: Mapping[str, Any]) -> None:
         lr = group["lr"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from adana import schedules
-from adana.checks import check_range
+from adana.checks import check_flag, check_range
 from adana.optim.base import CommonArguments, LogTimeOptimizer
 from adana.optim.storage import Spare
 from adana.optim.update import Form, Hyper, step_factor
@@ -105,6 +105,7 @@ class Dana(LogTimeOptimizer):
         check_range("kappa", group["kappa"], low=0.0, high=1.0)
         check_range("delta", group["delta"], low=0.0, low_open=True)
         check_range("momentum_scale", group["momentum_scale"], low=0.0)
+        check_flag("average", group["average"])
         if group["dimension"] is not None:
             check_range("dimension", group["dimension"], low=1)
         if group["forget"] is not None:
