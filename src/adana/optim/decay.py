@@ -166,8 +166,8 @@ def _warn_if_lost(
             continue
         _WARNED.add(optimizer)
         warnings.warn(
-            f"weight decay takes {fraction:.2g} of each weight in a step, which is lost in rounding "
-            f"to {dtype} in some weights, below {torch.finfo(dtype).eps / 4:.2g} in all. Keep the "
+            f"weight decay takes {fraction:.2g} of each weight in a step, which is lost in "
+            f"rounding to {dtype} in some weights, and below {torch.finfo(dtype).eps / 4:.2g} in all. Keep "
             "weights in float32 and compute in 16 bits by torch.autocast.",
             stacklevel=2,
         )
