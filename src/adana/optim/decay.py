@@ -165,9 +165,10 @@ def _warn_if_lost(
         if dtype.itemsize >= torch.float32.itemsize or fraction >= torch.finfo(dtype).eps / 2:
             continue
         _WARNED.add(optimizer)
+        all_lost = torch.finfo(dtype).eps / 4
         warnings.warn(
             f"weight decay takes {fraction:.2g} of each weight in a step, which is lost in "
-            f"rounding to {dtype} in some weights, and below {torch.finfo(dtype).eps / 4:.2g} in all. Keep "
+            f"rounding to {dtype} in some weights, and below {all_lost:.2g} in all. Keep the "
             "weights in float32 and compute in 16 bits by torch.autocast.",
             stacklevel=2,
         )

@@ -1,8 +1,8 @@
 """Which matrices of a model are between hidden layers, so that Muon may orthogonalise their steps.
 
-A parameter does not say what it is for. A table of positions and an output head have the shape of a
-hidden matrix, but Muon is not meant for them; a hidden matrix that is left to ADana is still trained
-by a rule made for it. So what is not known to be a hidden matrix is left out, and guesses are named.
+A parameter does not say what it is for. A table of positions and an output head have the shape of
+a hidden matrix, but Muon is not meant for them; a hidden matrix that is left to ADana still trains.
+So what is not known to be a hidden matrix is left out, and guesses are named.
 """
 
 from __future__ import annotations

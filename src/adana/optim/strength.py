@@ -39,7 +39,7 @@ def warn_of_strong_decay(
         enough = f"{omega / STRONG:.0f} or more"
         advice = f"Pass a larger decay_offset (in steps; {enough}) or a smaller omega"
     warnings.warn(
-        f"weight decay removes {first:.0%} of every weight in a step at the begin of training, at "
+        f"weight decay removes {first:.0%} of every weight in a step at the start of training, at "
         f"the peak learning rate ({why}). {advice}, or train for more steps.",
         stacklevel=stacklevel + 1,
     )
