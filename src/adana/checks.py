@@ -38,6 +38,19 @@ def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
         raise ValueError(f"{name} must be one of {known}, got {value!r}")
 
 
+def check_flag(name: str, value: Any) -> None:
+    """Raise `ValueError` unless `value` is True or False: text such as "no" would count as True."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+
+
+def check_integer(name: str, value: Any, *, low: int) -> None:
+    """Raise `ValueError` unless `value` is an integer of at least `low`."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not whole or value < low:
+        raise ValueError(f"{name} must be an integer of at least {low}, got {value!r}")
+
+
 def check_betas(betas: Any) -> None:
     """Raise `ValueError` unless `betas` are two numbers in [0, 1)."""
     if not isinstance(betas, tuple | list) or len(betas) != 2:

@@ -30,15 +30,21 @@ BAD = [
     (adana.LogAdEMAMix, {}, {"delta": 0.0}, "delta"),
     (adana.LogAdEMAMix, {}, {"betas": (0.9, 1.0)}, "beta2"),
     (adana.LogMuon, {"muon": True}, {"ns_steps": 0}, "ns_steps"),
+    (adana.LogMuon, {"muon": True}, {"ns_steps": 2.5}, "ns_steps must be an integer"),
+    (adana.LogMuon, {"muon": True}, {"ns_steps": True}, "ns_steps must be an integer"),
+    (adana.LogMuon, {}, {"muon": "no"}, "muon must be True or False"),
+    (adana.LogMuon, {}, {"muon": 1}, "muon must be True or False"),
     (adana.LogMuon, {"muon": True}, {"rms_scale": 0.0}, "rms_scale"),
     (adana.LogMuon, {"muon": True}, {"variant": "released"}, "variant"),
     (adana.Dana, {}, {"forget": 0.0}, "forget"),
     (adana.Dana, {}, {"forget": 1.5}, "forget"),
     (adana.Dana, {}, {"dimension": 0}, "dimension"),
     (adana.Dana, {}, {"kappa": -0.1}, "kappa"),
+    (adana.Dana, {}, {"average": "no"}, "average must be True or False"),
     (AblatedADana, {}, {"gradient": "short"}, "gradient"),
     (AblatedADana, {}, {"momentum": "none"}, "momentum"),
     (AblatedADana, {}, {"beta2": 1.0}, "beta2"),
+    (AblatedADana, {}, {"correction": "no"}, "correction must be True or False"),
     (AblatedADana, {}, {"average_beta": 1.0}, "average_beta"),
 ]
 
@@ -113,3 +119,97 @@ def test_no_clip_stays_finite_where_the_momentum_vanishes(cls, arguments):
         set_gradients(params, step)
         optimizer.step()
     assert params[0].isfinite().all()
+
+
+# --- arguments of other optimizers ----------------------------------------------------------------
+
+
+def test_weight_decay_is_refused_with_the_omega_to_pass_instead(make):
+    with pytest.raises(TypeError, match="omega=3 "):
+        make(parameters(), lr=1e-3, weight_decay=0.03, total_steps=100_000)
+    with pytest.raises(TypeError, match="omega=0"):
+        make(parameters(), weight_decay=0.0)
+    with pytest.raises(ValueError, match="omega=3 "):
+        make([{"params": parameters(), "weight_decay": 0.03}], lr=1e-3, total_steps=100_000)
+
+
+def test_weight_decay_without_a_horizon_is_refused_with_the_formula():
+    with pytest.raises(TypeError, match=r"omega = lr \* weight_decay \* total_steps"):
+        adana.ADana(parameters(), 1e-3, weight_decay=0.1)
+
+
+FOREIGN = {
+    "betas": ((0.9, 0.95), "delta"),
+    "amsgrad": (True, "Leave amsgrad out"),
+    "fused": (True, "foreach"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_adamw_takes_and_a_member_does_not_is_refused_with_what_to_do(make, name):
+    value, advice = FOREIGN[name]
+    if name in make.cls.DEFAULTS:
+        make(parameters(), **{name: value})
+        return
+    with pytest.raises(TypeError, match=f"{name}.*{advice}"):
+        make(parameters(), **{name: value})
+
+
+# --- tensors that the update does not work on -----------------------------------------------------
+
+SPARSE = {
+    "coo": lambda x: x.to_sparse(),
+    "csr": lambda x: x.to_sparse_csr(),
+    "csc": lambda x: x.to_sparse_csc(),
+    "bsr": lambda x: x.to_sparse_bsr((2, 2)),
+    "bsc": lambda x: x.to_sparse_bsc((2, 2)),
+}
+BETA = "ignore:Sparse .* tensor support is in beta"
+
+
+@pytest.mark.filterwarnings(BETA)
+@pytest.mark.parametrize("layout", SPARSE)
+def test_sparse_parameters_are_refused_in_every_layout(make, layout):
+    optimizer = make(parameters())
+    p = torch.nn.Parameter(SPARSE[layout](torch.eye(4)))
+    with pytest.raises(RuntimeError, match=r"layout torch\.sparse"):
+        optimizer.add_param_group({"params": [p]})
+    assert len(optimizer.param_groups) == 1
+
+
+def refused_before_anything_moved(optimizer, params, match):
+    before = [p.detach().clone() for p in params]
+    with pytest.raises(RuntimeError, match=match):
+        optimizer.step()
+    assert all(torch.equal(p, q) for p, q in zip(params, before, strict=True))
+    assert not optimizer.state
+
+
+@pytest.mark.filterwarnings(BETA)
+@pytest.mark.parametrize("layout", SPARSE)
+def test_sparse_gradients_are_refused_in_every_layout_before_anything_moved(make, layout):
+    params = parameters(shapes=[(4, 4), (4, 4)])
+    optimizer = make(params)
+    set_gradients(params, 0)
+    sparse = SPARSE[layout](torch.eye(4))
+    if layout == "coo":
+        params[1].grad = sparse
+        refused_before_anything_moved(optimizer, params, "sparse gradients .*sparse_coo")
+        return
+    with pytest.raises(RuntimeError, match="different type"):  # torch lets no other one in
+        params[1].grad = sparse
+
+
+def test_complex_parameters_and_gradients_are_refused_before_anything_moved(make):
+    with pytest.raises(RuntimeError, match="complex parameters"):
+        make([torch.nn.Parameter(torch.zeros(2, dtype=torch.complex64))])
+    params = parameters(shapes=[(2, 2), (2, 2)])
+    optimizer = make(params)
+    set_gradients(params, 0)
+    params[1].grad_dtype = None
+    params[1].grad = torch.zeros(2, 2, dtype=torch.complex64)
+    refused_before_anything_moved(optimizer, params, "complex gradients")
+    params[1].grad = None
+    params[1].data = params[1].data.to(torch.complex64)  # as module.to(torch.complex64) does
+    params[1].grad = torch.zeros(2, 2, dtype=torch.complex64)
+    refused_before_anything_moved(optimizer, params, "complex parameters")

@@ -1,6 +1,7 @@
 """Log-time weight decay for optimizers of others, and averages of the weights."""
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -235,3 +236,64 @@ def test_a_copy_goes_on_decaying_once_it_is_told_to():
         each.step()
     assert torch.equal(p, twin)
     assert clone.param_groups[0]["log_decay_t"] == 2
+
+
+# --- decay that is too strong, or too weak to be seen ---------------------------------------------
+
+
+def warnings_of(function):
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        function()
+    return [w for w in seen if "weight decay" in str(w.message)]
+
+
+STRENGTHS = {
+    "ADana": lambda **kw: adana.ADana(parameters(), 1e-2, **kw),
+    "LogAdamW": lambda **kw: adana.LogAdamW(parameters(), 1e-2, **kw),
+    "DanaStarMK4": lambda **kw: adana.DanaStarMK4(parameters(), 1e-2, **kw),
+    "SGD": lambda **kw: adana.with_log_time_decay(torch.optim.SGD(parameters(), lr=1e-2), **kw),
+}
+
+
+@pytest.mark.parametrize("build", STRENGTHS.values(), ids=STRENGTHS)
+def test_a_run_so_short_that_decay_erases_the_weights_warns_once_with_what_to_do(build):
+    (warning,) = warnings_of(lambda: build(total_steps=12))
+    assert "80%" in str(warning.message)
+    assert "decay_offset" in str(warning.message)
+    assert warning.filename == __file__
+    for usual in ({}, {"total_steps": 200}, {"total_steps": 1000}, {"total_steps": 10**6}):
+        assert not warnings_of(lambda usual=usual: build(**usual))
+    for mended in ({"decay_offset": 20}, {"omega": 0.25}, {"omega": 0.0}):
+        assert not warnings_of(lambda mended=mended: build(total_steps=12, **mended))
+
+
+def test_constant_decay_of_a_short_run_warns_without_advice_on_an_offset_it_does_not_use():
+    (warning,) = warnings_of(lambda: adana.AdEMAMix(parameters(), 1e-2, total_steps=12))
+    assert "33%" in str(warning.message)
+    assert "decay_offset" not in str(warning.message)
+
+
+def decayed_alone(dtype, omega, steps=3):
+    (p,) = parameters(dtype, [(1000,)])
+    before = p.detach().clone()
+    optimizer = torch.optim.SGD([p], lr=1e-2)
+    adana.with_log_time_decay(optimizer, omega=omega, decay_offset=1000)
+    for _ in range(steps):
+        p.grad = torch.zeros_like(p)
+        optimizer.step()
+    return (p != before).float().mean().item()
+
+
+@pytest.mark.parametrize(("dtype", "omega"), [(torch.bfloat16, 1.9), (torch.float16, 0.2)])
+def test_decay_that_16_bit_weights_cannot_show_is_said_once(dtype, omega):
+    (warning,) = warnings_of(lambda: decayed_alone(dtype, omega))
+    assert "float32" in str(warning.message)
+    with pytest.warns(UserWarning, match="lost in rounding"):
+        assert decayed_alone(dtype, omega) == 0.0
+
+
+@pytest.mark.parametrize(("dtype", "omega"), [(torch.bfloat16, 8.0), (torch.float32, 0.2)])
+def test_decay_that_the_weights_can_show_is_not_warned_of(dtype, omega):
+    assert not warnings_of(lambda: decayed_alone(dtype, omega))
+    assert decayed_alone(dtype, omega) > 0.99

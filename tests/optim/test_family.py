@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import adana
 from adana import schedules
-from adana.optim import base, work
+from adana.optim import scratch, work
 from adana.optim.base import LogTimeOptimizer
 
 from .conftest import CONFIGURATIONS, parameters, run, same, set_gradients
@@ -165,21 +165,30 @@ def test_closure_is_evaluated_with_gradients_and_its_loss_returned(make):
 
 
 @pytest.mark.parametrize("limit", [1, 7, 1000])
-def test_cutting_and_gathering_the_work_changes_nothing(make, monkeypatch, limit):
+def test_cutting_the_work_into_pieces_and_slices_changes_nothing(make, monkeypatch, limit):
     together, apart = parameters(), parameters()
     monkeypatch.setattr(work, "PIECE_ON_CPU", limit)
+    monkeypatch.setattr(work, "SLICE_ON_CPU", limit)
     run(make, together, 3)
     run(make, apart, 3, foreach=False)
     assert same(together, apart)
 
 
-def test_lists_take_the_same_steps_as_one_parameter_at_a_time(make, monkeypatch):
-    """As on devices where gathering would not pay."""
-    lists, single = parameters(), parameters()
-    monkeypatch.setattr(base, "gathering_pays", lambda work: False)
-    run(make, lists, 3)
-    run(make, single, 3, foreach=False)
-    assert same(lists, single)
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_large_parameters_are_updated_in_slices_where_all_lie_alike(make, monkeypatch, layout):
+    """A gradient of another layout than the weight leaves the parameter whole."""
+    sliced, single = parameters(shapes=[(3, 4, 5, 2)]), parameters(shapes=[(3, 4, 5, 2)])
+    monkeypatch.setattr(work, "SLICE_ON_CPU", 50)
+    monkeypatch.setattr(scratch, "LARGE", 1)
+    for params, options in ((sliced, {}), (single, {"foreach": False})):
+        (p,) = params
+        p.data = p.data.to(memory_format=torch.channels_last)
+        optimizer = make(params, **options)
+        for step in range(3):
+            set_gradients(params, step)
+            p.grad = p.grad.to(memory_format=layout)
+            optimizer.step()
+    assert same(sliced, single)
 
 
 def test_groups_have_their_own_hyperparameters():

@@ -59,6 +59,11 @@ def test_groups_that_do_not_say_what_they_are_are_refused():
         adana.LogMuon(parameters(), lr=1e-2)
 
 
+def test_a_group_that_says_no_in_words_is_refused():
+    with pytest.raises(ValueError, match="True or False"):
+        adana.LogMuon([{"params": parameters(), "muon": "no"}], lr=1e-2)
+
+
 def test_param_groups_send_hidden_matrices_to_muon_and_spare_embedding_and_head():
     model = Enoki(EnokiConfig(heads=2, head_dim=8, vocab_size=50, sequence_length=8))
     names = {id(p): name for name, p in model.named_parameters()}
@@ -106,3 +111,83 @@ def test_names_that_wrappers_add_do_not_hide_the_head_and_a_pattern_must_match()
     assert decayed["params"] == [inner["lm_head"].weight]
     with pytest.raises(ValueError, match="matches no parameter"):
         adana.param_groups(model, muon=True, heads="to_logits")
+
+
+# --- what param_groups guesses --------------------------------------------------------------------
+
+
+class Vision(nn.Module):
+    """A model with tables that are raw parameters, and experts kept as one tensor."""
+
+    def __init__(self, last="head"):
+        super().__init__()
+        self.pos_embed = nn.Parameter(torch.zeros(1, 4, 6))
+        self.experts = nn.Parameter(torch.zeros(2, 6, 6))
+        self.patches = nn.Conv2d(3, 6, 2)
+        self.attention = nn.MultiheadAttention(6, 2)
+        self.body = nn.Linear(6, 6)
+        self.add_module(last, nn.Linear(6, 3))
+
+
+HIDDEN = {"patches.weight", "attention.in_proj_weight", "attention.out_proj.weight", "body.weight"}
+
+
+def orthogonalised(model, **arguments):
+    by_id = {id(p): name for name, p in model.named_parameters()}
+    groups = adana.param_groups(model, muon=True, **arguments)
+    assert sum(len(group["params"]) for group in groups) == len(by_id)
+    return {by_id[id(p)] for group in groups if group["muon"] for p in group["params"]}
+
+
+def test_parameters_of_unknown_modules_are_not_orthogonalised_and_a_warning_names_them():
+    with pytest.warns(UserWarning, match="pos_embed, experts: not taken") as seen:
+        assert orthogonalised(Vision()) == HIDDEN
+    assert len(seen) == 1
+    assert seen[0].filename == __file__
+    assert "output head" not in str(seen[0].message)
+
+
+def test_the_last_matrix_is_taken_for_a_head_where_no_name_says_so_and_a_warning_names_it():
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    with pytest.warns(UserWarning, match=r"4\.weight is taken for the output head"):
+        assert orthogonalised(model) == {"0.weight", "2.weight"}
+    with pytest.warns(UserWarning, match=r"to_logits\.weight is taken.*pos_embed, experts"):
+        assert orthogonalised(Vision("to_logits")) == HIDDEN
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_the_user_says_is_not_guessed():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    assert orthogonalised(model, heads="^1") == {"0.weight"}
+    assert orthogonalised(model, heads=None) == {"0.weight", "1.weight"}
+    chosen = orthogonalised(Vision(), matrices="experts|body|head")
+    assert chosen == {"experts", "body.weight"}
+    with pytest.raises(ValueError, match="matrices pattern 'mlp' matches no parameter"):
+        orthogonalised(model, matrices="mlp")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_head_tied_to_the_embedding_is_a_head_so_that_nothing_is_guessed():
+    model = nn.ModuleDict(
+        {
+            "embed": nn.Embedding(5, 4),
+            "body": nn.Linear(4, 4),
+            "lm_head": nn.Linear(4, 5, bias=False),
+        }
+    )
+    model["lm_head"].weight = model["embed"].weight
+    assert orthogonalised(model) == {"body.weight"}
+
+
+@pytest.mark.filterwarnings("error")
+def test_linear_modules_of_libraries_are_known_by_their_names():
+    class Conv1D(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(3, 3))
+
+    class FastLinear(Conv1D):
+        pass
+
+    model = nn.ModuleDict({"a": Conv1D(), "b": FastLinear(), "head": nn.Linear(3, 2)})
+    assert orthogonalised(model) == {"a.weight", "b.weight"}

@@ -5,6 +5,8 @@ import dataclasses
 import pytest
 import torch
 
+import adana
+from adana import schedules
 from adana.nn import Enoki, EnokiConfig
 from adana.train import HYPERPARAMETERS, OPTIMIZERS, OptimizerConfig, build_optimizer
 from adana.train.evaluate import training_loss
@@ -55,3 +57,49 @@ def test_an_optimizer_reads_exactly_the_hyperparameters_it_says(name, field):
     idle = {("kappa", n) for n in ("log-adamw", "log-nadamw", "log-nadamw-nesterov")}
     idle |= {("kappa", "adana-constant-alpha")}
     assert changed == (field in OPTIMIZERS[name].reads and (field, name) not in idle)
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("cls", [adana.DanaStar, adana.DanaStarMK4])
+def test_the_logged_momentum_of_a_star_member_is_what_multiplies_m_of_a_steady_coordinate(
+    cls, variant
+):
+    """With tau held at 1/2 (r = 1) and no gradient the step is -lr * momentum * m/D."""
+    p = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    arguments = {"omega": 0.0, "kappa": 0.75, "momentum_scale": 0.7, "variant": variant}
+    optimizer = cls([p], lr=1.0, **arguments, **({} if cls is adana.DanaStar else UNCLIPPED))
+    t = 400
+    p.grad = torch.zeros_like(p)
+    optimizer.step()
+    forget = 1 - schedules.ema_weight(t)
+    state = optimizer.state[p]
+    state["step"].fill_(t - 1)
+    for name, after in {"m": 0.25, "v": 1.0, "tau": 0.5}.items():
+        state[name].fill_(after / forget)
+    optimizer.step()
+    momentum = schedule_values(optimizer, 1.0, t)["momentum"]
+    assert momentum > 0.7 * 200**0.25  # it grows with time
+    assert -p.item() == pytest.approx(momentum * 0.25, rel=1e-6)
+
+
+UNCLIPPED = {"clip_snr": float("inf")}
+OTHERS = {
+    "SGD": (torch.optim.SGD, {}, {"decay": 0.01, "ema_m": 1.0}),
+    "SGD with momentum": (torch.optim.SGD, {"momentum": 0.9}, {"decay": 0.01, "ema_m": 0.1}),
+    "Adagrad": (torch.optim.Adagrad, {}, {"decay": 0.01}),
+    "NAdam": (torch.optim.NAdam, {}, {"decay": 0.01, "ema_m": 0.1, "ema_v": 0.001}),
+    "AdamW": (
+        torch.optim.AdamW,
+        {},
+        {"decay": 0.01, "ema_m": 0.1, "ema_v": 0.001, "momentum": 1 / 0.19},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_of_an_optimizer_of_others_what_its_group_tells_is_logged(name):
+    cls, arguments, expected = OTHERS[name]
+    p = torch.nn.Parameter(torch.zeros(1))
+    optimizer = cls([p], lr=0.1, weight_decay=0.1, **arguments)
+    values = schedule_values(optimizer, 0.5, 2)
+    assert values == pytest.approx({"gamma": 0.5, "lr": 0.1, **expected})

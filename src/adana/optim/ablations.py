@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, Unpack
 from torch import Tensor
 
 from adana import schedules
-from adana.checks import check_choice, check_range
+from adana.checks import check_choice, check_flag, check_range
 from adana.optim.damped import DampedArguments, DampedMomentum, Source
 from adana.optim.update import Form, Hyper
 
@@ -84,6 +84,7 @@ class AblatedADana(DampedMomentum):
         super().check_group(group)
         check_choice("gradient", group["gradient"], ("raw", "average", "none"))
         check_choice("momentum", group["momentum"], ("damped", "constant", "undamped", "nesterov"))
+        check_flag("correction", group["correction"])
         check_range("average_beta", group["average_beta"], low=0.0, high=1.0, high_open=True)
         if group["beta2"] is not None:
             check_range("beta2", group["beta2"], low=0.0, high=1.0, high_open=True)

@@ -41,7 +41,7 @@ class LogAdamW(LogTimeOptimizer):
 
     Raises:
         ValueError: a hyperparameter is out of range or not finite.
-        RuntimeError: complex parameters, or sparse gradients at `step`.
+        RuntimeError, TypeError: as for `ADana`.
 
     State: 2 float32 tensors of the parameter's shape.
 

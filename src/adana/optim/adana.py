@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Never
 
 from torch import Tensor
 
@@ -62,7 +62,9 @@ class ADana(DampedMomentum):
 
     Raises:
         ValueError: a hyperparameter is out of range or not finite.
-        RuntimeError: complex parameters, or sparse gradients at `step`.
+        TypeError: an argument is unknown; for those of `torch.optim.AdamW` that ADana does not
+            take (`weight_decay`, `betas`, `amsgrad`, `fused`) it says what to do instead.
+        RuntimeError: complex or sparse parameters; sparse or complex gradients at `step`.
 
     State: 2 tensors of the parameter's shape in float32 (8 bytes a parameter, as AdamW).
 
@@ -102,6 +104,7 @@ class ADana(DampedMomentum):
         maximize: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
+        **unknown: Never,
     ) -> None:
         super().__init__(
             params,
@@ -124,4 +127,5 @@ class ADana(DampedMomentum):
             maximize=maximize,
             capturable=capturable,
             differentiable=differentiable,
+            **unknown,
         )

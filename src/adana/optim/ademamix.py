@@ -91,7 +91,7 @@ class AdEMAMix(_TwoAverages):
 
     Raises:
         ValueError: a hyperparameter is out of range or not finite, or total_steps is missing.
-        RuntimeError: complex parameters, or sparse gradients at `step`.
+        RuntimeError, TypeError: as for `ADana`.
 
     State: 3 float32 tensors of the parameter's shape (2 with beta1 = 0).
 
@@ -178,7 +178,7 @@ class LogAdEMAMix(_TwoAverages):
 
     Raises:
         ValueError: a hyperparameter is out of range or not finite.
-        RuntimeError: complex parameters, or sparse gradients at `step`.
+        RuntimeError, TypeError: as for `ADana`.
 
     State: 3 float32 tensors of the parameter's shape (2 with beta1 = 0).
     """

@@ -19,17 +19,22 @@ from torch import Tensor
 from adana import schedules
 from adana.checks import check_choice, check_range
 from adana.optim.peak import multiplier
+from adana.optim.refusals import (
+    no_weight_decay,
+    refuse_gradient,
+    refuse_parameter,
+    unknown_argument,
+)
 from adana.optim.scratch import temporaries
 from adana.optim.storage import STEP, new_state, restored, working_dtype
+from adana.optim.strength import check_first_decay, warn_of_strong_decay
 from adana.optim.update import Form, Hyper, update_foreach, update_single
 from adana.optim.work import (
     Work,
     as_lists,
-    gathering_pays,
     numbers_of,
     on_this_process,
     pieces,
-    together,
 )
 
 DecayOrder = Literal["before", "after"]
@@ -92,12 +97,18 @@ class LogTimeOptimizer(torch.optim.Optimizer):
     def __init__(self, params: Iterable[Any], lr: float | Tensor, **given: Any) -> None:
         unknown = sorted(set(given) - set(self.DEFAULTS))
         if unknown:
-            raise TypeError(
-                f"{type(self).__name__} has no argument {unknown[0]!r}; it takes "
-                f"{', '.join(sorted(set(self.DEFAULTS) - {'version'}))}"
-            )
+            known = set(self.DEFAULTS) - {"version"}
+            raise unknown_argument(type(self).__name__, unknown[0], given, known, lr)
         super().__init__(params, {"lr": lr, **self.DEFAULTS, **given})
         self._refuse_silent_lack_of_decay()
+        self._warn_of_strong_decay()
+
+    def _warn_of_strong_decay(self) -> None:
+        """Warn once, of the group that decays most, where the first step would remove too much."""
+        strongest = max(self.param_groups, key=lambda group: self.decay(group, 1))
+        offset = strongest["decay_offset"] if strongest["decay"] == "log-time" else None
+        first, omega = self.decay(strongest, 1), strongest["omega"]
+        warn_of_strong_decay(first, omega, offset, stacklevel=4)  # who called the subclass
 
     def _refuse_silent_lack_of_decay(self) -> None:
         """Raise where groups made for AdamW without decay would switch all decay off."""
@@ -153,13 +164,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
     def _check_decay(self, group: Mapping[str, Any]) -> None:
         if group["decay"] == "constant" and group["total_steps"] is None:
             raise ValueError("decay='constant' removes omega / total_steps: pass total_steps")
-        first = self.decay(group, 1)
-        if first >= 1:
-            raise ValueError(
-                f"omega={group['omega']} with decay_offset={group['decay_offset']} would remove "
-                f"{first:.0%} of every weight at the first step. decay_offset is in steps; "
-                "leave it out for the default, or choose one well above omega."
-            )
+        check_first_decay(self.decay(group, 1), group["omega"], group["decay_offset"])
 
     def _check_lr_tensor(self, group: Mapping[str, Any]) -> None:
         lr = group["lr"]
@@ -222,12 +227,9 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         group = dict(param_group)
         weight_decay = group.get("weight_decay")
         if weight_decay:
-            raise ValueError(
-                f"{type(self).__name__} takes the decay strength omega, not weight_decay="
-                f"{weight_decay}. The same strength as AdamW's is "
-                "omega = lr * weight_decay * total_steps (adana.schedules.weight_decay_to_omega); "
-                "adana.param_groups(model) makes groups that decay the right parameters."
-            )
+            merged = {**self.defaults, **group}
+            advice = no_weight_decay(weight_decay, merged["lr"], merged["total_steps"])
+            raise ValueError(f"{type(self).__name__} {advice}")
         if weight_decay == 0:
             group.setdefault("omega", 0.0)
         merged = {**self.defaults, **group}
@@ -242,13 +244,12 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         self.resolve_group(merged)
         self.check_group(merged)
         super().add_param_group(merged)
-        for p in self.param_groups[-1]["params"]:
-            if torch.is_complex(p):
-                self.param_groups.pop()
-                raise RuntimeError(
-                    f"{type(self).__name__} does not support complex parameters "
-                    f"(got one of shape {tuple(p.shape)}); optimize torch.view_as_real of it."
-                )
+        try:
+            for p in self.param_groups[-1]["params"]:
+                refuse_parameter(type(self).__name__, p)
+        except RuntimeError:
+            self.param_groups.pop()
+            raise
 
     # --- the step ---------------------------------------------------------------------------
 
@@ -264,8 +265,10 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         compiled update as one small tensor a group, so that it compiles once.
 
         Raises:
-            RuntimeError: a gradient is sparse or complex.
-            ValueError: the learning rate is above its peak (see `gamma`).
+            RuntimeError: a gradient is sparse (of any layout but strided) or complex, or a
+                parameter became so since it was added; real parameters have complex gradients only
+                where their `grad_dtype` allows it. Nothing has changed then.
+            ValueError: the learning rate is above its peak (see `gamma`); nothing has changed.
         """
         loss = None
         if closure is not None:
@@ -300,13 +303,11 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         return plan
 
     def _refuse(self, group: dict[str, Any]) -> None:
-        """Raise for a learning rate above its peak and for sparse gradients."""
+        """Raise for a learning rate above its peak, and for sparse and complex gradients."""
         self.gamma(group)
-        if any(p.grad is not None and p.grad.is_sparse for p in group["params"]):
-            raise RuntimeError(
-                f"{type(self).__name__} does not support sparse gradients; "
-                "build the embedding with sparse=False."
-            )
+        for p in group["params"]:
+            if p.grad is not None:
+                refuse_gradient(type(self).__name__, p, p.grad)
 
     def _numbers(
         self, group: dict[str, Any], params: list[Tensor], packed: bool
@@ -352,11 +353,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         params, grads = _as_dtype(work.params, wide), _as_dtype(work.grads, wide)
         if work.group["maximize"]:
             grads = [-g for g in grads]
-        wide_work = work._replace(params=params, grads=grads)
-        if gathering_pays(work):
-            together(wide_work, self.update_wide)
-        else:
-            self.update_wide(wide_work)
+        self.update_wide(work._replace(params=params, grads=grads))
         for p, target in zip(work.params, params, strict=True):
             if p is not target:
                 p.copy_(target)

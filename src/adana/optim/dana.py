@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from adana import schedules
-from adana.checks import check_range
+from adana.checks import check_flag, check_range
 from adana.optim.base import CommonArguments, LogTimeOptimizer
 from adana.optim.update import Form, Hyper, step_factor
 from adana.optim.work import Work, as_lists, numbers_of
@@ -46,7 +46,7 @@ class Dana(LogTimeOptimizer):
 
     Raises:
         ValueError: a hyperparameter is out of range or not finite.
-        RuntimeError: complex parameters, or sparse gradients at `step`.
+        RuntimeError, TypeError: as for `ADana`.
 
     State: 1 float32 tensor of the parameter's shape.
 
@@ -104,6 +104,7 @@ class Dana(LogTimeOptimizer):
         check_range("kappa", group["kappa"], low=0.0, high=1.0)
         check_range("delta", group["delta"], low=0.0, low_open=True)
         check_range("momentum_scale", group["momentum_scale"], low=0.0)
+        check_flag("average", group["average"])
         if group["dimension"] is not None:
             check_range("dimension", group["dimension"], low=1)
         if group["forget"] is not None:

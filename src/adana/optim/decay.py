@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+import weakref
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -11,10 +14,15 @@ from adana.checks import check_range
 from adana.optim.base import LogTimeOptimizer
 from adana.optim.peak import multiplier
 from adana.optim.storage import local
+from adana.optim.strength import check_first_decay, warn_of_strong_decay
 
 AnyOptimizer = TypeVar("AnyOptimizer", bound=torch.optim.Optimizer)
 _PREFIX = "log_decay_"
 """Begin of the keys that the decay keeps in each group, so that they are saved with it."""
+
+
+_WARNED: weakref.WeakSet[torch.optim.Optimizer] = weakref.WeakSet()
+"""Optimizers whose users know that their weights are too coarse to decay."""
 
 
 def with_log_time_decay(
@@ -34,6 +42,11 @@ def with_log_time_decay(
     the optimizer's state dict holds them: call this on the new optimizer before loading one. torch
     drops hooks when an optimizer is copied or pickled: call this on the copy, which then goes on
     with the settings and the counter it has.
+
+    Keep float32 weights. The decay of a step is rounded to the weights' dtype by itself: one of
+    less than `torch.finfo(dtype).eps / 2` is lost in some weights, less than half of that in all.
+    In bfloat16 these are 0.4 % and 0.2 %, and a run of 10 000 steps at the defaults is below the
+    first from step 24 on. A warning says so once.
 
     Args:
         optimizer: of any class whose `step` runs torch's step hooks (all subclasses of
@@ -74,11 +87,8 @@ def with_log_time_decay(
     check_range("decay_offset", decay_offset, low=0.0)
     if peak_lr is not None:
         check_range("peak_lr", peak_lr, low=0.0, low_open=True)
-    if omega and schedules.log_time_decay(1, omega, decay_offset) >= 1:
-        raise ValueError(
-            f"omega={omega} with decay_offset={decay_offset} would remove all of every weight at "
-            "the first step; decay_offset is in steps, choose one well above omega"
-        )
+    first = schedules.log_time_decay(1, omega, decay_offset) if omega else 0.0
+    check_first_decay(first, omega, decay_offset)
     # What the optimizer did not decay stays so. Where it had no decay at all, `omega: 0` decides.
     had_decay = any(group.get("weight_decay") for group in groups)
     for group in groups:
@@ -89,6 +99,8 @@ def with_log_time_decay(
         group[f"{_PREFIX}peak_given"] = peak_lr is not None
         group[f"{_PREFIX}t"] = 0
         group["weight_decay"] = 0.0
+    if any(group[f"{_PREFIX}omega"] for group in groups):
+        warn_of_strong_decay(first, omega, decay_offset, stacklevel=2)
     optimizer.register_step_pre_hook(_before_step)
     return optimizer
 
@@ -135,7 +147,32 @@ def _decay_all(optimizer: torch.optim.Optimizer) -> None:
         ) if group[f"{_PREFIX}omega"] else 0.0  # fmt: skip
         weights = [local(p) for p in group["params"] if p.grad is not None]
         if fraction and weights:
+            _warn_if_lost(optimizer, fraction, weights)
             torch._foreach_sub_(weights, weights, alpha=fraction)
+
+
+def _warn_if_lost(
+    optimizer: torch.optim.Optimizer, fraction: float, weights: Sequence[torch.Tensor]
+) -> None:
+    """Warn once an optimizer if 16-bit weights are too coarse for what decay takes of them.
+
+    Neighbours of a weight are between eps/2 and eps of it away, so that rounding undoes a decay of
+    less than eps/2 in some weights and one of less than eps/4 in all.
+    """
+    if optimizer in _WARNED:
+        return
+    for dtype in {w.dtype for w in weights}:
+        if dtype.itemsize >= torch.float32.itemsize or fraction >= torch.finfo(dtype).eps / 2:
+            continue
+        _WARNED.add(optimizer)
+        all_lost = torch.finfo(dtype).eps / 4
+        warnings.warn(
+            f"weight decay takes {fraction:.2g} of each weight in a step, which is lost in "
+            f"rounding to {dtype} in some weights, and below {all_lost:.2g} in all. Keep the "
+            "weights in float32 and compute in 16 bits by torch.autocast.",
+            stacklevel=2,
+        )
+        return
 
 
 def _gamma(group: dict[str, Any]) -> float:

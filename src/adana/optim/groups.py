@@ -8,10 +8,7 @@ from typing import Any
 
 from torch import nn
 
-WRAPPERS = r"(^|\.)(module|_orig_mod|_checkpoint_wrapped_module)(?=\.)"
-"""What DDP, torch.compile and activation checkpointing add to names."""
-HEADS = r"^(\w+\.)?(lm_head|head|output|unembed|embed_out|classifier|score)\.weight$"
-"""Default of `heads`: names that libraries give the layer from width to vocabulary or classes."""
+from adana.optim.matrices import HEADS, hidden_matrices, plain_name
 
 
 def param_groups(
@@ -20,7 +17,8 @@ def param_groups(
     decay_embeddings: bool = False,
     no_decay: str | Sequence[str] = (),
     muon: bool = False,
-    heads: str = HEADS,
+    heads: str | None = HEADS,
+    matrices: str | None = None,
 ) -> list[dict[str, Any]]:
     """Split a model's trainable parameters into a decayed and an undecayed group.
 
@@ -34,9 +32,17 @@ def param_groups(
         no_decay: a regular expression or several; a parameter in whose name one is found is not
             decayed.
         muon: make the groups of `LogMuon` and of hybrids like it: the decayed matrices of hidden
-            layers in a group of their own with `muon: True`, the others with `muon: False`.
+            layers in a group of their own with `muon: True`, the others with `muon: False`. What is
+            in doubt is not orthogonalised, and a warning names it.
         heads: a regular expression; with `muon`, a decayed matrix in whose name it is found is an
-            output head, which is not orthogonalised. Default: the usual names of a last layer.
+            output head, which is not orthogonalised. Default: the usual names of a last layer; if
+            the model has none of them, the last matrix is taken for the head, with a warning. None:
+            the model has no head.
+        matrices: a regular expression; with `muon`, the hidden matrices are the decayed matrices in
+            whose name it is found, heads and embedding tables excepted. Default None: the weights
+            of linear, convolutional, recurrent and attention modules; other parameters of two or
+            more dimensions (a learned position table, experts kept as one tensor) are not, with a
+            warning.
 
     Returns:
         Two groups, decayed first (three with `muon`, matrices first); empty ones are left out. The
@@ -45,22 +51,23 @@ def param_groups(
 
     Raises:
         ValueError: the model has no trainable parameters, or has flattened ones (the old FSDP), or
-            a pattern of `no_decay` matches none (a typing error would otherwise decay what it was
-            meant to spare).
+            a pattern (`no_decay`; with `muon`, `matrices` and `heads`) matches none (a typing error
+            would otherwise decay what it was meant to spare).
+
+    Warns:
+        UserWarning: with `muon`, which parameters were guessed to be no hidden matrices.
     """
     no_decay = (no_decay,) if isinstance(no_decay, str) else no_decay
-    named = [
-        (re.sub(WRAPPERS, "", name).lstrip("."), p)
-        for name, p in model.named_parameters()
-        if p.requires_grad
-    ]
+    named = [(plain_name(name), p) for name, p in model.named_parameters() if p.requires_grad]
     if not named:
         raise ValueError("the model has no trainable parameters")
-    for pattern in no_decay:
+    patterns = [("no_decay", pattern) for pattern in no_decay]
+    if muon:
+        patterns += [("heads", heads)] if heads not in (None, HEADS) else []
+        patterns += [("matrices", matrices)] if matrices is not None else []
+    for argument, pattern in patterns:
         if not any(re.search(pattern, name) for name, _ in named):
-            raise ValueError(f"no_decay pattern {pattern!r} matches no parameter of the model")
-    if muon and heads != HEADS and not any(re.search(heads, name) for name, _ in named):
-        raise ValueError(f"heads pattern {heads!r} matches no parameter of the model")
+            raise ValueError(f"{argument} pattern {pattern!r} matches no parameter of the model")
     if any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules()):
         raise ValueError(
             "the model is wrapped in FullyShardedDataParallel, which flattens parameters, so that "
@@ -72,21 +79,21 @@ def param_groups(
         if isinstance(module, nn.Embedding | nn.EmbeddingBag)
     }
     embeddings = set() if decay_embeddings else tables
-    matrices: list[nn.Parameter] = []
-    decayed: list[nn.Parameter] = []
-    undecayed: list[nn.Parameter] = []
-    for name, p in named:
-        spared = any(re.search(pattern, name) for pattern in no_decay)
-        if p.ndim < 2 or id(p) in embeddings or spared:
-            undecayed.append(p)
-        elif muon and not re.search(heads, name) and id(p) not in tables:
-            matrices.append(p)
-        else:
-            decayed.append(p)
+    spared = {id(p) for name, p in named if any(re.search(x, name) for x in no_decay)}
+    decays = {id(p) for _, p in named if p.ndim >= 2} - embeddings - spared
+    hidden: set[int] = set()
+    if muon:
+        candidates = [(name, p) for name, p in named if id(p) in decays - tables]
+        hidden = hidden_matrices(model, candidates, heads=heads, matrices=matrices, stacklevel=2)
     flag: dict[str, Any] = {"muon": False} if muon else {}
     groups: list[dict[str, Any]] = [
-        {"params": matrices, "muon": True},
-        {"params": decayed, **flag},
-        {"params": undecayed, "omega": 0.0, "weight_decay": 0.0, **flag},
+        {"params": [p for _, p in named if id(p) in hidden], "muon": True},
+        {"params": [p for _, p in named if id(p) in decays - hidden], **flag},
+        {
+            "params": [p for _, p in named if id(p) not in decays],
+            "omega": 0.0,
+            "weight_decay": 0.0,
+            **flag,
+        },
     ]
     return [group for group in groups if group["params"]]

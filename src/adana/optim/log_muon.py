@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, Replicate
 
-from adana.checks import check_range
+from adana.checks import check_flag, check_integer, check_range
 from adana.optim.damped import DampedArguments, DampedMomentum, Source
 from adana.optim.storage import local, local_like
 from adana.optim.update import Hyper, step_factor
@@ -44,7 +44,7 @@ class LogMuon(DampedMomentum):
         lr: peak learning rate. Both kinds of group may have their own. No law was published.
         muon: what groups are that do not say so. Default None: such a group is an error, because
             embeddings and heads are matrices too, but should not be orthogonalised.
-        ns_steps: Newton-Schulz iterations. Default 5.
+        ns_steps: Newton-Schulz iterations, an integer >= 1. Default 5.
         rms_scale: size of a step, see above. Default 0.2 (RMS of about 0.19).
         shared: all other arguments of `ADana`, with the same defaults; only variant="paper" exists:
             decay is independent of the learning rate and before the update for matrices too, the
@@ -88,7 +88,8 @@ class LogMuon(DampedMomentum):
                 "LogMuon must know which parameters are matrices of hidden layers: pass "
                 "adana.param_groups(model, muon=True), or groups with 'muon': True or False"
             )
-        check_range("ns_steps", group["ns_steps"], low=1)
+        check_flag("muon", group["muon"])
+        check_integer("ns_steps", group["ns_steps"], low=1)
         check_range("rms_scale", group["rms_scale"], low=0.0, low_open=True)
 
     def state_names(self, group: Mapping[str, Any], p: Tensor) -> tuple[str, ...]:

@@ -15,45 +15,28 @@ from torch._utils import _unflatten_dense_tensors
 
 
 class _Kept(threading.local):
-    """This thread's memory, by purpose and dtype."""
+    """This thread's memory, by dtype."""
 
     def __init__(self) -> None:
-        self.buffers: dict[tuple[str, torch.dtype], Tensor] = {}
+        self.buffers: dict[torch.dtype, Tensor] = {}
 
 
 _kept = _Kept()
+LARGE = 1 << 15
+"""Elements of a tensor from which its memory comes fresh from the operating system."""
 
 
 def temporaries(tensors: list[Tensor], count: int) -> Sequence[list[Tensor] | None]:
     """Return `count` lists of uninitialised tensors shaped as `tensors`, or `count` Nones.
 
     They share memory with those returned before in this thread, which is kept for the next call.
-    Nones where new memory is as good, and for more than one tensor.
+    Nones where new memory is as good: not ordinary contiguous tensors on a CPU, or small ones.
     """
-    like = tensors[0]
-    if len(tensors) > 1 or not _on_cpu(like) or not like.is_contiguous() or like.numel() == 0:
+    size, like = sum(x.numel() for x in tensors), tensors[0]
+    if size < LARGE * len(tensors) or not all(_ordinary(x) for x in tensors):
         return [None] * count
-    size = like.numel()
-    parts = _buffer("temporaries", like.dtype, count * size).split(size)
-    return [[part.view(like.shape)] for part in parts]
-
-
-def gathered(lists: Sequence[list[Tensor]]) -> list[Tensor]:
-    """Return a flat copy of each list of tensors; all lists have the same shapes and dtype.
-
-    Valid until the next call in this thread.
-    """
-    size = sum(x.numel() for x in lists[0])
-    flat = [[x.reshape(-1) for x in tensors] for tensors in lists]
-    if size == 0 or not all(_on_cpu(x) for tensors in lists for x in tensors):
-        return [torch.cat(tensors) for tensors in flat]
-    parts = _buffer("gathered", lists[0][0].dtype, len(lists) * size).split(size)
-    return [torch.cat(tensors, out=part) for tensors, part in zip(flat, parts, strict=True)]
-
-
-def scatter(flat: Tensor, tensors: list[Tensor]) -> None:
-    """Copy the contents of a gathered list back into its tensors."""
-    torch._foreach_copy_(tensors, list(_unflatten_dense_tensors(flat, tensors)))
+    parts = _buffer(like.dtype, count * size).split(size)
+    return [list(_unflatten_dense_tensors(part, tensors)) for part in parts]
 
 
 def slices(tensors: Sequence[Tensor], limit: int) -> Iterator[tuple[Tensor, ...]] | None:
@@ -73,11 +56,10 @@ def release() -> None:
     _kept.buffers.clear()
 
 
-def _on_cpu(x: Tensor) -> bool:
-    """Return whether `x` is an ordinary tensor in a CPU's memory, and no subclass that only looks
-    like one.
-    """
-    return type(x) in (Tensor, torch.nn.Parameter) and x.device.type == "cpu"
+def _ordinary(x: Tensor) -> bool:
+    """Return whether `x` lies in order in a CPU's memory, and is no subclass that only says so."""
+    plain = type(x) in (Tensor, torch.nn.Parameter)
+    return plain and x.device.type == "cpu" and x.is_contiguous()
 
 
 def _dense(x: Tensor) -> bool:
@@ -90,10 +72,10 @@ def _dense(x: Tensor) -> bool:
     return True
 
 
-def _buffer(purpose: str, dtype: torch.dtype, size: int) -> Tensor:
-    """Return `size` elements of the memory kept for a purpose, which grows as needed."""
-    kept, key = _kept.buffers, (purpose, dtype)
-    if key not in kept or kept[key].numel() < size:
+def _buffer(dtype: torch.dtype, size: int) -> Tensor:
+    """Return `size` elements of the memory that is kept, which grows as needed."""
+    kept = _kept.buffers
+    if dtype not in kept or kept[dtype].numel() < size:
         with torch.inference_mode(False):  # else it would be of no use outside of it
-            kept[key] = torch.empty(size, dtype=dtype)
-    return kept[key][:size]
+            kept[dtype] = torch.empty(size, dtype=dtype)
+    return kept[dtype][:size]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from adana.optim.scratch import gathered, scatter, slices
+from adana.optim.scratch import slices
 from adana.optim.storage import local, local_like
 from adana.optim.update import Hyper
 
 PIECE = 1 << 26
 """Elements that are updated at once on a GPU: bounds the temporaries at 256 MB for each list."""
 PIECE_ON_CPU = 1 << 16
-"""Elements that are updated at once on a CPU: state and temporaries of them fit its caches."""
+"""Elements of small parameters that are updated at once on a CPU: keeps the temporaries few."""
+SLICE_ON_CPU = 1 << 18
+"""Elements of a large parameter that are updated at once on a CPU: temporaries fit the caches."""
 
 
 class Work(NamedTuple):
@@ -58,28 +60,13 @@ def pieces(work: Work, names: Iterable[str]) -> Iterator[Work]:
     for i in range(len(work.params)):
         here = on_this_process(_one(work, i), names)
         whole = _Row(here.params[0], here.grads[0], here.states[0])
-        for row in _sliced(whole, limit) if on_cpu else [whole]:
+        for row in _sliced(whole, SLICE_ON_CPU) if on_cpu else [whole]:
             if rows and size + row.param.numel() > limit:
                 yield _work(work, rows)
                 rows, size = [], 0
             rows.append(row)
             size += row.param.numel()
     yield _work(work, rows)
-
-
-def together(work: Work, update: Callable[[Work], None]) -> None:
-    """Call `update` with all of `work`, which is a piece, in one tensor of each kind.
-
-    Many small tensors cost a kernel each for every operation, one costs a copy there and back.
-    """
-    names = tuple(work.states[0])
-    states = {name: [state[name] for state in work.states] for name in names}
-    param, grad, *flat = gathered([work.params, work.grads, *states.values()])
-    state = dict(zip(names, flat, strict=True))
-    update(work._replace(params=[param], grads=[grad], states=[state]))
-    scatter(param, work.params)
-    for name in names:
-        scatter(state[name], states[name])
 
 
 def as_lists(work: Work) -> bool:
@@ -89,11 +76,6 @@ def as_lists(work: Work) -> bool:
     anyway.
     """
     return isinstance(work.hyper, Hyper) and work.group["foreach"] is not False
-
-
-def gathering_pays(work: Work) -> bool:
-    """Return whether a piece is better updated `together` than as lists."""
-    return as_lists(work) and len(work.params) > 1 and work.params[0].device.type == "cpu"
 
 
 def numbers_of(hyper: Hyper | Tensor, i: int) -> Hyper:

@@ -11,6 +11,7 @@ from torch import nn
 
 from adana import optim, schedules
 from adana.optim import ABLATIONS, AblatedADana, LogTimeOptimizer, param_groups
+from adana.optim.update import TAU_CAP
 from adana.train.config import OptimizerConfig
 
 Builder = Callable[[nn.Module, OptimizerConfig, int], torch.optim.Optimizer]
@@ -126,25 +127,51 @@ def set_gamma(optimizer: torch.optim.Optimizer, peak_lr: float, gamma: float) ->
 
 
 def schedule_values(optimizer: torch.optim.Optimizer, gamma: float, t: int) -> dict[str, float]:
-    """Return what the optimizer uses at step t for its first (decayed) group.
+    """Return what the optimizer uses at step t (from 1) for its first (decayed) group.
 
-    Keys: gamma, lr, ema_m and ema_v (weight of the newest gradient in either moment), momentum
-    (multiplier on m), decay (fraction of a weight removed in the step).
+    Keys: gamma, lr; ema_m and ema_v (what either moment forgets in the step, which in an average is
+    the weight of the newest gradient); momentum (multiplier on m); decay (fraction of a weight
+    removed in the step).
+
+    The Star members' momentum differs between coordinates: it is that of a coordinate whose
+    gradient always has the same size (tau = 1/2, so effective time is t/2). Rarer ones have less.
+
+    Of an optimizer that is not of this package, what its group tells: gamma and lr always; decay
+    where it has `weight_decay` (lr * weight_decay, which is what AdamW, Muon and SGD without
+    momentum remove); ema_m and ema_v from `betas`, ema_m from `momentum`; momentum for Adam and
+    AdamW, where it is the bias correction.
     """
     group = optimizer.param_groups[0]
     if isinstance(optimizer, LogTimeOptimizer):
-        h = optimizer.hyper(group, t)
-        values = {"ema_m": h.ema_m, "ema_v": h.ema_v, "decay": h.decay}
-        values["momentum"] = h.momentum + h.extra
+        values = _of_member(optimizer, group, t)
     else:
-        beta1, beta2 = group["betas"]
-        values = {
-            "ema_m": 1 - beta1,
-            "ema_v": 1 - beta2,
-            "momentum": 1 / schedules.constant_total_weight(t, beta1),
-            "decay": group["lr"] * group["weight_decay"],
-        }
+        values = _of_other(optimizer, group, t)
     return {"gamma": gamma, "lr": float(group["lr"]), **values}
+
+
+def _of_member(optimizer: LogTimeOptimizer, group: dict[str, Any], t: int) -> dict[str, float]:
+    h = optimizer.hyper(group, t)
+    growth = 1.0
+    if optimizer.form(group).tau:
+        effective_time = max(TAU_CAP * t, 1.0)
+        growth = schedules.effective_damping(effective_time, 1 - h.exponent, h.shift)
+    values = {"ema_m": h.ema_m, "ema_v": h.ema_v, "decay": h.decay}
+    values["momentum"] = h.momentum * growth + h.extra
+    return {name: float(value) for name, value in values.items()}
+
+
+def _of_other(optimizer: torch.optim.Optimizer, group: dict[str, Any], t: int) -> dict[str, float]:
+    values: dict[str, float] = {}
+    if "weight_decay" in group:
+        values["decay"] = float(group["lr"]) * float(group["weight_decay"])
+    if "momentum" in group:
+        values["ema_m"] = 1 - float(group["momentum"])
+    if "betas" in group:
+        beta1, beta2 = (float(beta) for beta in group["betas"][:2])
+        values |= {"ema_m": 1 - beta1, "ema_v": 1 - beta2}
+        if isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW):
+            values["momentum"] = 1 / schedules.constant_total_weight(t, beta1)
+    return values
 
 
 def state_bytes(optimizer: torch.optim.Optimizer) -> int:

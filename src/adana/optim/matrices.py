@@ -1,0 +1,86 @@
+"""Which matrices of a model are between hidden layers, so that Muon may orthogonalise their steps.
+
+A parameter does not say what it is for. A table of positions and an output head have the shape of
+a hidden matrix, but Muon is not meant for them; a hidden matrix that is left to ADana still trains.
+So what is not known to be a hidden matrix is left out, and guesses are named.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+
+from torch import nn
+
+Named = Sequence[tuple[str, nn.Parameter]]
+
+WRAPPERS = r"(^|\.)(module|_orig_mod|_checkpoint_wrapped_module)(?=\.)"
+"""What DDP, torch.compile and activation checkpointing add to names."""
+HEADS = r"^(\w+\.)?(lm_head|head|output|unembed|embed_out|classifier|score)\.weight$"
+"""Default of `heads`: names that libraries give the layer from width to vocabulary or classes."""
+KNOWN = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd, nn.MultiheadAttention, nn.RNNBase)
+"""Modules of torch whose own parameters of two or more dimensions are hidden matrices."""
+KNOWN_NAMES = r"Linear(\d\w*)?$|^Conv1D$"
+"""Class names that libraries give such modules (transformers' `Conv1D` is a transposed Linear)."""
+
+
+def plain_name(name: str) -> str:
+    """Return a parameter's name without what wrappers added to it."""
+    return re.sub(WRAPPERS, "", name).lstrip(".")
+
+
+def hidden_matrices(
+    model: nn.Module,
+    candidates: Named,
+    *,
+    heads: str | None,
+    matrices: str | None,
+    stacklevel: int,
+) -> set[int]:
+    """Return the ids of those `candidates` (decayed, two or more dimensions) that are hidden.
+
+    `heads` and `matrices` as for `param_groups`. What is guessed is said in one warning, whose
+    `stacklevel` counts from the caller, which is 1.
+    """
+    rest = [(name, p) for name, p in candidates if not (heads and re.search(heads, name))]
+    if matrices is not None:
+        return {id(p) for name, p in rest if re.search(matrices, name)}
+    known = _of_known_modules(model)
+    chosen = [(name, p) for name, p in rest if id(p) in known]
+    guesses = []
+    if heads == HEADS and chosen and not _names_a_head(model):
+        name, _ = chosen.pop()
+        guesses.append(
+            f"{name} is taken for the output head, being the last matrix of a model in which no "
+            "name is that of a head (say heads='...', or heads=None if there is none)"
+        )
+    unknown = [name for name, p in rest if id(p) not in known]
+    if unknown:
+        guesses.append(
+            f"{', '.join(unknown)}: not taken for hidden matrices, because the modules they belong "
+            "to are of no known kind (say matrices='...' to choose by name)"
+        )
+    if guesses:
+        warnings.warn(
+            f"param_groups(muon=True) had to guess. {'; '.join(guesses)}.",
+            stacklevel=stacklevel + 1,
+        )
+    return {id(p) for _, p in chosen}
+
+
+def _of_known_modules(model: nn.Module) -> set[int]:
+    """Return the ids of the parameters that belong directly to a module of a known kind."""
+    return {
+        id(p)
+        for module in model.modules()
+        if isinstance(module, KNOWN)
+        or any(re.search(KNOWN_NAMES, cls.__name__) for cls in type(module).__mro__)
+        for p in module.parameters(recurse=False)
+    }
+
+
+def _names_a_head(model: nn.Module) -> bool:
+    """Return whether a parameter has the name of a head; it may be tied, or frozen."""
+    names = (name for name, _ in model.named_parameters(remove_duplicate=False))
+    return any(re.search(HEADS, plain_name(name)) for name in names)

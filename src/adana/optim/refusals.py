@@ -1,0 +1,103 @@
+"""What the family refuses, and what each error says to do instead.
+
+Arguments of other optimizers, and tensors that the update does not work on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adana import schedules
+
+INSTEAD = {
+    "betas": (
+        f"Its averages have log-time memory, which delta sets (default {schedules.DELTA:g}; larger "
+        "is shorter): at step t that of the beta 1 - delta/(delta + t). Leave betas out."
+    ),
+    "momentum": (
+        f"Its averages have log-time memory, which delta sets (default {schedules.DELTA:g}; larger "
+        "is shorter). Leave momentum out; momentum_scale is the strength of the momentum term."
+    ),
+    "amsgrad": (
+        "It keeps no maximum of v. Leave amsgrad out; where steps grow too large, lower lr."
+    ),
+    "nesterov": "The gradient is a term of its own beside the momentum. Leave nesterov out.",
+    "fused": (
+        "It has no fused kernel. Leave fused out: foreach is the default, and "
+        "torch.compile(optimizer.step) fuses the step."
+    ),
+    "decoupled_weight_decay": "Its decay is always decoupled. Leave it out.",
+}
+"""By arguments of `torch.optim` that many know, what to do in a member that does not take them."""
+
+
+def unknown_argument(
+    owner: str, name: str, given: Mapping[str, Any], known: Iterable[str], lr: Any
+) -> TypeError:
+    """Return the error for argument `name`, one of `given`, which `owner` does not take.
+
+    It says what to pass instead where that is known, and otherwise which arguments are `known`.
+    """
+    if name == "weight_decay":
+        total = given.get("total_steps")
+        return TypeError(f"{owner} {no_weight_decay(given[name], lr, total)}")
+    has_delta = "delta" in known
+    if name in INSTEAD and (has_delta or name not in {"betas", "momentum"}):
+        return TypeError(f"{owner} has no argument {name!r}. {INSTEAD[name]}")
+    return TypeError(f"{owner} has no argument {name!r}; it takes {', '.join(sorted(known))}")
+
+
+def no_weight_decay(value: Any, lr: Any, total_steps: Any) -> str:
+    """Say which omega is as strong as AdamW's `weight_decay=value`: a number where it can."""
+    if value == 0:
+        return "takes the decay strength omega, not weight_decay: pass omega=0 for no decay."
+    head = f"takes the decay strength omega, not weight_decay={value}"
+    try:
+        omega = schedules.weight_decay_to_omega(float(value), float(lr), float(total_steps))
+    except (TypeError, ValueError):  # no horizon, or not numbers
+        advice = (
+            ". The same strength as AdamW's is omega = lr * weight_decay * total_steps "
+            "(adana.schedules.weight_decay_to_omega)"
+        )
+    else:
+        advice = (
+            f". The same strength as AdamW's is omega={omega:.4g} "
+            "(lr * weight_decay * total_steps, adana.schedules.weight_decay_to_omega)"
+        )
+    return (
+        f"{head}{advice}; which parameters decay is up to the groups, and "
+        "adana.param_groups(model) makes the usual ones."
+    )
+
+
+def refuse_parameter(owner: str, p: Tensor) -> None:
+    """Raise `RuntimeError` for a complex or sparse parameter."""
+    if p.is_complex():
+        raise RuntimeError(
+            f"{owner} does not support complex parameters (got one of shape {tuple(p.shape)}); "
+            "optimize torch.view_as_real of it."
+        )
+    if p.layout is not torch.strided:
+        raise RuntimeError(
+            f"{owner} does not support parameters of layout {p.layout} (got one of shape "
+            f"{tuple(p.shape)}); optimize its values(), or the dense tensor."
+        )
+
+
+def refuse_gradient(owner: str, p: Tensor, g: Tensor) -> None:
+    """Raise `RuntimeError` for a sparse or complex gradient, or a parameter that became complex."""
+    refuse_parameter(owner, p)
+    if g.layout is not torch.strided:
+        raise RuntimeError(
+            f"{owner} does not support sparse gradients (got one of layout {g.layout} and shape "
+            f"{tuple(g.shape)}); build the embedding with sparse=False, or make p.grad dense."
+        )
+    if g.is_complex():
+        raise RuntimeError(
+            f"{owner} does not support complex gradients (got one of shape {tuple(g.shape)} for a "
+            f"parameter of {p.dtype}); leave the parameter's grad_dtype at its default."
+        )
