@@ -44,3 +44,16 @@ def check_betas(betas: Any) -> None:
         raise ValueError(f"betas must be two numbers, got {betas!r}")
     for i, beta in enumerate(betas, start=1):
         check_range(f"beta{i}", beta, low=0.0, high=1.0, high_open=True)
+
+
+def check_whole(name: str, value: Any, *, low: int) -> None:
+    """Raise `ValueError` unless `value` is a whole number of at least `low`."""
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (number and math.isfinite(value) and value == int(value) and value >= low):
+        raise ValueError(f"{name} must be a whole number of at least {low}, got {value!r}")
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Raise `ValueError` unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, got {value!r}")

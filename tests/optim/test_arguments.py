@@ -30,6 +30,7 @@ BAD = [
     (adana.LogAdEMAMix, {}, {"delta": 0.0}, "delta"),
     (adana.LogAdEMAMix, {}, {"betas": (0.9, 1.0)}, "beta2"),
     (adana.LogMuon, {"muon": True}, {"ns_steps": 0}, "ns_steps"),
+    (adana.LogMuon, {"muon": True}, {"ns_steps": 2.5}, "ns_steps"),
     (adana.LogMuon, {"muon": True}, {"rms_scale": 0.0}, "rms_scale"),
     (adana.LogMuon, {"muon": True}, {"variant": "released"}, "variant"),
     (adana.Dana, {}, {"forget": 0.0}, "forget"),

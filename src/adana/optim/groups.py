@@ -8,9 +8,11 @@ from typing import Any
 
 from torch import nn
 
+from adana.names import HEAD_NAMES
+
 WRAPPERS = r"(^|\.)(module|_orig_mod|_checkpoint_wrapped_module)(?=\.)"
 """What DDP, torch.compile and activation checkpointing add to names."""
-HEADS = r"^(\w+\.)?(lm_head|head|output|unembed|embed_out|classifier|score)\.weight$"
+HEADS = rf"^(\w+\.)?({HEAD_NAMES})\.weight$"
 """Default of `heads`: names that libraries give the layer from width to vocabulary or classes."""
 
 
