@@ -27,6 +27,7 @@ CONFIGURATIONS = {
     "log-adamw": functools.partial(ao.log_adamw, total_steps=T, decay_order="after"),
     "ademamix": functools.partial(ao.ademamix, total_steps=T, decay="log-time"),
     "log-ademamix": functools.partial(ao.log_ademamix, total_steps=T),
+    "log-muon": functools.partial(ao.log_muon, total_steps=T),
 }
 """Name -> a function from the learning rate to an optimizer with weight decay."""
 

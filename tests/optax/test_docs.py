@@ -17,7 +17,7 @@ GUIDE = (ROOT / "docs" / "optax.md").read_text()
 def test_the_code_of_the_guide_runs_in_one_go():
     names: dict = {}
     blocks = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for block in blocks:
         exec(block, names)
         params, optimizer = names["params"], names["optimizer"]
@@ -28,13 +28,13 @@ def test_the_code_of_the_guide_runs_in_one_go():
 
 def test_every_optimizer_is_in_the_guide():
     optimizers = {"adana", "add_log_time_decay", "ademamix", "dana", "dana_mk4", "dana_star"}
-    optimizers |= {"dana_star_mk4", "log_adamw", "log_ademamix"}
+    optimizers |= {"dana_star_mk4", "log_adamw", "log_ademamix", "log_muon"}
     first_column = re.findall(r"^\| (`.*?`) \|", GUIDE, re.MULTILINE)
     assert set(re.findall(r"`(\w+)`", " ".join(first_column))) == optimizers
     assert optimizers <= set(ao.__all__)
 
 
-@pytest.mark.parametrize("name", ["adana.optax", "adana.optax.decay"])
+@pytest.mark.parametrize("name", ["adana.optax", "adana.optax.decay", "adana.optax.log_muon"])
 def test_the_examples_in_the_docstrings_run(name):
     result = doctest.testmod(importlib.import_module(name))
     assert result.attempted > 0

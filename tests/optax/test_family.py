@@ -193,7 +193,9 @@ def test_rescaled_gradients_leave_the_update_unchanged(make):
         both = jax.vmap(lambda c: run(make(0.01, eps=0.0), params, scaled(grads, c)))(
             jnp.asarray([1.0, 1e4])
         )
-        assert close(*(jax.tree.map(lambda p, i=i: p[i], both) for i in (0, 1)), 1e-12)
+        # LogMuon adds 1e-7 to the norm of a matrix, which is about 4 here, 5 iterations long.
+        tolerance = 1e-6 if make is CONFIGURATIONS["log-muon"] else 1e-12
+        assert close(*(jax.tree.map(lambda p, i=i: p[i], both) for i in (0, 1)), tolerance)
 
 
 def scaled(tree, factor):
@@ -487,6 +489,7 @@ def test_zero_gradients_and_no_decay_change_nothing(make):
 # --- bad input ------------------------------------------------------------------------------------
 
 EVERY = [ao.adana, ao.dana_mk4, ao.dana_star, ao.dana_star_mk4, ao.log_adamw, ao.log_ademamix]
+EVERY += [ao.log_muon]
 BAD = [
     ({"learning_rate": -1.0}, "learning_rate"),
     ({"learning_rate": math.nan}, "learning_rate"),
@@ -506,6 +509,9 @@ BAD = [
     ({"decay": "linear"}, "decay"),
     ({"decay": "constant"}, "total_steps"),
     ({"decay": "constant", "total_steps": 4}, "omega"),
+    ({"decay": "constant", "total_steps": 100, "decay_offset": "x"}, "decay_offset"),
+    ({"mask": 0.5}, "mask"),
+    ({"mask": {"w": "yes"}}, "mask"),
 ]
 LOG_TIME = [ao.adana, ao.dana_mk4, ao.dana_star, ao.dana_star_mk4]
 BAD_LOG_TIME = [
@@ -517,7 +523,11 @@ BAD_LOG_TIME = [
     ({"extra_momentum": -1.0}, "extra_momentum"),
     ({"variant": "papper"}, "variant"),
     ({"first_step": 2}, "first_step"),
+    ({"first_step": None}, "first_step"),
+    ({"first_step": "1"}, "first_step"),
     ({"momentum_cooldown": 0.1}, "total_steps"),
+    ({"momentum_cooldown": jnp.asarray(0.1)}, "total_steps"),
+    ({"momentum_cooldown": None}, "momentum_cooldown"),
     ({"momentum_cooldown": 1.1, "total_steps": 100}, "momentum_cooldown"),
 ]
 BAD_ONE = [
@@ -530,12 +540,24 @@ BAD_ONE = [
     (ao.dana_star, {"grad_clip_snr": -2.0}, "grad_clip_snr"),
     (ao.log_adamw, {"betas": (0.9, 1.0)}, "beta2"),
     (ao.log_adamw, {"betas": (0.9,)}, "betas"),
+    (ao.log_adamw, {"betas": 0.9}, "betas must be two numbers"),
+    (ao.log_adamw, {"betas": None}, "betas must be two numbers"),
+    (ao.log_ademamix, {"betas": "ab"}, "betas must be two numbers"),
+    (ao.ademamix, {"total_steps": 100, "betas": 0.9}, "betas must be two numbers"),
+    (ao.adana, {"correction": "no"}, "correction"),
+    (ao.dana, {"average": "no"}, "average"),
+    (ao.log_muon, {"ns_steps": 0}, "ns_steps"),
+    (ao.log_muon, {"ns_steps": 2.5}, "ns_steps"),
+    (ao.log_muon, {"ns_steps": "5"}, "ns_steps"),
+    (ao.log_muon, {"rms_scale": 0.0}, "rms_scale"),
+    (ao.log_muon, {"muon": {"w": "yes"}}, "muon"),
+    (ao.log_muon, {"kappa": 1.5}, "kappa"),
+    (ao.log_muon, {"momentum_cooldown": 0.1}, "total_steps"),
     (ao.log_ademamix, {"betas": (-0.1, 0.9)}, "beta1"),
     (ao.ademamix, {"total_steps": 4}, "delta / total_steps"),
     (ao.ademamix, {"total_steps": 0}, "total_steps"),
     (ao.ademamix, {"total_steps": 100, "omega": 100.0}, "omega"),
     (ao.ademamix, {"total_steps": 100, "decay": "linear"}, "decay"),
-    (ao.ademamix, {"total_steps": 100, "decay_offset": 10.0}, "decay_offset"),
     (ao.dana, {"kappa": -0.1}, "kappa"),
     (ao.dana, {"momentum_scale": -1.0}, "momentum_scale"),
     (ao.dana, {"dimension": 0}, "dimension"),
@@ -555,6 +577,51 @@ BAD_ONE = [
 def test_hyperparameters_out_of_range_are_refused_by_name(function, arguments, name):
     with pytest.raises(ValueError, match=name):
         function(**{"learning_rate": 1e-2, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "name"),
+    [
+        (ao.add_weight_decay, {"decay": 0.1}, "decay"),
+        (ao.add_weight_decay, {"decay": lambda t: 0.1, "gamma": "x"}, "gamma"),
+        (ao.add_log_time_decay, {"gamma": None}, "gamma"),
+        (ao.scale_by_schedules, {"ema_m": 0.1, "alpha": lambda t: 1.0}, "ema_m"),
+        (ao.scale_by_schedules, {"ema_m": lambda t: 0.1, "alpha": 1.0}, "alpha"),
+        (ao.decay_mask, {"params": PARAMS, "no_decay": 3}, "no_decay"),
+        (ao.decay_mask, {"params": PARAMS, "no_decay": "("}, "no_decay"),
+        (ao.muon_mask, {"params": PARAMS, "exclude": "haed"}, "exclude"),
+        (ao.muon_mask, {"params": PARAMS, "heads": None}, "heads"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_refused_by_name(function, arguments, name):
+    with pytest.raises(ValueError, match=f"^{name}"):
+        function(**arguments)
+
+
+def test_constant_decay_ignores_the_decay_offset_as_torch_does():
+    grads = gradients(PARAMS, 3)
+    make = functools.partial(ao.adana, 0.01, total_steps=100, decay="constant")
+    assert close(run(make(decay_offset=5.0), PARAMS, grads), run(make(), PARAMS, grads), 0.0)
+
+
+@pytest.mark.parametrize("zero", [0, 0.0, np.float32(0), jnp.zeros(())])
+def test_no_momentum_cooldown_needs_no_horizon(zero):
+    grads = gradients(PARAMS, 3)
+    never = run(ao.adana(0.01), PARAMS, grads)
+    assert close(run(ao.adana(0.01, momentum_cooldown=zero), PARAMS, grads), never, 0.0)
+
+
+def test_a_traced_cooldown_without_a_horizon_is_none_at_0_and_loud_above():
+    grads = gradients(PARAMS, 3)
+
+    @jax.jit
+    def last(cooldown):
+        seen = run(ao.adana(0.01, momentum_cooldown=cooldown), PARAMS, grads)
+        return jax.tree.map(lambda p: p[-1], seen)
+
+    never = jax.tree.map(lambda p: p[-1], run(ao.adana(0.01), PARAMS, grads))
+    assert close(last(0.0), never, 1e-6)
+    assert all(bool(jnp.isnan(p).all()) for p in jax.tree.leaves(last(0.1)))
 
 
 def test_clipping_at_infinity_is_no_clipping():

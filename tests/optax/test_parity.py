@@ -24,6 +24,7 @@ CUSTOM = {"kappa": 0.75, "delta": 4.0, "omega": 2.0, "decay_offset": 50.0, "eps"
 MORE = {**CUSTOM, "momentum_scale": 0.5, "extra_momentum": 0.3, "first_step": 0}
 COOLDOWN = {**T, "momentum_cooldown": 0.2}
 BETAS = {"betas": (0.8, 0.95), "omega": 2.0, "eps": 1e-6, "decay_order": "after"}
+LOG_MUON = functools.partial(adana.LogMuon, muon=True)  # of matrices; the rest is ADana
 ABLATED = AblatedADana, ao.adana
 PAIRS = {
     "adana": (adana.ADana, ao.adana, T),
@@ -53,16 +54,14 @@ PAIRS = {
     "dana-constant": (adana.Dana, ao.dana, {"dimension": 10}),
     "sgd-m": (adana.Dana, ao.dana, {"forget": 0.1, "momentum_scale": 0.1}),
     "dana-average": (adana.Dana, ao.dana, {"average": True, "momentum_scale": 0.1}),
+    "log-muon": (LOG_MUON, ao.log_muon, T),
+    "log-muon-more": (LOG_MUON, ao.log_muon, {**MORE, "ns_steps": 3, "rms_scale": 0.3}),
+    "log-muon-cooldown": (LOG_MUON, ao.log_muon, {**COOLDOWN, "decay": "constant"}),
     **{f"ablation-{name}": (*ABLATED, {**T, **arguments}) for name, arguments in ABLATIONS.items()},
 }
 """Name -> torch class, optax function, keywords of both."""
 LINEAR = {"dana", "dana-constant", "sgd-m", "dana-average"}
 """Optimizers without weight decay, which need no peak."""
-# Where steps are not bounded (no normalisation, or momentum that grows with t), rounding in float32
-# is of steps much larger than the weights in the end.
-UNBOUNDED = LINEAR | {
-    name for name in PAIRS if name.startswith(("ablation-log-n", "ablation-dana"))
-}
 
 
 @functools.cache
@@ -111,8 +110,12 @@ def worst_difference(name, dtype):
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_torch_and_optax_agree_in_float32(name):
-    factor = 4 if name in UNBOUNDED else 1
-    assert worst_difference(name, "float32") < factor * TOLERANCE["float32"]
+    """The largest are 3.2e-7 and 2.8e-7, of DANA and SGD-M, whose steps no normalisation bounds.
+
+    Each is about as far from float64 (4.7e-7 and 5.9e-7 in torch): it is float32's own rounding.
+    LogMuon is within 1.1e-7, although the products of its iteration are summed in another order.
+    """
+    assert worst_difference(name, "float32") < TOLERANCE["float32"]
 
 
 @pytest.mark.parametrize("name", PAIRS)

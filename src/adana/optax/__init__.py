@@ -48,6 +48,7 @@ from adana.optax.decay import (
     decay_mask,
 )
 from adana.optax.family import adana, dana_mk4, dana_star, dana_star_mk4
+from adana.optax.log_muon import log_muon, muon_mask, scale_by_log_muon
 from adana.optax.update import LogTimeState, scale_by_schedules
 
 __all__ = [
@@ -64,11 +65,14 @@ __all__ = [
     "decay_mask",
     "log_adamw",
     "log_ademamix",
+    "log_muon",
+    "muon_mask",
     "scale_by_adana",
     "scale_by_ademamix",
     "scale_by_constant_betas",
     "scale_by_dana",
     "scale_by_dana_star",
     "scale_by_log_ademamix",
+    "scale_by_log_muon",
     "scale_by_schedules",
 ]

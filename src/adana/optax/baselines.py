@@ -74,7 +74,7 @@ def ademamix(
         betas, beta3, alpha, warmup_steps: as for `scale_by_ademamix`, which is the update.
         decay: "constant" (default, the baseline of arXiv 2602.05298) removes `gamma omega / T`
             each step, "log-time" `gamma omega / (decay_offset + t)`.
-        decay_offset: S in steps; only for log-time decay.
+        decay_offset: S in steps of log-time decay; constant decay ignores it.
 
     The others, what is returned, errors: as for `adana`. State: 3 tensors (12 bytes a parameter),
     2 with beta1 = 0.

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import optax
 
 from adana import schedules
-from adana.checks import check_choice
+from adana.checks import check_choice, check_flag
 from adana.optax.checks import check_betas, check_range
 from adana.optax.update import scale_by_schedules
 from adana.schedules import Schedule
@@ -73,6 +73,7 @@ def scale_by_adana(
     check_range("delta", delta, low=0.0, low_open=True)
     check_choice("gradient", gradient, ("raw", "average", "none"))
     check_choice("momentum", momentum, ("damped", "constant", "undamped", "nesterov"))
+    check_flag("correction", correction)
     check_range("average_beta", average_beta, low=0.0, high=1.0, high_open=True)
     multipliers: dict[str, Schedule] = {
         "damped": lambda t: schedules.damping(t, kappa),
@@ -300,6 +301,7 @@ def scale_by_dana(
         momentum_scale = momentum_scale / dimension
     if forget is not None:
         check_range("forget", forget, low=0.0, high=1.0, low_open=True)
+    check_flag("average", average)
     constant = dimension is not None or forget is not None
     exponent = kappa if average else 1 + kappa
     return scale_by_schedules(

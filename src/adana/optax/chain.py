@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -44,14 +45,17 @@ def optimizer(
 
 
 def cooled_down(
-    momentum_scale: float, momentum_cooldown: float | None, total_steps: float | None
+    momentum_scale: float, momentum_cooldown: float, total_steps: float | None
 ) -> Schedule | float:
     """Return `momentum_scale`, or a schedule of it that falls to 0 at the end of training."""
     check_range("momentum_scale", momentum_scale, low=0.0)
-    if momentum_cooldown is None or (known(momentum_cooldown) and momentum_cooldown == 0):
-        return momentum_scale
     check_range("momentum_cooldown", momentum_cooldown, low=0.0, high=1.0)
+    if known(momentum_cooldown) and momentum_cooldown == 0:
+        return momentum_scale
     if total_steps is None:
+        # Traced, the default 0 looks like any other value; what cannot raise must still be loud.
+        if isinstance(momentum_cooldown, jax.core.Tracer) or momentum_cooldown == 0:
+            return jnp.where(momentum_cooldown > 0, jnp.nan, momentum_scale)
         raise ValueError("momentum_cooldown is a fraction of total_steps: pass total_steps")
     steps = momentum_cooldown * total_steps
     return lambda t: momentum_scale * schedules.momentum_cooldown(t, total_steps, steps)

@@ -12,7 +12,7 @@ import optax
 
 from adana import schedules
 from adana.checks import check_choice
-from adana.optax.checks import check_range, known
+from adana.optax.checks import check_mask, check_range, check_schedule, known
 from adana.schedules import Schedule
 
 Decay = Literal["log-time", "constant"]
@@ -63,9 +63,13 @@ def add_weight_decay(
         A transformation whose `update` needs the parameters. State: `DecayState`.
 
     Raises:
-        ValueError: an unknown `decay_order`, or `update` was called without parameters.
+        ValueError: an unknown `decay_order`, an argument of the wrong kind, or `update` was called
+            without parameters.
     """
+    check_schedule("decay", decay)
+    check_schedule("gamma", gamma, number=True)
     check_choice("decay_order", decay_order, ("before", "after"))
+    check_mask(mask)
 
     def init(params: optax.Params) -> DecayState:
         del params
@@ -140,11 +144,12 @@ def decay_schedule(
     check_range("omega", omega, low=0.0)
     if total_steps is not None:
         check_range("total_steps", total_steps, low=1.0)
+    if decay_offset is not None:
+        check_range("decay_offset", decay_offset, low=0.0)
     if decay == "constant":
-        return _constant(omega, total_steps, decay_offset)
+        return _constant(omega, total_steps)
     if decay_offset is None:
         decay_offset = schedules.default_decay_offset(omega, total_steps)
-    check_range("decay_offset", decay_offset, low=0.0)
     if known(omega) and known(decay_offset):
         first = schedules.log_time_decay(1, omega, decay_offset)
         if first >= 1:
@@ -156,9 +161,7 @@ def decay_schedule(
     return lambda t: schedules.log_time_decay(t, omega, decay_offset)
 
 
-def _constant(omega: float, total_steps: float | None, decay_offset: float | None) -> Schedule:
-    if decay_offset is not None:
-        raise ValueError("decay_offset is for decay='log-time'; constant decay has none")
+def _constant(omega: float, total_steps: float | None) -> Schedule:
     if total_steps is None:
         raise ValueError("decay='constant' removes omega / total_steps a step: pass total_steps")
     if known(omega) and known(total_steps) and omega >= total_steps:
@@ -188,28 +191,43 @@ def decay_mask(
         mask too: `mask=decay_mask`, which is the form that Flax NNX needs.
 
     Raises:
-        ValueError: a pattern of `no_decay` matches no parameter.
+        ValueError: a pattern of `no_decay` matches no parameter, or is not a regular expression.
 
     >>> import jax.numpy as jnp
     >>> params = {"embed": jnp.ones((9, 2)), "kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
     >>> decay_mask(params)
     {'bias': False, 'embed': False, 'kernel': True}
     """
-    own = (no_decay,) if isinstance(no_decay, str) else tuple(no_decay)
-    paths = [_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
-    for pattern in own:
-        if not any(re.search(pattern, path) for path in paths):
-            raise ValueError(f"no_decay pattern {pattern!r} matches no parameter; paths: {paths}")
+    own = check_patterns("no_decay", no_decay, params)
     spared = (*own, NORM_OR_BIAS, *(() if decay_embeddings else (EMBEDDING,)))
 
     def decayed(path: Any, p: Any) -> bool:
-        name = _name(path)
+        name = path_name(path)
         return jnp.ndim(p) >= 2 and not any(re.search(pattern, name) for pattern in spared)
 
     return jax.tree_util.tree_map_with_path(decayed, params)
 
 
-def _name(path: Sequence[Any]) -> str:
+def check_patterns(
+    name: str, patterns: str | Sequence[str], params: optax.Params | None = None
+) -> tuple[str, ...]:
+    """Return the regular expressions of the argument `name`, each found in a path of `params`."""
+    own = (patterns,) if isinstance(patterns, str) else patterns
+    if not isinstance(own, tuple | list) or not all(isinstance(pattern, str) for pattern in own):
+        raise ValueError(f"{name} must be a regular expression or a list of them, got {patterns!r}")
+    paths = [path_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
+    for pattern in own:
+        try:
+            found = any(re.search(pattern, path) for path in paths)
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"{name}: {pattern!r} is no regular expression: {error}") from error
+        if params is not None and not found:
+            raise ValueError(f"{name} pattern {pattern!r} matches no parameter; paths: {paths}")
+    return tuple(own)
+
+
+def path_name(path: Sequence[Any]) -> str:
     """Join the keys of a path in a tree by slashes, whatever containers it runs through."""
     parts = []
     for key in path:

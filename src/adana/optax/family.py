@@ -31,7 +31,7 @@ def adana(
     decay: Decay = "log-time",
     decay_order: DecayOrder | None = None,
     first_step: int = 1,
-    momentum_cooldown: float | None = None,
+    momentum_cooldown: float = 0.0,
     gradient: blocks.Gradient = "raw",
     momentum: blocks.Momentum = "damped",
     beta2: float | None = None,
@@ -61,11 +61,13 @@ def adana(
             whose multiplier of m is `1 + (1 + t)^(1 - kappa)` and which decays after the update
             (spec/optimizers.md section 1).
         extra_momentum: added to the multiplier of m (the spec's c). Default by variant: 0 or 1.
-        decay: "log-time" (default) or "constant", which removes `omega / total_steps` a step.
+        decay: "log-time" (default) or "constant", which removes `omega / total_steps` a step and
+            ignores `decay_offset`, so that a study can change `decay` alone.
         decay_order: "before": decay and update both use the old weights; "after": decay comes
             last. Default by variant.
         momentum_cooldown: fraction of total_steps over which the momentum part falls to 0 on a
-            straight line at the end of training (arXiv 2609.04577). Default: never.
+            straight line at the end of training (arXiv 2609.04577). Default 0: never. A traced
+            value above 0 without total_steps gives NaN, since traced code cannot raise.
         gradient, momentum, beta2, correction, average_beta: the ablations (`scale_by_adana`).
         peak_lr: the highest learning rate of the run. Needed for a schedule and for a traced
             learning rate (`optax.inject_hyperparams`, `jax.vmap`), whose multiplier is cut off at 1
@@ -125,7 +127,7 @@ def dana_mk4(
     decay: Decay = "log-time",
     decay_order: DecayOrder | None = None,
     first_step: int = 1,
-    momentum_cooldown: float | None = None,
+    momentum_cooldown: float = 0.0,
     peak_lr: float | None = None,
     mask: Mask = None,
 ) -> optax.GradientTransformation:
@@ -183,7 +185,7 @@ def dana_star(
     decay: Decay = "log-time",
     decay_order: DecayOrder | None = None,
     first_step: int = 1,
-    momentum_cooldown: float | None = None,
+    momentum_cooldown: float = 0.0,
     peak_lr: float | None = None,
     mask: Mask = None,
 ) -> optax.GradientTransformation:
@@ -238,7 +240,7 @@ def dana_star_mk4(
     decay: Decay = "log-time",
     decay_order: DecayOrder | None = None,
     first_step: int = 1,
-    momentum_cooldown: float | None = None,
+    momentum_cooldown: float = 0.0,
     peak_lr: float | None = None,
     mask: Mask = None,
 ) -> optax.GradientTransformation:

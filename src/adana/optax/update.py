@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import optax
 
 from adana import schedules
-from adana.optax.checks import check_range, known
+from adana.checks import check_flag
+from adana.optax.checks import check_first_step, check_range, check_schedule
 from adana.schedules import Schedule
 
 
@@ -116,6 +117,13 @@ def scale_by_schedules(
         ValueError: a number is out of range, `star` or `grad_clip_snr` without `ema_v`, or
             (at `init`) complex parameters.
     """
+    for name, schedule in (("ema_m", ema_m), ("alpha", alpha)):
+        check_schedule(name, schedule)
+    optional = {"input_m": input_m, "ema_v": ema_v, "root": root, "ema_fast": ema_fast}
+    for name, value in optional.items():
+        check_schedule(name, value, optional=True)
+    check_schedule("gradient", gradient, number=True, optional=True)
+    check_flag("star", star)
     if ema_v is None and (star or grad_clip_snr is not None):
         raise ValueError("star=True and grad_clip_snr need a second moment: pass ema_v")
     check_range("eps", eps, low=0.0)
@@ -125,8 +133,7 @@ def scale_by_schedules(
     for name, clip in (("clip_snr", clip_snr), ("grad_clip_snr", grad_clip_snr)):
         if clip is not None:
             check_range(name, clip, low=0.0, low_open=True, finite=False)
-    if known(first_step) and first_step not in (0, 1):
-        raise ValueError(f"first_step must be 0 or 1, got {first_step!r}")
+    check_first_step(first_step)
 
     def numbers(count: jax.Array) -> _Numbers:
         t = count.astype(float)

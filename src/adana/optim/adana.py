@@ -45,7 +45,8 @@ class ADana(DampedMomentum):
             `1 + (1 + t)^(1 - kappa)` and decay comes after the update; its best learning rate
             differs by 10 to 30 % (spec/optimizers.md section 1).
         extra_momentum: c, how many times m is added undamped. Default by variant: 0 or 1.
-        decay: "log-time" (default) or "constant", which removes omega / total_steps a step.
+        decay: "log-time" (default) or "constant", which removes omega / total_steps a step and
+            ignores decay_offset, so that a study can change `decay` alone.
         decay_order: "before" (decay and update both use the old weights) or "after". Default by
             variant.
         first_step: index of the first step in `a_t` and the momentum multiplier: 1 (default, the

@@ -10,17 +10,11 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, Replicate
 
 from adana.checks import check_flag, check_integer, check_range
+from adana.newton_schulz import NORM_EPS, NS_STEPS, RMS_SCALE, iterate, step_size
 from adana.optim.damped import DampedArguments, DampedMomentum, Source
 from adana.optim.storage import local, local_like
 from adana.optim.update import Hyper, step_factor
 from adana.optim.work import Work, numbers_of
-
-NS_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Coefficients of the Newton-Schulz iteration (Muon; spec/optimizers.md section 9)."""
-NS_STEPS = 5
-"""Default number of Newton-Schulz iterations."""
-RMS_SCALE = 0.2
-"""Default factor of `sqrt(max(rows, columns))`, which makes a step about as large as AdamW's."""
 
 
 class LogMuon(DampedMomentum):
@@ -125,7 +119,7 @@ class LogMuon(DampedMomentum):
         x = g * h.grad + average * (h.momentum + h.extra)
         step = _part(orthogonal(_whole(x, p), group["ns_steps"]), p)
         rows = p.shape[0]
-        size = group["rms_scale"] * max(rows, p.numel() // rows) ** 0.5
+        size = step_size(rows, p.numel() // rows, group["rms_scale"])
         target = mine.to(average.dtype)
         change = step * (step_factor(h, form) * size)
         target.sub_(target * h.decay + change) if form.decay else target.add_(change)
@@ -137,18 +131,18 @@ def orthogonal(x: Tensor, steps: int = NS_STEPS) -> Tensor:
     """Return x with its singular values brought close to 1 by Newton-Schulz iterations.
 
     They end between about 0.7 and 1.2, which is close enough for a step and much cheaper than a
-    singular value decomposition (Muon; spec/optimizers.md section 9). In bfloat16 on a GPU, else
-    in float32. More than two dimensions are folded into the columns.
+    singular value decomposition (Muon; spec/optimizers.md section 9). float64 stays float64;
+    everything else is computed in bfloat16 on a GPU and in float32 elsewhere. More than two
+    dimensions are folded into the columns.
     """
-    a, b, c = NS_COEFFICIENTS
     matrix = x.reshape(x.shape[0], -1)
     wide = matrix.shape[0] <= matrix.shape[1]
     y = matrix if wide else matrix.T
-    y = y.to(torch.bfloat16 if x.device.type == "cuda" else torch.float32)
-    y = y / (y.norm() + 1e-7)
+    if x.dtype != torch.float64:
+        y = y.to(torch.bfloat16 if x.device.type == "cuda" else torch.float32)
+    y = y / (y.norm() + NORM_EPS)
     for _ in range(steps):
-        gram = y @ y.T
-        y = a * y + (b * gram + c * gram @ gram) @ y
+        y = iterate(y)
     return (y if wide else y.T).reshape(x.shape).to(x.dtype)
 
 

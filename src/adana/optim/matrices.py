@@ -13,11 +13,13 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from adana.names import HEAD_NAMES
+
 Named = Sequence[tuple[str, nn.Parameter]]
 
 WRAPPERS = r"(^|\.)(module|_orig_mod|_checkpoint_wrapped_module)(?=\.)"
 """What DDP, torch.compile and activation checkpointing add to names."""
-HEADS = r"^(\w+\.)?(lm_head|head|output|unembed|embed_out|classifier|score)\.weight$"
+HEADS = rf"^(\w+\.)?({HEAD_NAMES})\.weight$"
 """Default of `heads`: names that libraries give the layer from width to vocabulary or classes."""
 KNOWN = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd, nn.MultiheadAttention, nn.RNNBase)
 """Modules of torch whose own parameters of two or more dimensions are hidden matrices."""
