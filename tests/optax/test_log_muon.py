@@ -9,10 +9,11 @@ import pytest
 import torch
 
 import adana
-from adana.optax.orthogonal import orthogonal
 from adana.optim.log_muon import orthogonal as torch_orthogonal
 
 from .common import ao, close, gradients, jax, jnp, optax, run, x64
+
+orthogonal = ao.orthogonal.orthogonal
 
 PARAMS = {"w": jnp.linspace(-1.0, 1.0, 24).reshape(4, 6), "b": jnp.ones(6)}
 MUON = functools.partial(ao.log_muon, 0.01, total_steps=100)

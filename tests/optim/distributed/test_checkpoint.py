@@ -24,13 +24,14 @@ from .training import (
     FAST,
     OPTIMIZERS,
     PEAK,
-    TOLERANCE,
+    TORCH_2_9,
     assert_identical,
     assert_same_weights,
     classifier,
     my_part,
     optimizer_for,
     settings_of,
+    split_twice,
     states_of,
     train,
     train_alone,
@@ -80,7 +81,7 @@ def test_a_fresh_optimizer_goes_on_from_the_state_dict(worlds, name, options):
     for before, after, (old, new), weights, _ in answers:
         assert_identical(after, before)
         assert old == new
-        assert_same_weights(weights, train_alone(name, 6), TOLERANCE.get(name, EXACT))
+        assert_same_weights(weights, train_alone(name, 6), EXACT)
     if options == "whole on rank 0":
         assert [length for *_, length in answers] == [2, 0]
 
@@ -194,7 +195,7 @@ def assert_one_trajectory(name, stages):
         expected = train_alone_on_schedule(name, steps)
         due = schedules.warmup_cosine(steps + 1, TOTAL, WARM_UP)
         for loaded, (states, _), gammas, weights in ranks:
-            assert_same_weights(weights, expected, TOLERANCE.get(name, EXACT))
+            assert_same_weights(weights, expected, EXACT)
             assert gammas == pytest.approx([due] * len(gammas), rel=1e-12)
             assert {states[key].item() for key in states if key.endswith(".step")} == {steps}
             if number:
@@ -218,6 +219,7 @@ def test_checkpoints_of_4_ranks_go_on_with_2_and_then_with_1(worlds, tmp_path, n
     assert_one_trajectory(name, stages)
 
 
+@split_twice
 @pytest.mark.parametrize("name", ["ADana", "LogMuon"])
 def test_checkpoints_move_between_tensor_parallel_and_one_process(worlds, tmp_path, name):
     stages = [
@@ -305,6 +307,7 @@ def forget_head(model):
     model.head.weight.grad = None
 
 
+@pytest.mark.skipif(TORCH_2_9, reason="torch 2.9 refuses a state that lacks a parameter")
 def test_a_parameter_without_state_in_the_checkpoint_starts_at_its_own_first_step(worlds):
     model = classifier()
     optimizer = optimizer_for("ADana", model)

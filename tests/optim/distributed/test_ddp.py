@@ -10,7 +10,6 @@ import adana
 from .training import (
     EXACT,
     OPTIMIZERS,
-    TOLERANCE,
     assert_identical,
     assert_same_weights,
     classifier,
@@ -34,7 +33,7 @@ def train_data_parallel(name):
 @pytest.mark.parametrize(("name", "size"), names_and_sizes())
 def test_ranks_stay_identical_and_agree_with_one_process(worlds, name, size):
     first, *others = worlds(size).run(train_data_parallel, name)
-    assert_same_weights(first, train_alone(name, STEPS), TOLERANCE.get(name, EXACT))
+    assert_same_weights(first, train_alone(name, STEPS), EXACT)
     for other in others:
         assert_identical(other, first)
 
@@ -55,4 +54,4 @@ def test_states_can_be_divided_among_ranks(worlds, name):
     assert sum(states for _, states in ranks) == len(list(classifier().parameters()))
     for found, states in ranks:
         assert states > 0
-        assert_same_weights(found, train_alone(name, STEPS), TOLERANCE.get(name, EXACT))
+        assert_same_weights(found, train_alone(name, STEPS), EXACT)

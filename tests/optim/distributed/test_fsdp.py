@@ -12,7 +12,7 @@ from .training import (
     EXACT,
     OPTIMIZERS,
     PEAK,
-    TOLERANCE,
+    TORCH_2_9,
     assert_identical,
     assert_same_weights,
     batch,
@@ -46,7 +46,7 @@ def train_sharded(name, **overrides):
 @pytest.mark.parametrize(("name", "size"), names_and_sizes())
 def test_sharded_training_agrees_with_one_process(worlds, name, size):
     for found in worlds(size).run(train_sharded, name):
-        assert_same_weights(found, train_alone(name, STEPS), TOLERANCE.get(name, EXACT))
+        assert_same_weights(found, train_alone(name, STEPS), EXACT)
 
 
 # --- state ----------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def test_clipping_by_the_global_norm_agrees_with_one_process(worlds, name):
     assert max(expected_norms) > 0.5, "nothing was clipped"
     for found, norms in worlds(2).run(train_sharded_with_clipped_gradients, name):
         assert norms == pytest.approx(expected_norms, rel=1e-6)
-        assert_same_weights(found, expected, TOLERANCE.get(name, EXACT))
+        assert_same_weights(found, expected, 1e-6 if TORCH_2_9 else EXACT)  # its norm is 1e-9 off
 
 
 def train_sharded_both_ways(name):
@@ -192,7 +192,7 @@ def train_sharded_capturable(name):
 @pytest.mark.parametrize("name", ["ADana", "DanaStarMK4", "LogMuon"])
 def test_other_ways_to_shard_agree_with_one_process(worlds, name, function, size):
     for found in worlds(size).run(function, name):
-        assert_same_weights(found, train_alone(name, STEPS), TOLERANCE.get(name, EXACT))
+        assert_same_weights(found, train_alone(name, STEPS), EXACT)
 
 
 # --- going on from AdamW --------------------------------------------------------------------------

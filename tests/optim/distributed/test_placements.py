@@ -10,7 +10,7 @@ from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distrib
 from adana.optim import work
 from adana.optim.update import Hyper
 
-from .training import EXACT, OPTIMIZERS, TOLERANCE, whole
+from .training import EXACT, OPTIMIZERS, whole
 
 STEPS = 3
 SHAPES = [(5, 3), (3, 2, 5), (2, 1)]
@@ -82,7 +82,7 @@ def test_every_placement_gives_the_step_of_the_whole_tensor(worlds, name):
                 value,
                 expected[combination[0]],
                 rtol=0,
-                atol=TOLERANCE.get(name, EXACT),
+                atol=EXACT,
                 msg=lambda m, c=combination: f"{c}: {m}",
             )
 

@@ -16,13 +16,13 @@ from .test_tensor_parallel import sharded_both_ways
 from .training import (
     EXACT,
     OPTIMIZERS,
-    TOLERANCE,
     assert_identical,
     assert_same_weights,
     classifier,
     my_part,
     optimizer_for,
     settings_of,
+    split_twice,
     states_of,
     train,
     train_alone,
@@ -46,7 +46,11 @@ def save_and_reload_own_part(name, folder, both_ways):
 
 
 @pytest.mark.parametrize(
-    ("name", "both_ways"), [(n, False) for n in OPTIMIZERS] + [("ADana", True), ("LogMuon", True)]
+    ("name", "both_ways"),
+    [
+        *((name, False) for name in OPTIMIZERS),
+        *(pytest.param(name, True, marks=split_twice) for name in ("ADana", "LogMuon")),
+    ],
 )
 def test_each_rank_saves_and_reloads_its_own_state(worlds, tmp_path, name, both_ways):
     size = 4 if both_ways else 2
@@ -54,7 +58,7 @@ def test_each_rank_saves_and_reloads_its_own_state(worlds, tmp_path, name, both_
     for (before, after), (old, new), weights in ranks:
         assert_identical(after, before)
         assert new == old
-        assert_same_weights(weights, train_alone(name, 6), TOLERANCE.get(name, EXACT))
+        assert_same_weights(weights, train_alone(name, 6), EXACT)
 
 
 def save_consolidated(name, folder):
@@ -91,4 +95,4 @@ def test_one_process_goes_on_from_a_consolidated_file(worlds, tmp_path, name, ma
     optimizer.load_state_dict(saved["optimizer"])
     assert_identical(states_of(model, optimizer), expected)
     train(model, optimizer, range(3, 6))
-    assert_same_weights(weights_of(model), train_alone(name, 6), TOLERANCE.get(name, EXACT))
+    assert_same_weights(weights_of(model), train_alone(name, 6), EXACT)

@@ -16,11 +16,11 @@ from .training import (
     DECAYED,
     EXACT,
     OPTIMIZERS,
-    TOLERANCE,
     assert_same_weights,
     classifier,
     names_and_sizes,
     optimizer_for,
+    split_twice,
     train,
     train_alone,
     weights_of,
@@ -65,7 +65,7 @@ def train_tensor_parallel(name, size, split=tensor_parallel):
 def test_tensor_parallel_training_agrees_with_one_process(worlds, name, size):
     expected = train_alone(name, STEPS, hidden=HIDDEN)
     for found, _ in worlds(size).run(train_tensor_parallel, name, size):
-        assert_same_weights(found, expected, TOLERANCE.get(name, EXACT))
+        assert_same_weights(found, expected, EXACT)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -73,7 +73,7 @@ def test_gradients_placed_otherwise_than_their_parameters_are_brought_home(world
     expected = train_alone(name, STEPS, hidden=HIDDEN)
     for found, elsewhere in worlds(2).run(train_tensor_parallel, name, 2, sequence_parallel):
         assert elsewhere == {f"blocks.{i}.norm.{end}" for i in (0, 1) for end in ("weight", "bias")}
-        assert_same_weights(found, expected, TOLERANCE.get(name, EXACT))
+        assert_same_weights(found, expected, EXACT)
 
 
 def sharded_both_ways():
@@ -93,9 +93,10 @@ def train_both_ways(name):
     return weights_of(model), rows
 
 
+@split_twice
 @pytest.mark.parametrize("name", [*OPTIMIZERS, DECAYED])
 def test_tensor_parallel_under_fsdp_agrees_with_one_process(worlds, name):
     ranks = worlds(4).run(train_both_ways, name)
     assert sorted(rows for _, rows in ranks) == [2, 2, 3, 3]
     for found, _ in ranks:
-        assert_same_weights(found, train_alone(name, STEPS), TOLERANCE.get(name, EXACT))
+        assert_same_weights(found, train_alone(name, STEPS), EXACT)
