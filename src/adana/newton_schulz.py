@@ -19,7 +19,7 @@ RMS_SCALE = 0.2
 
 
 def iterate(y: Any) -> Any:
-    """Do one iteration on a matrix of no more rows than columns, singular values at most 1."""
+    """Do one iteration on a matrix (rows, columns), rows <= columns, singular values at most 1."""
     a, b, c = NS_COEFFICIENTS
     gram = y @ y.T
     return a * y + (b * gram + c * gram @ gram) @ y

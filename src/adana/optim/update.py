@@ -49,7 +49,7 @@ class Hyper(NamedTuple):
     grad_clip: Number = 0.0
     """Largest signal-to-noise ratio of the gradient term."""
     t: Number = 0.0
-    """Step, from 1: tau is not trusted below 1/(1 + t), and effective time is tau * t."""
+    """Step, from 1: r is at least 1/(1 + t), and effective time is tau * t."""
     exponent: Number = 0.0
     """Growth exponent of the momentum in effective time, `1 - kappa`."""
     shift: Number = 0.0

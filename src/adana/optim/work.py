@@ -39,7 +39,11 @@ class _Row(NamedTuple):
 
 
 def on_this_process(work: Work, names: Iterable[str]) -> Work:
-    """Return `work` with what this process holds of all tensors; of the states, `names` only."""
+    """Return `work` with what this process holds of all tensors; of the states, `names` only.
+
+    Compiled code runs through here: a comprehension that closes over `work` would make it depend
+    on the learning rate in the group, and compile anew when that changes.
+    """
     params = [local(p) for p in work.params]
     grads = [local_like(g, p) for g, p in zip(work.grads, work.params, strict=True)]
     states = [{name: local(state[name]) for name in names} for state in work.states]
