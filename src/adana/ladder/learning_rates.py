@@ -3,8 +3,8 @@
 Two sources: rates tuned here, at the demo's rung, by the sweep recorded in
 `docs/evidence/demo.md`; and the published laws of `adana.ladder.published_laws`. There is no silent
 neighbour: a combination neither covers is an error that says what to pass. A training far from the
-runs behind its law may use it (`peak_learning_rate`) and says how far it is; a plan that people spend
-GPU-hours on may not (`planned_learning_rate`), unless it is told to.
+runs behind its law may use it (`peak_learning_rate`) and says how far it is; a plan that people
+spend GPU-hours on may not (`planned_learning_rate`), unless it is told to.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ DEMO_BATCH = 16
 """Sequences per step of the demo."""
 DEMO_STEPS = 1200
 """Steps of the demo, and of the sweep that tuned its rates."""
+PUBLISHED_INIT = "scaled-gpt"
+"""Initial weights of the published runs (spec/training.md section 1.3)."""
 FAMILY_TITLES = {"enoki": "Enoki", "qwen3": "Qwen3"}
 """The families as their papers write them."""
 
@@ -57,6 +59,7 @@ DEMO_RATES = {
 """Tuned at the demo's rung, omega = 4, kappa = 0.85: lowest points of parabolas through the three
 best losses of a sweep by factors of 2 (docs/evidence/demo.md)."""
 
+
 def peak_learning_rate(
     optimizer: str,
     model: ModelConfig,
@@ -79,10 +82,11 @@ def peak_learning_rate(
         rate = _demo_rate(optimizer, model, batch_size, others or {})
         if rate is not None:
             return rate
-    laws = matching_laws(model.family, optimizer, kappa if reads_kappa else None)
+    own_kappa = kappa if reads_kappa else None
+    laws = matching_laws(model.family, optimizer, own_kappa)
     if not laws:
         advice = "Pass one (--lr), or compare with --sweep-lr 5 around one you pass."
-        raise ValueError(f"{no_law(model.family, optimizer, kappa if reads_kappa else None)} {advice}")
+        raise ValueError(f"{no_law(model.family, optimizer, own_kappa)} {advice}")
     # That of the same batch if there is one, else the first: the small batch.
     tokens = batch_size * model.sequence_length
     law = min(laws, key=lambda law: (law.tokens_per_step != tokens, law.batch))
@@ -143,6 +147,8 @@ def _reservations(
         yield f"fitted at omega {law.omega:g}, this run has {omega:g}"
     if not is_rung_shape(model):
         yield "the shape is not that of a published rung"
+    if model.init != PUBLISHED_INIT:
+        yield f"fitted with initial weights {PUBLISHED_INIT}, this run has {model.init}"
 
 
 def is_rung_shape(model: ModelConfig) -> bool:

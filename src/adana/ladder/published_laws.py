@@ -1,16 +1,16 @@
 """The learning-rate laws published with ADana, as data, each with where it holds.
 
-Every law is `a (b + P)^d`, fitted to sweeps of one algorithm, in one architecture, at one batch, with
-one kappa (spec/training.md section 3.1). The authors' launcher falls back to the nearest kappa and to
-the small batch without a word (spec/reference_gaps.md section 1.9). Here a combination nobody fitted
-is an error that lists what there is.
+Every law is `a (b + P)^d`, fitted to sweeps of one algorithm, in one architecture, at one batch,
+with one kappa (spec/training.md section 3.1). The authors' launcher falls back to the nearest kappa
+and to the small batch without a word (spec/reference_gaps.md section 1.9). Here a combination that
+nobody fitted is an error that lists what there is.
 
-Laws stand under our name of the algorithm that was run, not under the name they were published with:
-the Enoki "adana" curves are the published formula (`adana`), the Qwen3 one is Dana-MK4 that never clips,
+Laws stand under our name of the algorithm that was run, whatever they were published as: the Enoki
+"adana" curves are the published formula (`adana`), the Qwen3 one is Dana-MK4 that never clips,
 which is the released variant (`adana-released`; spec/optimizers.md section 1).
 
-Left out: Muon with AdamW on the rest ("d-muon") and "dana-star-mk4-tau", which are no optimizers here;
-and Dana-Star, whose entries in the source are copies of Dana-Star-MK4's.
+Left out: Muon with AdamW on the rest ("d-muon") and "dana-star-mk4-tau", which are no optimizers
+here; and Dana-Star, whose entries in the source are copies of Dana-Star-MK4's.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class PublishedLaw:
 
 P_CONVENTIONS = {
     "enoki": "P = 12 d^2 L, without norms",
-    "qwen3": "P = L (14 d^2 + 2 head_dim + 2 d) + d, with norms (the true count, not the launcher's)",
+    "qwen3": "P = L (14 d^2 + 2 head_dim + 2 d) + d, with norms (not the launcher's 12 d^2 L)",
 }
 """What P means in the laws of a family (spec/training.md sections 2 and 3.1)."""
 
@@ -87,8 +87,8 @@ _ADAMW = "torch.optim.AdamW, betas (0.9, 0.999), weight_decay = omega/(lr T)"
 _LOG_DECAY = "AdamW with decay omega/(T/10 + t), taken after the update (ours: before)"
 _ADANA = "the published formula (c = 0, decay before the update), as ours"
 _RELEASED = (
-    "published as adana, but run as Dana-MK4 with the clip off (c = 1, decay after the update), which "
-    "is the released variant; likely, not certain"
+    "published as adana, but run as Dana-MK4 with the clip off (c = 1, decay after the update), "
+    "which is the released variant; likely, not certain"
 )
 _MK4 = "Dana-MK4 (c = 1, decay after the update; ours: before), clip_snr {}"
 _STAR = "Dana-Star-MK4 (c = 1, decay after the update; ours: before), clip_snr {}"
@@ -127,7 +127,9 @@ def matching_laws(family: str, optimizer: str, kappa: float | None) -> list[Publ
 
     `kappa` is None for an optimizer that does not read it.
     """
-    return [law for law in LAWS if (law.family, law.optimizer, law.kappa) == (family, optimizer, kappa)]
+    return [
+        law for law in LAWS if (law.family, law.optimizer, law.kappa) == (family, optimizer, kappa)
+    ]
 
 
 def find_law(
@@ -174,6 +176,6 @@ def no_law(family: str, optimizer: str, kappa: float | None) -> str:
 def _no_batch(laws: list[PublishedLaw], tokens_per_step: int) -> str:
     batches = " and ".join(f"{law.batch} x {LAW_SEQUENCE}" for law in laws)
     return (
-        f"the published laws of {laws[0].name} in {laws[0].family} are for steps of {batches} tokens; "
-        f"this plan has {tokens_per_step:,} tokens a step, and the best rate depends on it"
+        f"the published laws of {laws[0].name} in {laws[0].family} are for steps of {batches} "
+        f"tokens; this plan has {tokens_per_step:,} tokens a step, and the best rate depends on it"
     )
