@@ -19,6 +19,10 @@ LOG_ROWS = 250
 """About how many training rows a run writes by default."""
 CHECKPOINTS = 10
 """How often a run is checkpointed by default."""
+WHOLE_LOGITS_BYTES = 1 << 28
+"""Logits up to this size are held whole."""
+CHUNK_LOGITS_BYTES = 1 << 26
+"""Size of the pieces of larger ones."""
 
 
 @dataclass(frozen=True)
@@ -93,15 +97,33 @@ class LayoutConfig:
     """Sequences per forward pass; gradients are accumulated up to the batch. Default: all."""
     threads: int | None = None
     """CPU threads of torch. Bit-identical resuming needs the same number. Default: torch's."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """What several ranks (torchrun) do with the model: each a copy, or each a part (FSDP2)."""
+    compile: bool = False
+    """Compile every block with torch.compile."""
+    activation_checkpointing: bool = False
+    """Recompute the blocks' activations in the backward pass instead of keeping them."""
+    loss_chunk: int | None = None
+    """Tokens whose logits are held at a time. Default: all up to 256 MB of logits, else 64 MB."""
+    time_limit: float | None = None
+    """Seconds after which the run stops with a checkpoint, to be gone on with later."""
     checkpoint_every: int | None = None
     """Steps between checkpoints. Default: a tenth of the run."""
     keep: int = 2
     """How many checkpoints stay on disk."""
 
     def __post_init__(self) -> None:
-        for name in ("micro_batch", "threads", "checkpoint_every", "keep"):
+        for name in ("micro_batch", "threads", "checkpoint_every", "keep", "loss_chunk"):
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 1)
+        if self.time_limit is not None:
+            check_range("time_limit", self.time_limit, low=0.0, low_open=True)
+
+    def logits_chunk(self, tokens: int, vocab_size: int) -> int | None:
+        """Return how many tokens' float32 logits to hold at a time; None: those of all `tokens`."""
+        if self.loss_chunk is not None or tokens * vocab_size * 4 <= WHOLE_LOGITS_BYTES:
+            return self.loss_chunk
+        return max(1, CHUNK_LOGITS_BYTES // (vocab_size * 4))
 
 
 @dataclass(frozen=True)
@@ -122,6 +144,9 @@ class TrainConfig:
     """Largest global L2 norm of the gradient (spec/training.md section 3)."""
     z_coeff: float = 0.0
     """Weight of mean(logsumexp(logits)^2) in the training loss; never part of reported losses."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What matrices are multiplied in (bfloat16: autocast). Weights, gradients, their reduction
+    and optimizer states are float32 either way."""
     eval_tokens: int = 65_536
     """Validation tokens of an evaluation: the same ones, in the same order, every time."""
     eval_every: int | None = None
