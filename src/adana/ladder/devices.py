@@ -1,7 +1,7 @@
 """The devices that a plan can be made for: peak speed and memory, with their sources.
 
-Speeds are dense bf16 tensor-core peaks with fp32 accumulation. NVIDIA's data sheets of 2022 and later
-print the figure "with sparsity", which is twice that:
+Speeds are dense bf16 tensor-core peaks with fp32 accumulation. NVIDIA's data sheets of 2022 and
+later print the figure "with sparsity", which is twice that:
 
 * H100 SXM: "H100 Tensor Core GPU" data sheet, 1,979 TFLOPS with sparsity, 80 GB.
 * H200 SXM: "H200 Tensor Core GPU" data sheet, 1,979 TFLOPS with sparsity, 141 GB.
@@ -9,8 +9,8 @@ print the figure "with sparsity", which is twice that:
 * L40S: "L40S" data sheet, 362.05 TFLOPS dense (733 with sparsity), 48 GB.
 * RTX 4090: "Ada GPU architecture" white paper, appendix A, 165.2 TFLOPS dense, 24 GB.
 
-Memory is the data sheet's, in GB of 10^9 bytes; a little more is there and a little of that is taken
-by the driver.
+Memory is the data sheet's, in GB of 10^9 bytes; a little more is there, and the driver takes a
+little.
 """
 
 from __future__ import annotations

@@ -1,66 +1,57 @@
 """What a rung needs of a device: memory and hours, estimated, each term with its formula.
 
 Estimates, not promises: allocators leave gaps, compilers keep less than is counted here, and the
-speed is a fraction of the peak that the user states (MFU). They answer "does it fit, and is it an hour
-or a week", before anything is rented.
+speed is a fraction of the peak that the user states (MFU). They answer "does it fit, and is it an
+hour or a week", before anything is rented.
 """
 
 from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 
-from adana.checks import check_choice, check_integer, check_range
+from adana.checks import check_integer, check_range
 from adana.ladder.devices import Device
 from adana.ladder.rungs import Rung
 from adana.nn import Enoki, EnokiConfig
-from adana.train import OptimizerConfig, build_optimizer
+from adana.train import LayoutConfig, OptimizerConfig, build_optimizer
 
-Parallel = Literal["ddp", "fsdp"]
 MFU = 0.4
 """Default share of the peak that a training reaches (model FLOPs utilisation): what well-made loops
 reach at hundreds of millions of parameters on one node; small models reach less."""
 
 BLOCK_BYTES = {
     ("enoki", True): 51,
-    ("enoki", False): 76,
-    ("qwen3", True): 70,
-    ("qwen3", False): 100,
+    ("enoki", False): 77,
+    ("qwen3", True): 75,
+    ("qwen3", False): 117,
 }
-"""Bytes that one block keeps for the backward pass, per token and channel of the width, by (family,
-under bf16 autocast). Counted on our models as torch runs them without a compiler; under autocast the
-residual stream and the norms' inputs stay float32."""
+"""Bytes that one block keeps for the backward pass, per token and channel of the width, by family
+and whether under bf16 autocast. Counted on our models without a compiler, which would keep less;
+under autocast the residual stream and the inputs of norms stay float32."""
 LOGIT_BYTES = {True: 10, False: 8}
 """Bytes a logit takes at the worst moment: itself in bf16 and in float32 and its log-softmax under
 autocast, else two float32."""
 FLOAT32 = 4
 
 
+HEADROOM = 0.9
+"""Share of a device's memory that an estimate may fill and still be said to fit."""
+
+
 @dataclass(frozen=True)
-class Layout:
-    """What is trained on, and how the work is shared out."""
+class Hardware:
+    """What is trained on."""
 
     device: Device
     devices: int = 1
-    parallel: Parallel = "ddp"
-    """ddp: everything on every device; fsdp: weights, gradients and optimizer state in shares."""
-    micro_batch: int | None = None
-    """Sequences of a device's forward pass. Default: the most that fit, by this estimate."""
-    activation_checkpointing: bool = False
-    """Keep the input of every block only and compute the rest again."""
-    loss_chunk: int | None = None
-    """Tokens whose logits exist at a time. Default: those of the whole micro-batch."""
     mfu: float = MFU
+    """Share of the devices' peak that the training is expected to reach."""
 
     def __post_init__(self) -> None:
         check_integer("devices", self.devices, low=1)
-        check_choice("parallel", self.parallel, ("ddp", "fsdp"))
-        for name in ("micro_batch", "loss_chunk"):
-            if getattr(self, name) is not None:
-                check_integer(name, getattr(self, name), low=1)
         check_range("mfu", self.mfu, low=0.0, high=1.0, low_open=True)
 
 
@@ -94,8 +85,8 @@ class Estimate:
 
     @property
     def fits(self) -> bool:
-        """Whether the device has as much, with nothing to spare."""
-        return self.memory <= self.available
+        """Whether this is at most `HEADROOM` of the device's memory."""
+        return self.memory <= HEADROOM * self.available
 
     @property
     def device_hours(self) -> float:
@@ -103,91 +94,111 @@ class Estimate:
         return self.hours * self.devices
 
 
-def estimate(rung: Rung, optimizer: str, layout: Layout) -> Estimate:
+def estimate(
+    rung: Rung, optimizer: str, hardware: Hardware, layout: LayoutConfig | None = None
+) -> Estimate:
     """Estimate memory and hours of a rung's training with an optimizer.
 
+    Of `layout` it takes `parallel`, `activation_checkpointing`, `loss_chunk` and `micro_batch`; the
+    default of the last is the largest that fits by this estimate, or 1.
+
     Raises:
-        ValueError: the batch cannot be shared out evenly.
+        ValueError: the batch cannot be shared out evenly among devices and micro-batches.
     """
-    own, rest = divmod(rung.batch_size, layout.devices)
-    if rest or own < 1:
-        raise ValueError(
-            f"a batch of {rung.batch_size} sequences cannot be shared out among {layout.devices} "
-            "devices; choose a number of devices that divides it"
+    layout = layout or LayoutConfig()
+    own = _sequences_of_a_device(rung.batch_size, hardware.devices, layout.micro_batch)
+    sizes = [layout.micro_batch] if layout.micro_batch else divisors(own)
+    for micro in sizes:
+        terms = tuple(memory_terms(rung, optimizer, hardware, layout, micro))
+        made = Estimate(
+            micro_batch=micro,
+            accumulation=own // micro,
+            terms=terms,
+            available=hardware.device.memory,
+            hours=rung.model_flops / _flops_an_hour(hardware),
+            devices=hardware.devices,
         )
-    if layout.micro_batch is not None:
-        if own % layout.micro_batch:
-            raise ValueError(
-                f"a device's {own} sequences a step cannot be cut into micro-batches of "
-                f"{layout.micro_batch}; choose a divisor of {own}"
-            )
-        micro = layout.micro_batch
-    else:
-        sizes = [n for n in range(own, 0, -1) if own % n == 0]
-        fitting = (n for n in sizes if _memory(rung, optimizer, layout, n) <= layout.device.memory)
-        micro = next(fitting, 1)
-    speed = layout.device.peak * layout.mfu * layout.devices
-    return Estimate(
-        micro_batch=micro,
-        accumulation=own // micro,
-        terms=tuple(memory_terms(rung, optimizer, layout, micro)),
-        available=layout.device.memory,
-        hours=rung.model_flops / speed / 3600,
-        devices=layout.devices,
-    )
+        if made.fits:
+            break
+    return made
 
 
-def _memory(rung: Rung, optimizer: str, layout: Layout, micro_batch: int) -> float:
-    return sum(term.bytes for term in memory_terms(rung, optimizer, layout, micro_batch))
+def _flops_an_hour(hardware: Hardware) -> float:
+    return hardware.device.peak * hardware.mfu * hardware.devices * 3600
 
 
-def memory_terms(rung: Rung, optimizer: str, layout: Layout, micro_batch: int) -> list[Term]:
-    """Return what fills a device's memory, term by term, for micro-batches of this size."""
-    weights = _weight_terms(rung, optimizer, layout)
-    return weights + _activation_terms(rung, layout, micro_batch)
+def divisors(n: int) -> list[int]:
+    """Return the divisors of n, the largest first."""
+    return [d for d in range(n, 0, -1) if n % d == 0]
 
 
-def _weight_terms(rung: Rung, optimizer: str, layout: Layout) -> list[Term]:
-    model, counts = rung.model, rung.counts
-    shares = layout.devices if layout.parallel == "fsdp" else 1
-    shared = "" if shares == 1 else f" / {shares} devices"
+def _sequences_of_a_device(batch_size: int, devices: int, micro_batch: int | None) -> int:
+    own, rest = divmod(batch_size, devices)
+    if rest:
+        raise ValueError(
+            f"a batch of {batch_size} sequences cannot be shared out evenly among {devices} "
+            "devices; take a number of devices that divides it"
+        )
+    if micro_batch and own % micro_batch:
+        raise ValueError(
+            f"a device's {own} sequences a step cannot be cut into micro-batches of "
+            f"{micro_batch}; take a divisor of {own}"
+        )
+    return own
+
+
+def memory_terms(
+    rung: Rung, optimizer: str, hardware: Hardware, layout: LayoutConfig, micro_batch: int
+) -> list[Term]:
+    """Return what fills a device's memory, term by term, for micro-batches of this size.
+
+    In the formulas n is every parameter, P those of the blocks, V the vocabulary, d the width, L
+    the blocks; tokens are those of a micro-batch.
+    """
+    sharded = layout.parallel == "fsdp" and hardware.devices > 1
+    weights = _weight_terms(rung, optimizer, hardware.devices if sharded else 1)
+    return weights + _compute_terms(rung, hardware.device.bf16, layout, micro_batch)
+
+
+def _weight_terms(rung: Rung, optimizer: str, shares: int) -> list[Term]:
+    """What is kept from step to step, and what shards are gathered into."""
+    counts = rung.counts
     hidden, other = state_bytes_per_parameter(optimizer)
-    rest = counts.exact - counts.non_embedding
-    state = hidden * counts.non_embedding + other * rest
-    rule = f"{hidden:g} n" if hidden == other else f"{hidden:g} P + {other:g} (n - P)"
+    state = hidden * counts.non_embedding + other * (counts.exact - counts.non_embedding)
+    rule = f"{hidden:g} n" if hidden == other else f"({hidden:g} P + {other:g} (n - P))"
+    share = f" / {shares}" if shares > 1 else ""
     terms = [
-        Term("weights", FLOAT32 * counts.exact / shares, f"4 n{shared}"),
-        Term("gradients", FLOAT32 * counts.exact / shares, f"4 n{shared}"),
-        Term("optimizer", state / shares, f"({rule}){shared}" if shared else rule),
+        Term("weights", FLOAT32 * counts.exact / shares, f"{FLOAT32} n{share}"),
+        Term("gradients", FLOAT32 * counts.exact / shares, f"{FLOAT32} n{share}"),
+        Term("optimizer", state / shares, f"{rule}{share}"),
     ]
-    head = model.vocab_size * model.width
-    if layout.device.bf16:
-        terms.append(Term("bf16 copies", 2 * (counts.non_embedding + head), "2 (P + V d)"))
     if shares > 1:
-        block = counts.non_embedding / model.depth
-        gathered = FLOAT32 * (2 * head + 2 * block)
-        terms.append(Term("gathered", gathered, "4 (2 V d + 2 P/L)"))
+        root = 2 * rung.model.vocab_size * rung.model.width
+        blocks = 2 * counts.non_embedding / rung.model.depth
+        terms.append(Term("gathered", FLOAT32 * (root + blocks), f"{FLOAT32} (2 V d + 2 P / L)"))
     return terms
 
 
-def _activation_terms(rung: Rung, layout: Layout, micro_batch: int) -> list[Term]:
-    model, bf16 = rung.model, layout.device.bf16
+def _compute_terms(rung: Rung, bf16: bool, layout: LayoutConfig, micro_batch: int) -> list[Term]:
+    """What one forward and backward pass keeps."""
+    model = rung.model
     tokens = micro_batch * model.sequence_length
-    per_block = BLOCK_BYTES[model.family, bf16]
-    one = tokens * model.width
+    block = BLOCK_BYTES[model.family, bf16]
     if layout.activation_checkpointing:
-        kept = one * (FLOAT32 * model.depth + per_block)
-        rule = f"(4 L + {per_block}) d tokens"
+        kept, rule = FLOAT32 * model.depth + block, f"({FLOAT32} L + {block}) d tokens"
     else:
-        kept = one * per_block * model.depth
-        rule = f"{per_block} L d tokens"
-    at_once = tokens if layout.loss_chunk is None else min(layout.loss_chunk, tokens)
-    logits = float(LOGIT_BYTES[bf16] * model.vocab_size * at_once)
-    chunk = "tokens" if at_once == tokens else f"{at_once} tokens"
-    return [
-        Term("activations", float(kept), rule),
-        Term("logits", logits, f"{LOGIT_BYTES[bf16]} V {chunk}"),
+        kept, rule = block * model.depth, f"{block} L d tokens"
+    chunk = layout.logits_chunk(tokens, model.vocab_size)
+    at_once = tokens if chunk is None else min(chunk, tokens)
+    logit = LOGIT_BYTES[bf16]
+    terms = [
+        Term("activations", float(kept * model.width * tokens), rule),
+        Term("logits", float(logit * model.vocab_size * at_once), f"{logit} V x {at_once} tokens"),
     ]
+    if bf16:
+        copies = 2.0 * (rung.counts.non_embedding + model.vocab_size * model.width)
+        terms.insert(0, Term("bf16 copies", copies, "2 (P + V d)"))
+    return terms
 
 
 @functools.cache

@@ -177,5 +177,5 @@ def _no_batch(laws: list[PublishedLaw], tokens_per_step: int) -> str:
     batches = " and ".join(f"{law.batch} x {LAW_SEQUENCE}" for law in laws)
     return (
         f"the published laws of {laws[0].name} in {laws[0].family} are for steps of {batches} "
-        f"tokens; this plan has {tokens_per_step:,} tokens a step, and the best rate depends on it"
+        f"tokens, not of {tokens_per_step:,}, and the best rate depends on it"
     )

@@ -1,7 +1,7 @@
 """How fast this machine multiplies matrices: what a model's speed is measured against.
 
-The peak of a data sheet is out of reach of any program, and CPUs state none. The best that one large
-matrix product does here is a ceiling that a training can be compared with on the same machine.
+The peak of a data sheet is out of reach of any program, and CPUs state none. The best that one
+large matrix product does here is a ceiling that a training can be compared with on this machine.
 """
 
 from __future__ import annotations
