@@ -20,7 +20,7 @@ from adana.ladder.learning_rates import (
     planned_learning_rate,
 )
 from adana.ladder.plan import PlannedTraining, plan_to_dict, plan_trainings, total
-from adana.ladder.published_laws import LAWS, PublishedLaw, find_law
+from adana.ladder.published_laws import LAWS, NoLawError, PublishedLaw, find_law
 from adana.ladder.rungs import (
     BATCH_SIZE,
     PUBLISHED_HEADS,
@@ -45,6 +45,7 @@ __all__ = [
     "Device",
     "Estimate",
     "Hardware",
+    "NoLawError",
     "PlannedRun",
     "PlannedTraining",
     "PublishedLaw",

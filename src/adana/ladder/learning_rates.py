@@ -17,10 +17,10 @@ from typing import Any
 from adana import schedules
 from adana.ladder.published_laws import (
     LAW_SEQUENCE,
+    NoLawError,
     PublishedLaw,
     find_law,
     matching_laws,
-    no_law,
 )
 from adana.nn import EnokiConfig, ModelConfig, Qwen3Config, count_parameters
 from adana.train import optimizer_entry
@@ -86,7 +86,7 @@ def peak_learning_rate(
     laws = matching_laws(model.family, optimizer, own_kappa)
     if not laws:
         advice = "Pass one (--lr), or compare with --sweep-lr 5 around one you pass."
-        raise ValueError(f"{no_law(model.family, optimizer, own_kappa)} {advice}")
+        raise NoLawError(model.family, optimizer, own_kappa, advice=advice)
     # That of the same batch if there is one, else the first: the small batch.
     tokens = batch_size * model.sequence_length
     law = min(laws, key=lambda law: (law.tokens_per_step != tokens, law.batch))
@@ -108,7 +108,7 @@ def planned_learning_rate(
     sequences of 2048 tokens in a step of its runs (32 or 512).
 
     Raises:
-        ValueError: no law is published for it; the message lists those that are.
+        NoLawError: none is published for it; the message lists those that are.
     """
     reads_kappa = "kappa" in optimizer_entry(optimizer).reads
     tokens = batch_size * model.sequence_length

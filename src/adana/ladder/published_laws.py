@@ -58,11 +58,6 @@ class PublishedLaw:
         return f"{self.a:g} ({self.b:g} + P)^{self.d:g}"
 
     @property
-    def name(self) -> str:
-        """Optimizer and kappa, in words."""
-        return self.optimizer if self.kappa is None else f"{self.optimizer} at kappa {self.kappa:g}"
-
-    @property
     def counts(self) -> str:
         """Which P it was fitted against."""
         return P_CONVENTIONS[self.family]
@@ -141,41 +136,68 @@ def find_law(
     sequences of 1024 are the same batch as 32 of 2048.
 
     Raises:
-        ValueError: nobody published one; the message lists what is near, and all there is.
+        NoLawError: nobody published one; the message says what is near, and all there is.
     """
     matching = matching_laws(family, optimizer, kappa)
     for law in matching:
         if law.tokens_per_step == tokens_per_step:
             return law
-    if matching:
-        raise ValueError(_no_batch(matching, tokens_per_step))
-    raise ValueError(no_law(family, optimizer, kappa))
+    if not matching:
+        raise NoLawError(family, optimizer, kappa)
+    batches = " and ".join(f"{law.batch} x {LAW_SEQUENCE}" for law in matching)
+    raise NoLawError(
+        *(family, optimizer, kappa),
+        f" at {tokens_per_step:,} tokens a step: its laws are for {batches} tokens, and the best "
+        "rate depends on it",
+    )
 
 
-def no_law(family: str, optimizer: str, kappa: float | None) -> str:
-    """Say that no law is published for a combination, and which are."""
-    at = "" if kappa is None else f" at kappa {kappa:g}"
+class NoLawError(ValueError):
+    """No law is published for a combination. `advice` stands before the list of all there is."""
+
+    def __init__(
+        self, family: str, optimizer: str, kappa: float | None, why: str = "", advice: str = ""
+    ) -> None:
+        at = "" if kappa is None else f" at kappa {kappa:g}"
+        parts = [
+            f"no rule gives a learning rate for {optimizer}{at} in {family}{why}.",
+            advice,
+            _MOVED.get((family, optimizer), ""),
+            _published(family),
+        ]
+        super().__init__(" ".join(part for part in parts if part))
+        self._arguments = (family, optimizer, kappa, why)
+
+    def advise(self, advice: str) -> NoLawError:
+        """Return the same error with advice on what to do."""
+        return NoLawError(*self._arguments, advice)
+
+
+_MOVED = {
+    ("qwen3", "adana"): (
+        "The Qwen3 law published as adana belongs to adana-released: those runs were Dana-MK4 with "
+        "the clip off (spec/optimizers.md section 1)."
+    ),
+}
+
+
+def _published(family: str) -> str:
     known = [law for law in LAWS if law.family == family]
-    if known:
-        listed = "; ".join(
-            f"{', '.join(law.name for law in known if law.batch == batch)} "
-            f"(batch {batch} x {LAW_SEQUENCE})"
-            for batch in sorted({law.batch for law in known})
-        )
-        published = f"Published for {family}: {listed}."
-    else:
-        published = f"None is published for {family} at all."
-    if (family, optimizer) == ("qwen3", "adana"):
-        published += (
-            " The Qwen3 law published as adana belongs to adana-released: those runs were Dana-MK4 "
-            "with the clip off (spec/optimizers.md section 1)."
-        )
-    return f"no rule gives a learning rate for {optimizer}{at} in {family}. {published}"
+    if not known:
+        return f"None is published for {family} at all."
+    batches = sorted({law.batch for law in known})
+    listed = (
+        f"at {batch} x {LAW_SEQUENCE} tokens a step {_listed(known, batch)}" for batch in batches
+    )
+    return f"Published for {family}: {'; '.join(listed)}."
 
 
-def _no_batch(laws: list[PublishedLaw], tokens_per_step: int) -> str:
-    batches = " and ".join(f"{law.batch} x {LAW_SEQUENCE}" for law in laws)
-    return (
-        f"the published laws of {laws[0].name} in {laws[0].family} are for steps of {batches} "
-        f"tokens, not of {tokens_per_step:,}, and the best rate depends on it"
+def _listed(laws: list[PublishedLaw], batch: int) -> str:
+    kappas: dict[str, list[str]] = {}
+    for law in laws:
+        if law.batch == batch:
+            own = kappas.setdefault(law.optimizer, [])
+            own += [] if law.kappa is None else [f"{law.kappa:g}"]
+    return ", ".join(
+        f"{name} at kappa {' or '.join(own)}" if own else name for name, own in kappas.items()
     )
