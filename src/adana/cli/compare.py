@@ -17,7 +17,7 @@ from adana.cli.execute import train_all
 from adana.cli.prepare import prepare_with_bar
 from adana.cli.report import write_comparison
 from adana.cli.settings import Settings, check_folder, describe, print_rows
-from adana.cli.train import EXIT_CODES, pick_rate
+from adana.cli.train import CTRL_C, pick_rate
 from adana.data import Shards
 from adana.ladder import (
     PlannedRun,
@@ -74,7 +74,7 @@ def compare_command(arguments: CompareArguments) -> int:
     planned = comparison.train(configs) if configs else []
     if not planned:
         console.print("Stopped. The same command goes on where it was.")
-        return EXIT_CODES["interrupted"]
+        return CTRL_C
     baseline = arguments.optimizers[0]
     sources = {name: config.provenance["lr"] for name, config in configs.items()}
     write_comparison(

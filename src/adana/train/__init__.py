@@ -8,9 +8,11 @@ from adana.train.config import (
     config_from_dict,
     config_to_dict,
 )
-from adana.train.loop import OnProgress, Outcome, Progress, pick_device, train
 from adana.train.optimizers import HYPERPARAMETERS, OPTIMIZERS, build_optimizer
 from adana.train.optimizers import entry as optimizer_entry
+from adana.train.progress import OnProgress, Outcome, Progress
+from adana.train.session import train
+from adana.train.world import World, join_world, local_ranks, pick_device
 
 __all__ = [
     "HYPERPARAMETERS",
@@ -22,9 +24,12 @@ __all__ = [
     "Progress",
     "ScheduleConfig",
     "TrainConfig",
+    "World",
     "build_optimizer",
     "config_from_dict",
     "config_to_dict",
+    "join_world",
+    "local_ranks",
     "optimizer_entry",
     "pick_device",
     "train",

@@ -64,7 +64,8 @@ def save_checkpoint(
         _write_tensors(unfinished, tensors, world)
         files = world.together(lambda: _describe_own(unfinished, world))
         described = {name: what for own in world.gather(files) for name, what in own.items()}
-        world.decide(lambda: _complete(unfinished, final, step, plain, described, world.size))
+        manifest = {"version": CHECKPOINT_VERSION, "step": step, "ranks": world.size}
+        world.decide(lambda: _complete(unfinished, final, plain, {**manifest, "files": described}))
     except (OSError, RuntimeError, SafetensorError, dcp.CheckpointException) as error:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise RunError(
@@ -177,16 +178,10 @@ def _describe(file: Path) -> dict[str, Any]:
 
 
 def _complete(
-    unfinished: Path,
-    final: Path,
-    step: int,
-    plain: Mapping[str, Any],
-    files: dict[str, dict[str, Any]],
-    ranks: int,
+    unfinished: Path, final: Path, plain: Mapping[str, Any], manifest: dict[str, Any]
 ) -> None:
     write_json(unfinished / _STATE, plain)
-    files = {**files, _STATE: _describe(unfinished / _STATE)}
-    manifest = {"version": CHECKPOINT_VERSION, "step": step, "ranks": ranks, "files": files}
+    manifest["files"][_STATE] = _describe(unfinished / _STATE)
     write_json(unfinished / _MANIFEST, manifest)
     if final.exists():
         shutil.rmtree(final)

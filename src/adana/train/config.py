@@ -10,7 +10,7 @@ from typing import Any, Literal
 from adana import schedules
 from adana.checks import check_range
 from adana.data import DataConfig
-from adana.nn import EnokiConfig
+from adana.nn import EnokiConfig, ModelConfig, model_config_from_dict, model_config_to_dict
 from adana.runs import CONFIG_VERSION, RunError
 
 EVALUATIONS = 12
@@ -135,7 +135,7 @@ class TrainConfig:
     """Optimizer steps T."""
     batch_size: int = 16
     """Sequences per optimizer step, over all micro-batches."""
-    model: EnokiConfig = field(default_factory=EnokiConfig)
+    model: ModelConfig = field(default_factory=EnokiConfig)
     data: DataConfig = field(default_factory=DataConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     seed: int = 0
@@ -209,7 +209,8 @@ def config_to_dict(config: TrainConfig, data_fingerprint: str) -> dict[str, Any]
 
     The data's fingerprint goes in, so that the same settings on other text are another run.
     """
-    content = dataclasses.asdict(config.resolve())
+    config = config.resolve()
+    content = dataclasses.asdict(config) | {"model": model_config_to_dict(config.model)}
     content["data"]["fingerprint"] = data_fingerprint
     return {"version": CONFIG_VERSION, **content}
 
@@ -223,7 +224,6 @@ def config_from_dict(content: Mapping[str, Any]) -> TrainConfig:
     """
     parts = {
         "optimizer": OptimizerConfig,
-        "model": EnokiConfig,
         "data": DataConfig,
         "schedule": ScheduleConfig,
         "layout": LayoutConfig,
@@ -233,6 +233,7 @@ def config_from_dict(content: Mapping[str, Any]) -> TrainConfig:
         for key, kind in parts.items():
             own = {k: v for k, v in fields[key].items() if k != "fingerprint"}
             fields[key] = kind(**own)
+        fields["model"] = model_config_from_dict(fields["model"])
         return TrainConfig(**fields)
     except (KeyError, TypeError) as error:
         raise RunError(

@@ -21,7 +21,7 @@ from adana.train.checkpoint import newest_whole, read_tensors, save_checkpoint
 from adana.train.clock import Clock
 from adana.train.config import TrainConfig, config_to_dict
 from adana.train.environment import environment, peak_memory_bytes
-from adana.train.evaluate import EVAL_BATCH_TOKENS, evaluate
+from adana.train.evaluate import evaluate
 from adana.train.interrupt import InterruptFlag
 from adana.train.optimizers import build_optimizer, schedule_values, set_gamma, state_bytes
 from adana.train.parallelize import place_model
@@ -250,11 +250,10 @@ class Trainer:
     def _finish(self) -> Outcome:
         """Sum the run up and mark it finished."""
         memory = max(self.world.gather(peak_memory_bytes(self.world.device)))
-        states = sum(self.world.gather(state_bytes(self.state.optimizer)))
-        summary = self.world.decide(lambda: self._write_summary(memory, states))
+        summary = self.world.decide(lambda: self._write_summary(memory))
         return Outcome("finished", self.state.step, summary=summary)
 
-    def _write_summary(self, memory: int, states: int) -> dict[str, Any]:
+    def _write_summary(self, memory: int) -> dict[str, Any]:
         config, state = self.config, self.state
         tokens = config.steps * config.tokens_per_step
         summary = {
@@ -262,7 +261,7 @@ class Trainer:
             "eval_tokens": int(self.windows[:, 1:].size),
             "epochs": tokens / len(self.shards.train),
             "time_split": {name: round(value, 3) for name, value in self.clock.totals.items()},
-            "optimizer_state_bytes": states,
+            "optimizer_state_bytes": state_bytes(state.optimizer),
             "peak_memory_bytes": memory,
         }
         write_json(self.run.path / "summary.json", summary)

@@ -61,7 +61,7 @@ class TrainState:
     """Where that time went, in seconds by section (`adana.train.clock`)."""
 
     def plain(self) -> dict[str, Any]:
-        """Return what is not a tensor, as JSON. The hyperparameters follow from the configuration."""
+        """Return what is not a tensor, as JSON; hyperparameters follow from the configuration."""
         return {"averages": vars(self.averages), "seconds": self.seconds, "split": self.split}
 
     def tensors(self) -> dict[str, Tensor]:

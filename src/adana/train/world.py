@@ -99,6 +99,11 @@ def ranks_expected() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def local_ranks() -> int:
+    """How many of them run on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 @contextlib.contextmanager
 def join_world(device: str) -> Iterator[World]:
     """Connect to the other ranks, if there are any, for the time of the block.
