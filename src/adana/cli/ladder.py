@@ -31,7 +31,7 @@ from adana.ladder import (
     plan_trainings,
 )
 from adana.nn import EnokiConfig
-from adana.train import OPTIMIZERS, LayoutConfig, optimizer_entry
+from adana.train import LayoutConfig, optimizer_entry
 
 OPTIMIZERS_OF = {"enoki": ("adamw", "adana"), "qwen3": ("adamw", "adana-released")}
 """What is planned unless said otherwise: the baseline, and the ADana that has a law there."""
@@ -63,7 +63,7 @@ class LadderArguments:
         str,
         tyro.conf.Positional,
         tyro.conf.arg(
-            help="enoki (published from 2 to 48 heads) or qwen3 (4 to 16). Of the LSTM no ladder is "
+            help="enoki (published from 2 to 48 heads) or qwen3 (4 to 16). No ladder of the LSTM is "
             "published."
         ),
     ] = "enoki"
@@ -96,7 +96,7 @@ class LadderArguments:
     mfu: float = MFU
     """Share of the devices' peak that you expect to reach: hours are proportional to 1 / MFU."""
     parallel: Literal["ddp", "fsdp"] = LayoutConfig.parallel
-    """ddp: every device holds everything; fsdp: weights, gradients and optimizer state in shares."""
+    """ddp: every device holds everything; fsdp: each a share of weights, gradients and state."""
     micro_batch: int | None = None
     """Sequences of a forward pass on a device. Default: the most that fit, by the estimate."""
     activation_checkpointing: bool = False
@@ -171,28 +171,31 @@ def make_plan(arguments: LadderArguments) -> tuple[list[PlannedTraining], Hardwa
 
 def training_command(training: PlannedTraining, arguments: LadderArguments) -> str:
     """Return the command line that trains what was planned, but for the data."""
-    rung = training.rung
-    words = ["adana", "train", "--optimizer", training.optimizer]
-    if training.kappa is not None:
-        words += ["--kappa", f"{training.kappa:g}"]
-    words += ["--lr", f"{training.rate.lr:.4g}"]
-    words += model_flags(training)
-    words += ["--batch-size", str(rung.batch_size)]
-    words += ["--tokens-per-param", f"{rung.tokens_per_param:g}"]
-    return shlex.join(words)
-
-
-def model_flags(training: PlannedTraining) -> list[str]:
-    """Return the flags that give `adana train` the model of a rung."""
-    model = training.rung.model
+    rung, devices = training.rung, arguments.devices
+    model = rung.model
     flags = {
-        "--heads": training.rung.heads,
+        "--optimizer": training.optimizer,
+        "--kappa": None if training.kappa is None else f"{training.kappa:g}",
+        "--lr": f"{training.rate.lr:.4g}",
+        "--family": model.family,
+        "--heads": rung.heads,
         "--layers": model.depth,
-        "--head-dim": model.width // training.rung.heads,
+        "--head-dim": model.width // rung.heads,
         "--sequence-length": model.sequence_length,
         "--vocab-size": model.vocab_size,
+        "--batch-size": rung.batch_size,
+        "--tokens-per-param": f"{rung.tokens_per_param:g}",
+        "--precision": "bfloat16" if training.estimate.bf16 else "float32",
+        "--micro-batch": training.estimate.micro_batch,
+        "--parallel": arguments.parallel if devices > 1 else None,
     }
-    return [word for flag, value in flags.items() for word in (flag, str(value))]
+    start = f"torchrun --nproc-per-node {devices} -m adana" if devices > 1 else "adana"
+    words = [*start.split(), "train"]
+    for flag, value in flags.items():
+        words += [] if value is None else [flag, str(value)]
+    if arguments.activation_checkpointing:
+        words.append("--activation-checkpointing")
+    return shlex.join(words)
 
 
 def write_json(

@@ -75,6 +75,8 @@ class Estimate:
     terms: tuple[Term, ...]
     available: float
     """Bytes the device has."""
+    bf16: bool
+    """Whether the training is expected to run under bf16 autocast; else in float32."""
     hours: float
     devices: int
     memory: float = field(init=False)
@@ -115,6 +117,7 @@ def estimate(
             accumulation=own // micro,
             terms=terms,
             available=hardware.device.memory,
+            bf16=hardware.device.bf16,
             hours=rung.model_flops / _flops_an_hour(hardware),
             devices=hardware.devices,
         )
@@ -170,7 +173,7 @@ def _weight_terms(rung: Rung, optimizer: str, shares: int) -> list[Term]:
     terms = [
         Term("weights", FLOAT32 * counts.exact / shares, f"{FLOAT32} n{share}"),
         Term("gradients", FLOAT32 * counts.exact / shares, f"{FLOAT32} n{share}"),
-        Term("optimizer", state / shares, f"{rule}{share}"),
+        Term("optimizer state", state / shares, f"{rule}{share}"),
     ]
     if shares > 1:
         root = 2 * rung.model.vocab_size * rung.model.width

@@ -137,10 +137,8 @@ def _reservations(
     tokens = batch_size * model.sequence_length
     if law.fitted and not law.fitted[0] <= p <= law.fitted[1]:
         smallest, largest = law.fitted
-        yield (
-            f"extrapolated from P of {smallest / 1e6:.1f} to {largest / 1e6:.0f} M to "
-            f"{p / 1e6:.2g} M"
-        )
+        own = f"{p / 1e6:.0f}" if p >= 1e8 else f"{p / 1e6:.2g}"
+        yield (f"extrapolated from P of {smallest / 1e6:.1f} to {largest / 1e6:.0f} M to {own} M")
     if tokens != law.tokens_per_step:
         yield f"fitted at {law.tokens_per_step} tokens a step, this run has {tokens}"
     if omega != law.omega:

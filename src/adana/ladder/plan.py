@@ -117,6 +117,7 @@ def _training_to_dict(training: PlannedTraining) -> dict[str, Any]:
         else {**dataclasses.asdict(rate.law), "P": rate.law.counts, "fitted_P": rate.law.fitted},
         "weight_decay": training.weight_decay,
         "estimate": {
+            "precision": "bfloat16" if needs.bf16 else "float32",
             "micro_batch": needs.micro_batch,
             "accumulation": needs.accumulation,
             "memory_bytes": needs.memory,
