@@ -63,7 +63,7 @@ class LadderArguments:
         str,
         tyro.conf.Positional,
         tyro.conf.arg(
-            help="enoki (published from 2 to 48 heads) or qwen3 (4 to 16). No ladder of the LSTM is "
+            help="enoki (published from 2 to 48 heads) or qwen3 (4 to 16). None of the LSTM is "
             "published."
         ),
     ] = "enoki"
@@ -162,10 +162,11 @@ def make_plan(arguments: LadderArguments) -> tuple[list[PlannedTraining], Hardwa
             law_batch=arguments.extrapolate_lr,
         )
     except NoLawError as error:
-        raise error.advise(
-            "Pass one (--lr NAME=VALUE), or, if only the batch is another, name the law to use all "
-            "the same (--extrapolate-lr 32)."
-        ) from None
+        advice = "Pass one (--lr NAME=VALUE)"
+        if error.batches:
+            flags = " or ".join(f"--extrapolate-lr {batch}" for batch in error.batches)
+            advice += f", or take the law of another batch all the same ({flags})"
+        raise error.advise(f"{advice}.") from None
     return trainings, hardware
 
 

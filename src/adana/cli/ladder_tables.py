@@ -13,6 +13,7 @@ from rich.text import Text
 
 from adana import schedules
 from adana.ladder import (
+    LAW_SEQUENCE,
     PUBLISHED_HEADS,
     Hardware,
     PlannedTraining,
@@ -37,6 +38,8 @@ def print_plan(
     commands: Sequence[str],
 ) -> None:
     """Print everything about a plan."""
+    for warning in batch_warnings(trainings):
+        console.print(Text(warning, "bold yellow"))
     rungs = unique(t.rung for t in trainings)
     for table, notes in (
         (sizes_table(rungs), sizes_notes(rungs)),
@@ -53,6 +56,20 @@ def print_plan(
     console.print("\nCommands (each with --data and your corpus)", style="bold")
     for command in commands:
         console.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)
+
+
+def batch_warnings(trainings: Iterable[PlannedTraining]) -> list[str]:
+    """Say loudly which laws are used for a batch that they were not fitted at."""
+    laws = {
+        t.optimizer: t.rate.law
+        for t in trainings
+        if t.rate.law and t.rate.law.tokens_per_step != t.rung.tokens_per_step
+    }
+    return [
+        f"EXTRAPOLATED, as asked: the learning rates of {name} are those of steps of {law.batch} x "
+        f"{LAW_SEQUENCE} tokens. Nobody fitted them at this batch."
+        for name, law in laws.items()
+    ]
 
 
 def warning_style(note: str) -> str:
@@ -170,7 +187,7 @@ def describe_law(law: PublishedLaw) -> str:
     if law.fitted:
         swept = f"swept for P = {scaled(law.fitted[0])} to {scaled(law.fitted[1])}"
     return (
-        f"lr = {law.formula}, {law.counts}; {law.batch} x 2048 tokens a step, omega "
+        f"lr = {law.formula}, {law.counts}; {law.batch} x {LAW_SEQUENCE} tokens a step, omega "
         f"{law.omega:g}{kappa}; {swept}. Ran: {law.algorithm}"
     )
 

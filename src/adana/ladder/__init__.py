@@ -20,7 +20,7 @@ from adana.ladder.learning_rates import (
     planned_learning_rate,
 )
 from adana.ladder.plan import PlannedTraining, plan_to_dict, plan_trainings, total
-from adana.ladder.published_laws import LAWS, NoLawError, PublishedLaw, find_law
+from adana.ladder.published_laws import LAW_SEQUENCE, LAWS, NoLawError, PublishedLaw, find_law
 from adana.ladder.rungs import (
     BATCH_SIZE,
     PUBLISHED_HEADS,
@@ -38,6 +38,7 @@ __all__ = [
     "DEMO_STEPS",
     "DEVICES",
     "LAWS",
+    "LAW_SEQUENCE",
     "MFU",
     "PUBLISHED_HEADS",
     "THIS",

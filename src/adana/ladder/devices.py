@@ -60,10 +60,9 @@ def find_device(name: str) -> Device:
     if name == THIS:
         return measure_this()
     if name not in DEVICES:
-        known = ", ".join([*DEVICES, THIS])
         raise ValueError(
-            f"unknown device {name!r}, expected one of {known} ({THIS} measures this machine). "
-            "Another one is `adana.ladder.Device(...)` in Python"
+            f"unknown device {name!r}, expected one of {', '.join(DEVICES)}, or {THIS} to measure "
+            "the machine at hand; in Python any adana.ladder.Device(name, peak, memory)"
         )
     return DEVICES[name]
 

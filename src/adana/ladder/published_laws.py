@@ -142,23 +142,35 @@ def find_law(
     for law in matching:
         if law.tokens_per_step == tokens_per_step:
             return law
-    if not matching:
-        raise NoLawError(family, optimizer, kappa)
-    batches = " and ".join(f"{law.batch} x {LAW_SEQUENCE}" for law in matching)
-    raise NoLawError(
-        *(family, optimizer, kappa),
-        f" at {tokens_per_step:,} tokens a step: its laws are for {batches} tokens, and the best "
-        "rate depends on it",
-    )
+    raise NoLawError(family, optimizer, kappa, tokens_per_step if matching else None)
 
 
 class NoLawError(ValueError):
-    """No law is published for a combination. `advice` stands before the list of all there is."""
+    """No law is published for a combination; the message lists what there is."""
 
     def __init__(
-        self, family: str, optimizer: str, kappa: float | None, why: str = "", advice: str = ""
+        self,
+        family: str,
+        optimizer: str,
+        kappa: float | None,
+        tokens_per_step: int | None = None,
+        *,
+        advice: str = "",
     ) -> None:
+        """Say it, with `advice` on what to do.
+
+        `tokens_per_step` is given where that alone is why no law fits.
+        """
+        self.batches = [law.batch for law in matching_laws(family, optimizer, kappa)]
+        """Sequences in a step of the laws that differ in nothing but the batch."""
         at = "" if kappa is None else f" at kappa {kappa:g}"
+        why = ""
+        if tokens_per_step is not None:
+            batches = " and ".join(f"{batch} x {LAW_SEQUENCE}" for batch in self.batches)
+            why = (
+                f" with {tokens_per_step:,} tokens a step: its laws are for {batches}, and the "
+                "best rate depends on it"
+            )
         parts = [
             f"no rule gives a learning rate for {optimizer}{at} in {family}{why}.",
             advice,
@@ -166,11 +178,11 @@ class NoLawError(ValueError):
             _published(family),
         ]
         super().__init__(" ".join(part for part in parts if part))
-        self._arguments = (family, optimizer, kappa, why)
+        self._combination = (family, optimizer, kappa, tokens_per_step)
 
     def advise(self, advice: str) -> NoLawError:
         """Return the same error with advice on what to do."""
-        return NoLawError(*self._arguments, advice)
+        return NoLawError(*self._combination, advice=advice)
 
 
 _MOVED = {
