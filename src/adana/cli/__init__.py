@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from adana.cli.branch import BranchArguments, branch_command
 from adana.cli.compare import CompareArguments, compare_command
 from adana.cli.data import DataArguments, data_command
 from adana.cli.ladder import LadderArguments, ladder_command
@@ -29,6 +30,7 @@ Then, on your own text:
 
 Verb = (
     Annotated[TrainArguments, tyro.conf.subcommand("train")]
+    | Annotated[BranchArguments, tyro.conf.subcommand("branch")]
     | Annotated[CompareArguments, tyro.conf.subcommand("compare")]
     | Annotated[ReportArguments, tyro.conf.subcommand("report")]
     | Annotated[DataArguments, tyro.conf.subcommand("data")]
@@ -38,6 +40,7 @@ Verb = (
 
 _COMMANDS: dict[type, Callable[[Any], int]] = {
     TrainArguments: train_command,
+    BranchArguments: branch_command,
     CompareArguments: compare_command,
     ReportArguments: report_command,
     DataArguments: data_command,

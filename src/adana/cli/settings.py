@@ -16,7 +16,14 @@ from adana import schedules
 from adana.data import DataConfig, Shards
 from adana.ladder import DEMO_BATCH, DEMO_MODEL, DEMO_STEPS, budget_rule, steps_of_budget
 from adana.nn import EnokiConfig, ModelConfig, Qwen3Config, count_parameters
-from adana.train import LayoutConfig, OptimizerConfig, ScheduleConfig, TrainConfig, optimizer_entry
+from adana.train import (
+    LayoutConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    ScheduleName,
+    TrainConfig,
+    optimizer_entry,
+)
 
 _BUDGET = tyro.conf.create_mutex_group(required=False)
 
@@ -49,10 +56,13 @@ class Settings:
     tokens_per_param: Annotated[float | None, _BUDGET] = None
     """In place of --steps: train on this many tokens for each parameter, embedding and head
     included. 20 is what the published ladders have."""
-    schedule: Literal["cosine", "linear", "wsd"] = ScheduleConfig.name
-    """Learning-rate schedule: cosine, linear, or warm-up-stable-decay with a 1-sqrt cooldown."""
+    schedule: ScheduleName = ScheduleConfig.name
+    """Learning-rate schedule: cosine, linear, warm-up-stable-decay with a 1-sqrt cooldown, or
+    constant (for averages, and as a trunk of `adana branch`)."""
     warmup_steps: int | None = None
     """Warm-up length in steps. Default: steps / 50."""
+    cooldown_steps: int | None = None
+    """Cooldown length of wsd in steps. Default: steps / 5."""
     final: float = ScheduleConfig.final
     """Where the schedule ends, as a fraction of the peak learning rate."""
     omega: float = schedules.OMEGA
@@ -70,6 +80,9 @@ class Settings:
     """Decides initial weights and data order; `compare` counts up from it."""
     eval_tokens: int = TrainConfig.eval_tokens
     """Validation tokens of every evaluation: the same ones each time."""
+    averages: tuple[str, ...] = ()
+    """Averages of the weights to evaluate beside them: ema:0.999, log-time:8 (memory grows with
+    training), tail:0.2 (mean over the last fifth). Each costs the memory of the weights."""
     runs: Path = Path("runs")
     """Folder of the run directories. A finished run found there is not trained again."""
     device: str = "auto"
@@ -135,11 +148,14 @@ class Settings:
             batch_size=self.batch_size,
             model=self.model_config(),
             data=self.data_config(),
-            schedule=ScheduleConfig(self.schedule, self.warmup_steps, self.final),
+            schedule=ScheduleConfig(
+                self.schedule, self.warmup_steps, self.final, self.cooldown_steps
+            ),
             seed=self.seed,
             clip=self.clip,
             precision=self.precision,
             eval_tokens=self.eval_tokens,
+            averages=self.averages,
             layout=self.layout(self.threads),
         )
 

@@ -61,7 +61,9 @@ class TrainArguments(Settings):
     checkpoint_every: int | None = None
     """Steps between checkpoints. Default: a tenth of the run."""
     keep: int = LayoutConfig.keep
-    """How many checkpoints stay on disk."""
+    """How many of the newest checkpoints stay on disk."""
+    keep_every: int | None = None
+    """Also keep the checkpoints of multiples of this many steps, say to branch from."""
     time_limit: str | None = None
     """Stop with a checkpoint after this long: 3:50:00, 45:00 (minutes) or 90 (seconds)."""
 
@@ -84,6 +86,11 @@ def train_command(arguments: TrainArguments) -> int:
             label = config.optimizer.label
             outcome = train(config, shards, run, lambda sign: display.update(label, sign), world)
             display.finish(label, outcome_text(outcome))
+    return exit_code(outcome)
+
+
+def exit_code(outcome: Outcome) -> int:
+    """Return the exit code of a training that ended so."""
     return CTRL_C if "SIGINT" in outcome.reason else EXIT_CODES[outcome.state]
 
 
@@ -101,6 +108,7 @@ def train_config(arguments: TrainArguments) -> TrainConfig:
         parallel=arguments.parallel,
         checkpoint_every=arguments.checkpoint_every,
         keep=arguments.keep,
+        keep_every=arguments.keep_every,
         time_limit=parse_duration(arguments.time_limit) if arguments.time_limit else None,
     )
     return dataclasses.replace(config, layout=layout)

@@ -33,8 +33,9 @@ CHECKPOINT_VERSION = 2
 """Raised when the files change their meaning. 1 was a single `state.pt`."""
 
 _PREFIX = "step-"
-_UNFINISHED = ".unfinished-"
-_STATE, _MANIFEST = "state.json", "manifest.json"
+UNFINISHED = ".unfinished-"
+"""What the name of a folder begins with until it is a whole checkpoint."""
+STATE, MANIFEST = "state.json", "manifest.json"
 
 
 class CheckpointVersionError(RunError):
@@ -48,17 +49,19 @@ def save_checkpoint(
     plain: Mapping[str, Any],
     *,
     keep: int,
+    keep_every: int | None = None,
     world: World,
 ) -> Path:
-    """Write the checkpoint of `step`, then drop all but the newest `keep`. Every rank calls it.
+    """Write the checkpoint of `step`, then drop older ones. Every rank calls it.
 
-    `tensors` may be DTensors, of which each rank writes its part; `plain` must be JSON.
+    The newest `keep` stay, and those of multiples of `keep_every` steps. `tensors` may be DTensors,
+    of which each rank writes its part; `plain` must be JSON.
 
     Raises:
         RunError: it could not be written (a full disk, say); older checkpoints are untouched.
     """
     final = folder / f"{_PREFIX}{step:08d}"
-    unfinished = folder / f"{_UNFINISHED}{final.name}"
+    unfinished = folder / f"{UNFINISHED}{final.name}"
     try:
         world.decide(lambda: _start(unfinished))
         _write_tensors(unfinished, tensors, world)
@@ -73,14 +76,15 @@ def save_checkpoint(
             "intact. Free some space, then run the same command again to go on."
         ) from error
     if world.first:
-        for old in list_checkpoints(folder)[:-keep] if keep > 0 else []:
-            shutil.rmtree(old, ignore_errors=True)
+        for old in list_checkpoints(folder)[:-keep]:
+            if not keep_every or checkpoint_step(old) % keep_every:
+                shutil.rmtree(old, ignore_errors=True)
     return final
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Return the complete checkpoints in `folder`, oldest first."""
-    return sorted(path.parent for path in folder.glob(f"{_PREFIX}*/{_MANIFEST}"))
+    return sorted(path.parent for path in folder.glob(f"{_PREFIX}*/{MANIFEST}"))
 
 
 def checkpoint_step(path: Path) -> int:
@@ -95,7 +99,7 @@ def verify_checkpoint(path: Path) -> dict[str, Any]:
         RunError: a file is missing, truncated or altered.
         CheckpointVersionError: another version wrote it.
     """
-    manifest = read_json(path / _MANIFEST)
+    manifest = read_json(path / MANIFEST)
     version = manifest.get("version", 1)
     if version != CHECKPOINT_VERSION:
         raise CheckpointVersionError(
@@ -112,7 +116,7 @@ def verify_checkpoint(path: Path) -> dict[str, Any]:
             raise RunError(f"{file} is truncated: {size} bytes, expected {expected['bytes']}")
         if _sha256(file) != expected["sha256"]:
             raise RunError(f"{file} was altered after it was written: its checksum does not match")
-    return {**read_json(path / _STATE), "step": manifest["step"], "ranks": manifest["ranks"]}
+    return {**read_json(path / STATE), "step": manifest["step"], "ranks": manifest["ranks"]}
 
 
 def newest_whole(folder: Path, on_message: Callable[[str], None]) -> tuple[Path, dict] | None:
@@ -154,7 +158,7 @@ def read_tensors(path: Path, tensors: Mapping[str, Tensor], world: World | None 
 def _start(unfinished: Path) -> None:
     """Make an empty folder, and clear what a killed process left of others."""
     unfinished.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in unfinished.parent.glob(f"{_UNFINISHED}*"):
+    for leftover in unfinished.parent.glob(f"{UNFINISHED}*"):
         shutil.rmtree(leftover, ignore_errors=True)
     unfinished.mkdir()
 
@@ -168,10 +172,11 @@ def _write_tensors(folder: Path, tensors: Mapping[str, Tensor], world: World) ->
 def _describe_own(folder: Path, world: World) -> dict[str, dict[str, Any]]:
     """Sync and measure this rank's share of the files; together the ranks do all of them."""
     files = sorted(folder.glob("*.safetensors"))[world.rank :: world.size]
-    return {file.name: _describe(file) for file in files}
+    return {file.name: describe(file) for file in files}
 
 
-def _describe(file: Path) -> dict[str, Any]:
+def describe(file: Path) -> dict[str, Any]:
+    """Return what a manifest says of a file, after seeing it onto the disk."""
     with open(file, "rb") as opened:
         os.fsync(opened.fileno())
     return {"bytes": file.stat().st_size, "sha256": _sha256(file)}
@@ -180,9 +185,9 @@ def _describe(file: Path) -> dict[str, Any]:
 def _complete(
     unfinished: Path, final: Path, plain: Mapping[str, Any], manifest: dict[str, Any]
 ) -> None:
-    write_json(unfinished / _STATE, plain)
-    manifest["files"][_STATE] = _describe(unfinished / _STATE)
-    write_json(unfinished / _MANIFEST, manifest)
+    write_json(unfinished / STATE, plain)
+    manifest["files"][STATE] = describe(unfinished / STATE)
+    write_json(unfinished / MANIFEST, manifest)
     if final.exists():
         shutil.rmtree(final)
     os.rename(unfinished, final)

@@ -17,11 +17,12 @@ from torch.distributed.tensor import DTensor
 
 from adana.data import BatchStream, Shards, validation_windows
 from adana.runs import Run, RunError, State, identity, write_json
+from adana.train.averages import WeightAverage, parse_average
 from adana.train.checkpoint import newest_whole, read_tensors, save_checkpoint
 from adana.train.clock import Clock
 from adana.train.config import TrainConfig, config_to_dict
 from adana.train.environment import environment, peak_memory_bytes
-from adana.train.evaluate import evaluate
+from adana.train.evaluate import Evaluation, evaluate
 from adana.train.interrupt import InterruptFlag
 from adana.train.optimizers import build_optimizer, schedule_values, set_gamma, state_bytes
 from adana.train.parallelize import place_model
@@ -48,8 +49,14 @@ class Trainer:
         self.token_bytes = shards.tokenizer.token_bytes()
         self.gamma = config.schedule.gamma(config.steps)
         self.model = place_model(config.model, config.seed, config.layout, world)
-        optimizer = build_optimizer(self.model.module, config.optimizer, config.steps)
-        self.state = TrainState(self.model.module, optimizer)
+        model = self.model.module
+        optimizer = build_optimizer(
+            model, config.optimizer, config.optimizer.horizon or config.steps
+        )
+        averages = [
+            WeightAverage(parse_average(name), model, config.steps) for name in config.averages
+        ]
+        self.state = TrainState(model, optimizer, averages)
         self.clock = Clock(world.device)
 
     def run_to_end(self) -> Outcome:
@@ -97,6 +104,8 @@ class Trainer:
                 problem = f"the norm of the gradient became {norm_value} at step {t}"
                 return f"{problem} (loss {loss:.4g})", False
             state.optimizer.step()
+            for average in state.weight_averages:
+                average.update(t)
         state.step = t
         state.averages.add(loss, z, norm_value, config.clip)
         clock.count(config.tokens_per_step)
@@ -162,15 +171,22 @@ class Trainer:
     def _evaluate(self) -> str:
         """Evaluate and write the row. Return what is wrong with the loss, or an empty string."""
         with self.clock.section("evaluation"):
-            result = evaluate(
-                self.state.model, self._forward, self.windows, self.token_bytes, self.world
-            )
-        self._record(result.columns())
+            result = self._measure()
+            averaged = {}
+            for average in self.state.weight_averages:
+                if average.count:
+                    with average.in_place():
+                        averaged[average.rule.name] = self._measure().columns()
+        self._record(result.columns() | ({"averages": averaged} if averaged else {}))
         step = self.state.step
         self._report(Progress(step, self.config.steps, val_loss=result.loss))
         if not _finite(result.loss):
             return f"the validation loss became {result.loss} at step {step}"
         return ""
+
+    def _measure(self) -> Evaluation:
+        state = self.state
+        return evaluate(state.model, self._forward, self.windows, self.token_bytes, self.world)
 
     def _record(self, columns: dict[str, Any], timing: dict[str, float] | None = None) -> None:
         """Append a row to the metrics, of the step that was made last."""
@@ -201,6 +217,7 @@ class Trainer:
                 state.tensors(),
                 plain,
                 keep=layout.keep,
+                keep_every=layout.keep_every,
                 world=self.world,
             )
         if self.world.first:

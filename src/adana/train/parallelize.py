@@ -52,7 +52,7 @@ def place_model(config: ModelConfig, seed: int, layout: LayoutConfig, world: Wor
     sharded = world.size > 1 and layout.parallel == "fsdp"
     with torch.device("meta"):
         model = build_model(config, seed=None)
-    for block in model.blocks:
+    for block in blocks_of(model):
         block.forward = _block_forward(block.forward, layout)
     if sharded:
         _shard(model, world)
@@ -81,6 +81,12 @@ def _block_forward(forward: Callable[..., Tensor], layout: LayoutConfig) -> Call
 def _shard(model: nn.Module, world: World) -> None:
     mesh = init_device_mesh(world.device.type, (world.size,))
     policy = MixedPrecisionPolicy(reduce_dtype=torch.float32)
-    for block in model.blocks:
+    for block in blocks_of(model):
         fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(model, mesh=mesh, mp_policy=policy)
+
+
+def blocks_of(model: nn.Module) -> list[nn.Module]:
+    """Return the blocks of a model, which are compiled, sharded and recomputed one by one."""
+    blocks = model.get_submodule("blocks")
+    return list(blocks.children())

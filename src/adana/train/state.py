@@ -12,6 +12,8 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
+from adana.train.averages import WeightAverage
+
 WEIGHTS = "model."
 """What the names of the weights begin with in a checkpoint."""
 _OPTIMIZER = "optimizer."
@@ -51,6 +53,7 @@ class TrainState:
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
+    weight_averages: list[WeightAverage] = field(default_factory=list)
     step: int = 0
     """Completed optimizer steps; also the position in the data (times the batch size)."""
     averages: Averages = field(default_factory=Averages)
@@ -62,7 +65,12 @@ class TrainState:
 
     def plain(self) -> dict[str, Any]:
         """Return what is not a tensor, as JSON; hyperparameters follow from the configuration."""
-        return {"averages": vars(self.averages), "seconds": self.seconds, "split": self.split}
+        return {
+            "averages": vars(self.averages),
+            "weight_averages": {each.rule.name: each.count for each in self.weight_averages},
+            "seconds": self.seconds,
+            "split": self.split,
+        }
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every tensor by the name of its parameter, live: to be saved, or read into.
@@ -70,8 +78,10 @@ class TrainState:
         Names are the same for any layout: `model.NAME` and `optimizer.NAME.STATE`. The optimizer's
         states are made if they are not there yet.
         """
-        weights = {WEIGHTS + name: value for name, value in self.model.state_dict().items()}
-        return weights | {
+        tensors = {WEIGHTS + name: value for name, value in self.model.state_dict().items()}
+        for each in self.weight_averages:
+            tensors |= each.tensors()
+        return tensors | {
             f"{_OPTIMIZER}{name}.{key}": value
             for name, states in self._optimizer_state()["state"].items()
             for key, value in states.items()
@@ -87,6 +97,8 @@ class TrainState:
         set_optimizer_state_dict(self.model, self.optimizer, optim_state_dict=saved)
         self.step = plain["step"]
         self.averages = Averages(**plain["averages"])
+        for each in self.weight_averages:
+            each.count = plain["weight_averages"][each.rule.name]
         self.seconds, self.split = plain["seconds"], plain["split"]
 
     def _optimizer_state(self) -> dict[str, Any]:

@@ -33,6 +33,7 @@ def summarise(run: Run, config: TrainConfig, seconds: float) -> dict[str, Any]:
     speed = ("tokens_per_second", *(f"{name}_ms" for name in TRAINING))
     return {
         **{key: evaluation[key] for key in EVALUATION_COLUMNS},
+        **({"averages": evaluation["averages"]} if "averages" in evaluation else {}),
         "train_loss": training[-1]["train_loss"],
         "steps": config.steps,
         "tokens": tokens,
