@@ -135,14 +135,16 @@ def pick_rate(settings: Settings, name: str, given: float | None) -> Rate:
     if given is not None:
         return Rate(given, "given on the command line")
     default = Settings()
-    keys = ("steps", "data", "schedule", "warmup_steps", "final", "delta", "clip")
+    keys = ("data", "schedule", "warmup_steps", "final", "delta", "clip")
+    others = {key: (getattr(settings, key), getattr(default, key)) for key in keys}
+    others["steps"] = (settings.total_steps, default.total_steps)
     return peak_learning_rate(
         name,
         settings.model_config(),
         settings.batch_size,
         kappa=settings.kappa,
         omega=settings.omega,
-        others={key: (getattr(settings, key), getattr(default, key)) for key in keys},
+        others=others,
     )
 
 
