@@ -95,23 +95,24 @@ class Trainer:
         t = state.step + 1
         set_gamma(state.optimizer, config.optimizer.lr, self.gamma(t))
         sums = self._accumulate_gradients()
-        with clock.section("optimizer"):
+        with clock.section("model"):
             norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.clip)
             whole = norm.full_tensor() if isinstance(norm, DTensor) else norm
             stop = torch.tensor(float(bool(interrupted)), device=sums.device)
             numbers = torch.stack([*sums, whole.to(sums), stop])
             loss, z, norm_value, stopping = self.world.mean(numbers)
-            if not _finite(loss):
-                return f"the training loss became {loss} at step {t}", False
-            if not _finite(norm_value):
-                problem = f"the norm of the gradient became {norm_value} at step {t}"
-                return f"{problem} (loss {loss:.4g})", False
+        if not _finite(loss):
+            return f"the training loss became {loss} at step {t}", False
+        if not _finite(norm_value):
+            problem = f"the norm of the gradient became {norm_value} at step {t}"
+            return f"{problem} (loss {loss:.4g})", False
+        with clock.section("optimizer"):
             state.optimizer.step()
-            for average in state.weight_averages:
-                average.update(t)
+        for average in state.weight_averages:
+            average.update(t)
         state.step = t
         state.averages.add(loss, z, norm_value, config.clip)
-        clock.count(config.tokens_per_step)
+        clock.step(config.tokens_per_step)
         return "", stopping > 0
 
     def _accumulate_gradients(self) -> Tensor:
