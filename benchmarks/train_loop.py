@@ -181,7 +181,8 @@ def report(
     dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
     peak = measure_matmul_peak(device, dtype)
     rate = statistics.median(tokens / s for s in seconds["engine"])
-    print(f"matmul peak {peak / 1e12:.3g} TFLOP/s, MFU {model_flops(config.model, rate) / peak:.1%}")
+    used = model_flops(config.model, rate) / peak
+    print(f"matmul peak {peak / 1e12:.3g} TFLOP/s, MFU {used:.1%}")
     if device.type == "cuda":
         print(f"peak memory {torch.cuda.max_memory_allocated(device) / 2**30:.2f} GiB (both)")
 

@@ -38,9 +38,9 @@ __all__ = [
     "Qwen3Config",
     "build_model",
     "count_parameters",
+    "measure_matmul_peak",
     "model_config_from_dict",
     "model_config_to_dict",
-    "measure_matmul_peak",
     "model_flops",
     "training_flops",
 ]
