@@ -110,6 +110,12 @@ def test_what_does_not_fit_is_said(capsys):
     assert "--parallel fsdp on more --devices" in out
 
 
+def test_a_budget_too_short_for_a_warm_up_is_said(capsys):
+    assert plan("--heads", "6", "8", "--tokens-per-param", "0.06") == 0
+    out = words(capsys.readouterr().out)
+    assert "! H = 6: fewer than 50 steps, so without warm-up" in out
+
+
 def test_this_machine_can_be_planned_for(capsys):
     assert plan("--heads", "2", "--device-type", "this", "--lr", "adamw=1", "adana=1") == 0
     assert "measured here" in words(capsys.readouterr().out)

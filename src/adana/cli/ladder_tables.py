@@ -134,6 +134,9 @@ def sizes_notes(rungs: Sequence[Rung]) -> Iterable[str]:
         f"T = {rule}; tokens = T x {rung.tokens_per_step:,}; W = floor(T/50); S = T/10, at least "
         f"omega = {schedules.OMEGA:g}."
     )
+    short_runs = [str(rung.heads) for rung in rungs if rung.warmup_steps == 0]
+    if short_runs:
+        yield f"{WARNING} H = {', '.join(short_runs)}: fewer than 50 steps, so without warm-up."
     if not all(rung.published for rung in rungs):
         known = ", ".join(map(str, PUBLISHED_HEADS[model.family]))
         yield f"* not a published size; those are H = {known}."
@@ -224,7 +227,7 @@ def memory_table(trainings: Sequence[PlannedTraining], hardware: Hardware) -> Ta
     table = _table(
         f"Estimate for {hardware.devices} x {hardware.device.name}: GB on each, hours on all",
         *("H", *(["for"] if apart else []), *terms, "total", "fits"),
-        *("micro batch", "hours", "device hours"),
+        *("micro batch", "hours"),
     )
     numbers = numbered(trainings)
     for group in groups:
@@ -237,7 +240,7 @@ def memory_table(trainings: Sequence[PlannedTraining], hardware: Hardware) -> Ta
             gigabytes(needs.memory),
             "yes" if needs.fits else "[red]no[/red]",
             f"{needs.micro_batch} x {needs.accumulation}",
-            *(short(hours) for hours in (needs.hours, needs.device_hours)),
+            short(needs.hours),
         )
     return table
 
@@ -264,7 +267,7 @@ def memory_notes(trainings: Sequence[PlannedTraining], hardware: Hardware) -> It
     )
     source = "measured here" if device.measured else "data sheet, dense bf16"
     yield (
-        f"hours = all matrices / ({device.peak / 1e12:.3g} TFLOP/s ({source}) x MFU "
+        f"hours = all matrices / ({device.peak / 1e12:.4g} TFLOP/s ({source}) x MFU "
         f"{hardware.mfu:g} x {hardware.devices}). Evaluation and optimizer are not counted."
     )
     if not all(t.estimate.fits for t in trainings):
@@ -303,7 +306,7 @@ def _table(title: str, *columns: str) -> Table:
         padding=(0, 1, 0, 0),
     )
     for column in columns:
-        table.add_column(escape(column), justify="right")
+        table.add_column(escape(column), justify="right", overflow="fold")
     return table
 
 
