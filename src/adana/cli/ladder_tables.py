@@ -221,7 +221,7 @@ COMPUTE_NOTES = (
 
 def memory_table(trainings: Sequence[PlannedTraining], hardware: Hardware) -> Table:
     """One row a rung and size of optimizer state: every term of the memory, hours."""
-    terms = [term.name for term in trainings[0].estimate.terms]
+    terms = [term.name.removeprefix("optimizer ") for term in trainings[0].estimate.terms]
     groups = by_needs(trainings)
     apart = len(groups) > len(unique(t.rung for t in trainings))
     table = _table(
