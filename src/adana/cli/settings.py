@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -14,7 +14,14 @@ from rich.text import Text
 from adana import schedules
 from adana.data import DataConfig, Shards
 from adana.ladder import DEMO_BATCH, DEMO_MODEL, DEMO_STEPS
-from adana.nn import EnokiConfig, count_parameters
+from adana.nn import (
+    EnokiConfig,
+    InitScheme,
+    LSTMConfig,
+    ModelConfig,
+    Qwen3Config,
+    count_parameters,
+)
 from adana.train import LayoutConfig, OptimizerConfig, ScheduleConfig, TrainConfig, optimizer_entry
 
 
@@ -27,13 +34,20 @@ class Settings:
     .jsonl file, or a folder of them."""
     vocab_size: int = DataConfig.vocab_size
     """Tokens of the byte-level BPE trained on the corpus, at least 257."""
-    heads: int = DEMO_MODEL.heads
-    """Attention heads of the Enoki model; the width is heads * head-dim. Published rungs: 6 to 40
-    with --head-dim 64."""
+    model: Literal["enoki", "qwen3", "lstm"] = "enoki"
+    """Family of the model (docs/models.md)."""
+    init: InitScheme = EnokiConfig.init
+    """Initial weights (docs/models.md)."""
+    heads: int | None = None
+    """Attention heads of the transformers; the width is heads * head-dim. Published rungs: Enoki 6
+    to 40 with --head-dim 64, Qwen3 4 to 16 with 128. Default: 2."""
+    head_dim: int | None = None
+    """Channels of a head. Default: 32."""
+    width: int | None = None
+    """Width of the LSTM. Default: 64."""
     layers: int | None = None
-    """Blocks. Default: floor(3 * heads / 4) as in the published rungs, but 2 for 2 heads."""
-    head_dim: int = DEMO_MODEL.head_dim
-    """Channels of a head."""
+    """Blocks. Default: floor(3 * heads / 4) for Enoki, 2 * heads for Qwen3, as in the published
+    rungs, but 2 for an Enoki of 2 heads; 2 for the LSTM."""
     sequence_length: int = DEMO_MODEL.sequence_length
     """Context in tokens."""
     batch_size: int = DEMO_BATCH
@@ -75,18 +89,37 @@ class Settings:
         """Return what to prepare."""
         return DataConfig(corpus=self.data, vocab_size=self.vocab_size)
 
-    def model_config(self) -> EnokiConfig:
-        """Return the model's shape."""
-        layers = self.layers
-        if layers is None and self.heads == DEMO_MODEL.heads:
-            layers = DEMO_MODEL.layers
-        return EnokiConfig(
-            heads=self.heads,
-            layers=layers,
-            head_dim=self.head_dim,
-            vocab_size=self.vocab_size,
-            sequence_length=self.sequence_length,
-        )
+    def model_config(self) -> Any:
+        """Return the model's shape, a `ModelConfig`.
+
+        The signature cannot say so while `TrainConfig` and the learning-rate rules are typed for
+        Enoki alone.
+
+        Raises:
+            ValueError: a flag was given that the family does not have, or a value out of range.
+        """
+        foreign = ("heads", "head_dim") if self.model == "lstm" else ("width",)
+        for name in foreign:
+            if getattr(self, name) is not None:
+                flag = name.replace("_", "-")
+                raise ValueError(f"--{flag} does not go with --model {self.model}: it has none")
+        heads = DEMO_MODEL.heads if self.heads is None else self.heads
+        head_dim = DEMO_MODEL.head_dim if self.head_dim is None else self.head_dim
+        common: dict[str, Any] = {
+            "vocab_size": self.vocab_size,
+            "sequence_length": self.sequence_length,
+            "init": self.init,
+        }
+        if self.model == "lstm":
+            width = DEMO_MODEL.width if self.width is None else self.width
+            layers = LSTMConfig.layers if self.layers is None else self.layers
+            return LSTMConfig(width=width, layers=layers, **common)
+        if self.model == "qwen3":
+            return Qwen3Config(heads=heads, layers=self.layers, head_dim=head_dim, **common)
+        depth = self.layers
+        if depth is None and heads == DEMO_MODEL.heads:
+            depth = DEMO_MODEL.layers
+        return EnokiConfig(heads=heads, layers=depth, head_dim=head_dim, **common)
 
     def train_config(self, optimizer: OptimizerConfig) -> TrainConfig:
         """Return the full configuration of a training with `optimizer`."""
@@ -143,7 +176,7 @@ def describe(config: TrainConfig, shards: Shards) -> list[tuple[str, str]]:
     bpt = shards.bytes_per_token("train")
     rule = config.schedule
     return [
-        ("width", f"{model.width} = {model.heads} heads x {model.head_dim}; {model.depth} layers"),
+        ("model", _describe_shape(model)),
         (
             "parameters",
             f"{counts.non_embedding:,} without embeddings (P), {counts.total:,} with both (N)",
@@ -161,6 +194,12 @@ def describe(config: TrainConfig, shards: Shards) -> list[tuple[str, str]]:
         ("learning rate", f"{opt.lr:.4g}: {config.provenance.get('lr', 'given')}"),
         ("weight decay", _describe_decay(opt, steps, epochs)),
     ]
+
+
+def _describe_shape(model: ModelConfig) -> str:
+    """Say what the width is made of."""
+    heads = "" if isinstance(model, LSTMConfig) else f" = {model.heads} heads x {model.head_dim}"
+    return f"{model.family}, width {model.width}{heads}; {model.depth} layers; init {model.init}"
 
 
 def _describe_decay(optimizer: OptimizerConfig, steps: int, epochs: float) -> str:
