@@ -23,7 +23,7 @@ import numpy as np
 
 from adana.data.config import DataConfig
 from adana.data.documents import AnyDocument, Document, Text
-from adana.data.errors import CorpusError, ShardError
+from adana.data.errors import CorpusError
 from adana.data.journal import Journal, State
 from adana.data.seen import WIDTH, SeenDigests
 from adana.data.shards import (
@@ -359,10 +359,3 @@ def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def recover(folder: Path, error: ShardError, tell: Progress) -> None:
-    """Empty a folder whose half-made content is damaged, so that the build can begin anew."""
-    tell(f"beginning again, because what was half done is damaged: {error}", 0.05)
-    for path in folder.iterdir():
-        path.unlink()

@@ -110,8 +110,23 @@ def hold(folder: Path, tell: Callable[[str, float], None]) -> Iterator[bool]:
             try:
                 yield waited
             finally:
-                _leave(folder)
+                release(folder)
+                with contextlib.suppress(OSError):
+                    folder.rmdir()  # if nothing was left in it
             return
+
+
+def release(folder: Path) -> None:
+    """Take the lock file away: nobody works in this folder any more, or it has another name now."""
+    with contextlib.suppress(OSError):
+        (folder / _LOCK).unlink(missing_ok=True)
+
+
+def clear(folder: Path) -> None:
+    """Delete what is in a folder that we hold, so that a build can begin anew."""
+    for path in folder.iterdir():
+        if path.name != _LOCK:
+            path.unlink()
 
 
 def remove_abandoned(cache: Path) -> None:
@@ -143,13 +158,6 @@ def _how_far(folder: Path) -> str:
 
 def _is_ours(folder: Path) -> bool:
     return folder.is_dir() and (folder.name.startswith(BUILDING) or len(folder.name) == 16)
-
-
-def _leave(folder: Path) -> None:
-    """Take the lock file away, and the folder too if nothing else is in it."""
-    with contextlib.suppress(OSError):
-        (folder / _LOCK).unlink(missing_ok=True)
-        folder.rmdir()
 
 
 def _try_lock(descriptor: int) -> bool:

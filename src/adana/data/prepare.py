@@ -20,12 +20,20 @@ from pathlib import Path
 
 from adana.data import build as building
 from adana.data.build import Progress
-from adana.data.cache import BUILDING, cache_folder, find_prepared, hold, remove_abandoned
+from adana.data.cache import (
+    BUILDING,
+    cache_folder,
+    clear,
+    find_prepared,
+    hold,
+    release,
+    remove_abandoned,
+)
 from adana.data.config import TRAINED, DataConfig
 from adana.data.documents import Text
 from adana.data.errors import CorpusError, ShardError, Unreachable
 from adana.data.journal import JOURNAL
-from adana.data.shards import FORMAT_VERSION, SHARD_TOKENS, Shards, open_shards
+from adana.data.shards import FORMAT_VERSION, MANIFEST, SHARD_TOKENS, Shards, open_shards
 from adana.data.sources import open_text
 from adana.data.tokenizer import SMALLEST_VOCABULARY, Tokenizer, ready_made
 from adana.runs import RunError
@@ -139,18 +147,22 @@ def _build(
             with contextlib.suppress(ShardError):
                 return open_shards(folder)
         with _nothing_left_without_progress(place):
+            if (place / MANIFEST).exists():  # whoever made it was stopped before the renaming
+                with contextlib.suppress(ShardError):
+                    return _install(open_shards(place), folder)
             try:
                 building.build(
                     text, config, place, tell, tokenizer=tokenizer, shard_tokens=shard_tokens
                 )
                 shards = open_shards(place)
-            except ShardError as error:  # the half that was there before, or the disk under us
-                building.recover(place, error, tell)
+            except ShardError as error:
+                tell(f"beginning again, because what was half done is damaged: {error}", 0.05)
+                clear(place)
                 building.build(
                     text, config, place, tell, tokenizer=tokenizer, shard_tokens=shard_tokens
                 )
                 shards = open_shards(place)
-        return _install(shards, folder)
+            return _install(shards, folder)
 
 
 def _install(shards: Shards, folder: Path) -> Shards:
@@ -161,6 +173,7 @@ def _install(shards: Shards, folder: Path) -> Shards:
     if folder.exists():
         _discard(folder)
     os.rename(shards.folder, folder)
+    release(folder)
     return dataclasses.replace(shards, folder=folder)
 
 
@@ -183,7 +196,7 @@ def _nothing_left_without_progress(place: Path) -> Iterator[None]:
     except BaseException as error:
         if isinstance(error, CorpusError) and not isinstance(error, Unreachable):
             shutil.rmtree(place, ignore_errors=True)  # the same text would fail again
-        elif not (place / JOURNAL).exists():
+        elif not (place / JOURNAL).exists() and not (place / MANIFEST).exists():
             shutil.rmtree(place, ignore_errors=True)
         raise
 
