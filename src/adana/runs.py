@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-CONFIG_VERSION = 1
+CONFIG_VERSION = 2
 """Version of the ``config.json`` format; raised when a key changes its meaning."""
 
 NOT_IDENTITY = frozenset({"layout", "provenance"})

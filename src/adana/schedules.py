@@ -278,11 +278,22 @@ def warmup_stable_decay(
     range arXiv 2405.18392 recommends together with the shape).
     """
     if cooldown_steps is None:
-        cooldown_steps = total_steps // 5
+        cooldown_steps = default_cooldown_steps(total_steps)
     k = t - 1
     x = _unit((k - (total_steps - cooldown_steps)) / max(cooldown_steps, 1))
     cooled = 1 - (1 - final) * x**0.5
     return _select(k < warmup_steps, _warmup(k, warmup_steps, start), cooled)
+
+
+def warmup_constant(t: Any, warmup_steps: int, *, start: float = WARMUP_START) -> Any:
+    """Linear warm-up from `start` to 1, then 1: for averages of weights, and for branches."""
+    k = t - 1
+    return _select(k < warmup_steps, _warmup(k, warmup_steps, start), 1.0 + 0.0 * k)
+
+
+def default_cooldown_steps(total_steps: int) -> int:
+    """Cooldown length in steps, `floor(T/5)` (arXiv 2405.18392 recommends 10 to 20 %)."""
+    return total_steps // 5
 
 
 def default_warmup_steps(total_steps: int) -> int:

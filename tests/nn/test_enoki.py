@@ -3,37 +3,16 @@ import math
 import pytest
 import torch
 
-from adana.nn import PFH, Enoki, EnokiConfig, count_parameters, training_flops
+from adana.nn import Enoki, EnokiConfig, count_parameters
 from adana.nn.enoki import rotary_table, rotate
 
 TINY = EnokiConfig(heads=2, layers=2, head_dim=16, vocab_size=97, sequence_length=24)
 
 
-@pytest.mark.parametrize(
-    ("heads", "layers", "non_embedding", "total"),
-    [(2, 1, 196_608, 13_074_432), (6, 4, 7_077_888, 45_711_360), (12, 9, 63_700_992, 140_967_936),
-     (40, 30, 2_359_296_000, 2_616_852_480)],
-)  # fmt: skip
-def test_nominal_counts_match_the_published_ladder(heads, layers, non_embedding, total):
-    config = EnokiConfig(heads=heads)
-    counts = count_parameters(config)
-    assert config.depth == layers
-    assert (counts.non_embedding, counts.total) == (non_embedding, total)
-
-
-def test_exact_count_matches_the_specification_and_the_built_model():
-    assert count_parameters(EnokiConfig(heads=6)).exact == 45_715_328
-    assert count_parameters(EnokiConfig(heads=12)).exact == 140_983_680
+def test_the_exact_count_is_that_of_the_built_model():
     for config in (TINY, EnokiConfig(**{**TINY.__dict__, "qk_norm": False})):
         built = sum(p.numel() for p in Enoki(config).parameters())
         assert built == count_parameters(config).exact
-
-
-def test_compute_of_a_chinchilla_run_matches_the_published_table():
-    config = EnokiConfig(heads=6)
-    tokens = 20 * count_parameters(config).total
-    assert training_flops(config, tokens)["6PD"] / PFH == pytest.approx(0.01079, rel=1e-3)
-    assert training_flops(config, tokens)["6N1"] == training_flops(config, tokens)["6PD"]
 
 
 def test_initial_weights_depend_on_name_and_seed_only():
@@ -108,10 +87,6 @@ def test_rotation_angles_follow_the_specification():
             assert table[position, pair].imag.item() == pytest.approx(math.sin(angle), abs=1e-6)
 
 
-def test_impossible_shapes_are_refused():
-    with pytest.raises(ValueError, match="even"):
-        EnokiConfig(head_dim=33)
-    with pytest.raises(ValueError, match="heads"):
-        EnokiConfig(heads=0)
+def test_a_context_longer_than_the_model_was_built_for_is_refused():
     with pytest.raises(ValueError, match="at most 24"):
         Enoki(TINY)(torch.zeros(1, 25, dtype=torch.long))

@@ -9,8 +9,10 @@ from typing import Annotated, Any
 
 import tyro
 
+from adana.cli.branch import BranchArguments, branch_command
 from adana.cli.compare import CompareArguments, compare_command
 from adana.cli.data import DataArguments, data_command
+from adana.cli.ladder import LadderArguments, ladder_command
 from adana.cli.report import ReportArguments, report_command
 from adana.cli.schedules import SchedulesArguments, schedules_command
 from adana.cli.train import TrainArguments, train_command
@@ -28,17 +30,21 @@ Then, on your own text:
 
 Verb = (
     Annotated[TrainArguments, tyro.conf.subcommand("train")]
+    | Annotated[BranchArguments, tyro.conf.subcommand("branch")]
     | Annotated[CompareArguments, tyro.conf.subcommand("compare")]
     | Annotated[ReportArguments, tyro.conf.subcommand("report")]
     | Annotated[DataArguments, tyro.conf.subcommand("data")]
+    | Annotated[LadderArguments, tyro.conf.subcommand("ladder")]
     | Annotated[SchedulesArguments, tyro.conf.subcommand("schedules")]
 )
 
 _COMMANDS: dict[type, Callable[[Any], int]] = {
     TrainArguments: train_command,
+    BranchArguments: branch_command,
     CompareArguments: compare_command,
     ReportArguments: report_command,
     DataArguments: data_command,
+    LadderArguments: ladder_command,
     SchedulesArguments: schedules_command,
 }
 

@@ -13,7 +13,7 @@ from adana.cli.progress import Display, say
 from adana.cli.settings import Settings
 from adana.cli.train import outcome_text
 from adana.ladder import PlannedRun, job_payload, run_job
-from adana.train import LayoutConfig, TrainConfig, pick_device
+from adana.train import TrainConfig, pick_device
 from adana.tune import Result, run_jobs
 
 
@@ -30,7 +30,7 @@ def train_all(
     not failed, it is a result.
     """
     workers, threads = _workers(len(planned), settings, jobs)
-    layout = LayoutConfig(device=settings.device, micro_batch=settings.micro_batch, threads=threads)
+    layout = settings.layout(threads)
     missing = {_short(p.config): p for p in planned if not p.run.finished}
     if len(missing) < len(planned):
         say(console, f"reusing {len(planned) - len(missing)} finished runs")

@@ -13,7 +13,7 @@ from adana.checks import check_range
 from adana.cli.progress import say
 from adana.cli.settings import print_rows
 from adana.report import Course, overview, save_static, totals, write_schedules
-from adana.train import ScheduleConfig
+from adana.train import ScheduleConfig, ScheduleName
 
 NAMES: tuple[Literal["cosine", "linear", "wsd"], ...] = ("cosine", "linear", "wsd")
 
@@ -40,8 +40,8 @@ class SchedulesArguments:
     as AdamW's lr * weight_decay * steps."""
     decay_offset: float | None = None
     """S in steps. Default: steps / 10."""
-    schedule: Literal["cosine", "linear", "wsd"] = ScheduleConfig.name
-    """Learning-rate multiplier gamma(t): cosine, linear, or warm-up-stable-decay."""
+    schedule: ScheduleName = ScheduleConfig.name
+    """Learning-rate multiplier gamma(t): cosine, linear, warm-up-stable-decay, or constant."""
     warmup_steps: int | None = None
     """Warm-up length in steps. Default: steps / 50."""
     final: float = ScheduleConfig.final

@@ -5,17 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+import tyro
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from adana import schedules
 from adana.data import DataConfig, Shards
-from adana.ladder import DEMO_BATCH, DEMO_MODEL, DEMO_STEPS
-from adana.nn import EnokiConfig, count_parameters
-from adana.train import LayoutConfig, OptimizerConfig, ScheduleConfig, TrainConfig, optimizer_entry
+from adana.ladder import DEMO_BATCH, DEMO_MODEL, DEMO_STEPS, budget_rule, steps_of_budget
+from adana.nn import EnokiConfig, ModelConfig, Qwen3Config, count_parameters
+from adana.train import (
+    LayoutConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    ScheduleName,
+    TrainConfig,
+    optimizer_entry,
+)
+
+_BUDGET = tyro.conf.create_mutex_group(required=False)
 
 
 @dataclass(frozen=True)
@@ -27,23 +37,32 @@ class Settings:
     .jsonl file, or a folder of them."""
     vocab_size: int = DataConfig.vocab_size
     """Tokens of the byte-level BPE trained on the corpus, at least 257."""
+    family: Literal["enoki", "qwen3"] = "enoki"
+    """Architecture of the model."""
     heads: int = DEMO_MODEL.heads
-    """Attention heads of the Enoki model; the width is heads * head-dim. Published rungs: 6 to 40
-    with --head-dim 64."""
+    """Attention heads; the width is heads * head-dim. `adana ladder plan` prints the published
+    rungs: Enoki from 6 to 40 with --head-dim 64, Qwen3 from 4 to 16 with --head-dim 128."""
     layers: int | None = None
-    """Blocks. Default: floor(3 * heads / 4) as in the published rungs, but 2 for 2 heads."""
+    """Blocks. Default: floor(3 * heads / 4) of Enoki as in the published rungs, but 2 for 2 heads;
+    2 * heads of Qwen3."""
     head_dim: int = DEMO_MODEL.head_dim
     """Channels of a head."""
     sequence_length: int = DEMO_MODEL.sequence_length
     """Context in tokens."""
     batch_size: int = DEMO_BATCH
     """Sequences per optimizer step."""
-    steps: int = DEMO_STEPS
+    steps: Annotated[int, _BUDGET] = DEMO_STEPS
     """Optimizer steps T."""
-    schedule: Literal["cosine", "linear", "wsd"] = ScheduleConfig.name
-    """Learning-rate schedule: cosine, linear, or warm-up-stable-decay with a 1-sqrt cooldown."""
+    tokens_per_param: Annotated[float | None, _BUDGET] = None
+    """In place of --steps: train on this many tokens for each parameter, embedding and head
+    included. 20 is what the published ladders have."""
+    schedule: ScheduleName = ScheduleConfig.name
+    """Learning-rate schedule: cosine, linear, warm-up-stable-decay with a 1-sqrt cooldown, or
+    constant (for averages, and as a trunk of `adana branch`)."""
     warmup_steps: int | None = None
     """Warm-up length in steps. Default: steps / 50."""
+    cooldown_steps: int | None = None
+    """Cooldown length of wsd in steps. Default: steps / 5."""
     final: float = ScheduleConfig.final
     """Where the schedule ends, as a fraction of the peak learning rate."""
     omega: float = schedules.OMEGA
@@ -61,6 +80,9 @@ class Settings:
     """Decides initial weights and data order; `compare` counts up from it."""
     eval_tokens: int = TrainConfig.eval_tokens
     """Validation tokens of every evaluation: the same ones each time."""
+    averages: tuple[str, ...] = ()
+    """Averages of the weights to evaluate beside them: ema:0.999, log-time:8 (memory grows with
+    training), tail:0.2 (mean over the last fifth). Each costs the memory of the weights."""
     runs: Path = Path("runs")
     """Folder of the run directories. A finished run found there is not trained again."""
     device: str = "auto"
@@ -70,17 +92,41 @@ class Settings:
     change the result."""
     threads: int | None = None
     """CPU threads of each training. Default: all cores, divided by the trainings at a time."""
+    precision: Literal["float32", "bfloat16"] = TrainConfig.precision
+    """What matrices are multiplied in; weights, gradients and optimizer states stay float32."""
+    compile: bool = False
+    """Compile the model's blocks with torch.compile: a minute at the start, faster steps after."""
+    activation_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+
+    def layout(self, threads: int | None) -> LayoutConfig:
+        """Return where and how a training executes."""
+        return LayoutConfig(
+            device=self.device,
+            micro_batch=self.micro_batch,
+            threads=threads,
+            compile=self.compile,
+            activation_checkpointing=self.activation_checkpointing,
+        )
 
     def data_config(self) -> DataConfig:
         """Return what to prepare."""
         return DataConfig(corpus=self.data, vocab_size=self.vocab_size)
 
-    def model_config(self) -> EnokiConfig:
+    @property
+    def total_steps(self) -> int:
+        """T, by --steps or from --tokens-per-param."""
+        if self.tokens_per_param is None:
+            return self.steps
+        return steps_of_budget(self.model_config(), self.batch_size, self.tokens_per_param)
+
+    def model_config(self) -> ModelConfig:
         """Return the model's shape."""
         layers = self.layers
-        if layers is None and self.heads == DEMO_MODEL.heads:
+        if layers is None and (self.family, self.heads) == (DEMO_MODEL.family, DEMO_MODEL.heads):
             layers = DEMO_MODEL.layers
-        return EnokiConfig(
+        kind = {"enoki": EnokiConfig, "qwen3": Qwen3Config}[self.family]
+        return kind(
             heads=self.heads,
             layers=layers,
             head_dim=self.head_dim,
@@ -90,19 +136,27 @@ class Settings:
 
     def train_config(self, optimizer: OptimizerConfig) -> TrainConfig:
         """Return the full configuration of a training with `optimizer`."""
+        provenance = {}
+        if self.tokens_per_param is not None:
+            provenance["steps"] = budget_rule(
+                self.tokens_per_param, self.batch_size, self.sequence_length
+            )
         return TrainConfig(
             optimizer=optimizer,
-            steps=self.steps,
+            steps=self.total_steps,
+            provenance=provenance,
             batch_size=self.batch_size,
             model=self.model_config(),
             data=self.data_config(),
-            schedule=ScheduleConfig(self.schedule, self.warmup_steps, self.final),
+            schedule=ScheduleConfig(
+                self.schedule, self.warmup_steps, self.final, self.cooldown_steps
+            ),
             seed=self.seed,
             clip=self.clip,
+            precision=self.precision,
             eval_tokens=self.eval_tokens,
-            layout=LayoutConfig(
-                device=self.device, micro_batch=self.micro_batch, threads=self.threads
-            ),
+            averages=self.averages,
+            layout=self.layout(self.threads),
         )
 
     def optimizer_config(self, name: str, lr: float) -> OptimizerConfig:
@@ -142,6 +196,7 @@ def describe(config: TrainConfig, shards: Shards) -> list[tuple[str, str]]:
     epochs = tokens / len(shards.train)
     bpt = shards.bytes_per_token("train")
     rule = config.schedule
+    budget = config.provenance.get("steps")
     return [
         ("width", f"{model.width} = {model.heads} heads x {model.head_dim}; {model.depth} layers"),
         (
@@ -153,6 +208,7 @@ def describe(config: TrainConfig, shards: Shards) -> list[tuple[str, str]]:
             f"{tokens:,} = {steps} steps x {config.batch_size} x {model.sequence_length}; "
             f"{epochs:.2f} epochs of {len(shards.train):,} ({bpt:.2f} bytes each)",
         ),
+        *([("steps", f"{steps:,} = {budget}")] if budget else []),
         (
             "schedule",
             f"{rule.name} to {rule.final:g} of the peak, warm-up {rule.warmup_steps} steps "

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
@@ -14,12 +15,24 @@ from rich.console import Console
 from adana.cli.prepare import prepare_with_bar
 from adana.cli.progress import Display
 from adana.cli.settings import Settings, check_folder, describe, print_rows
+from adana.data import open_shards
 from adana.ladder import Rate, peak_learning_rate, plan_run, with_optimizer
 from adana.runs import Run
-from adana.train import OPTIMIZERS, Outcome, TrainConfig, optimizer_entry, train
+from adana.train import (
+    OPTIMIZERS,
+    LayoutConfig,
+    Outcome,
+    TrainConfig,
+    join_world,
+    local_ranks,
+    optimizer_entry,
+    train,
+)
 
-EXIT_CODES = {"finished": 0, "failed": 1, "diverged": 3, "interrupted": 130}
-"""Exit code by how a training ended."""
+EXIT_CODES = {"finished": 0, "failed": 1, "diverged": 3, "interrupted": 75}
+"""Exit code by how a training ended; 75 is EX_TEMPFAIL of sysexits.h: run the same again later."""
+CTRL_C = 130
+"""Exit code of a training that a person stopped."""
 
 
 @dataclass(frozen=True)
@@ -27,33 +40,58 @@ class TrainArguments(Settings):
     """Train one model with one optimizer.
 
     Stop it whenever you like (Ctrl-C, kill, a power cut): the same command goes on from the last
-    checkpoint and ends with the same weights. Exit codes: 0 finished, 1 failed, 2 wrong arguments,
-    3 diverged, 130 interrupted.
+    checkpoint and ends with the same weights. On several devices, start the same command with
+    torchrun; it goes on with any number of them:
+
+        torchrun --nproc-per-node 8 -m adana train --heads 12 --parallel fsdp ...
+
+    Exit codes: 0 finished, 1 failed, 2 wrong arguments, 3 diverged, 130 interrupted by Ctrl-C,
+    75 stopped by SIGTERM, SIGUSR1 or --time-limit: run the same command again.
     """
 
     optimizer: Annotated[str, tyro.conf.arg(help=f"One of {', '.join(OPTIMIZERS)}.")] = "adana"
     lr: float | None = None
     """Peak learning rate. Default: a rule, printed with its source."""
-    run: Path | None = None
-    """Run directory. Default: a name made of the settings, below --runs."""
+    # torchrun takes --run for an abbreviation of an option of its own.
+    run: Annotated[Path | None, tyro.conf.arg(aliases=["--run-directory"])] = None
+    """Run directory. Default: a name made of the settings, below --runs. Under torchrun write
+    --run-directory."""
+    parallel: Literal["ddp", "fsdp"] = LayoutConfig.parallel
+    """What several ranks do with the model: ddp, each a copy; fsdp, each a part."""
+    checkpoint_every: int | None = None
+    """Steps between checkpoints. Default: a tenth of the run."""
+    keep: int = LayoutConfig.keep
+    """How many of the newest checkpoints stay on disk."""
+    keep_every: int | None = None
+    """Also keep the checkpoints of multiples of this many steps, say to branch from."""
+    time_limit: str | None = None
+    """Stop with a checkpoint after this long: 3:50:00, 45:00 (minutes) or 90 (seconds)."""
 
 
 def train_command(arguments: TrainArguments) -> int:
     """Run `adana train`; return the exit code."""
-    console = Console()
     check_folder("--runs", arguments.runs)
     if arguments.run:
         check_folder("--run", arguments.run)
     config = train_config(arguments)
-    shards = prepare_with_bar(config.data, console)
-    planned = plan_run(config, arguments.runs, shards.fingerprint)
-    run = Run(arguments.run) if arguments.run else planned.run
-    print_rows(console, [*describe(config, shards), ("run", str(run.path))])
-    with Display(console, config.steps, jobs=1) as display:
-        label = config.optimizer.label
-        outcome = train(config, shards, run, lambda sign: display.update(label, sign))
-        display.finish(label, outcome_text(outcome))
-    return EXIT_CODES[outcome.state]
+    with join_world(config.layout.device) as world:
+        console = Console(quiet=not world.first)
+        # One rank makes the tokens, then all read them.
+        prepared = world.decide(lambda: prepare_with_bar(config.data, console).folder)
+        shards = open_shards(prepared)
+        planned = plan_run(config, arguments.runs, shards.fingerprint)
+        run = Run(arguments.run) if arguments.run else planned.run
+        print_rows(console, [*describe(config, shards), ("run", str(run.path))])
+        with Display(console, config.steps, jobs=1) as display:
+            label = config.optimizer.label
+            outcome = train(config, shards, run, lambda sign: display.update(label, sign), world)
+            display.finish(label, outcome_text(outcome))
+    return exit_code(outcome)
+
+
+def exit_code(outcome: Outcome) -> int:
+    """Return the exit code of a training that ended so."""
+    return CTRL_C if "SIGINT" in outcome.reason else EXIT_CODES[outcome.state]
 
 
 def train_config(arguments: TrainArguments) -> TrainConfig:
@@ -63,10 +101,33 @@ def train_config(arguments: TrainArguments) -> TrainConfig:
     rate = pick_rate(arguments, name, arguments.lr)
     base = arguments.train_config(arguments.optimizer_config(name, rate.lr))
     config = with_optimizer(base, name, rate)
-    if arguments.threads is None:
-        layout = dataclasses.replace(config.layout, threads=os.cpu_count())
-        config = dataclasses.replace(config, layout=layout)
-    return config
+    cores = max(1, (os.cpu_count() or 1) // local_ranks())
+    layout = dataclasses.replace(
+        config.layout,
+        threads=arguments.threads or cores,
+        parallel=arguments.parallel,
+        checkpoint_every=arguments.checkpoint_every,
+        keep=arguments.keep,
+        keep_every=arguments.keep_every,
+        time_limit=parse_duration(arguments.time_limit) if arguments.time_limit else None,
+    )
+    return dataclasses.replace(config, layout=layout)
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of "H:M:S", "M:S" or "S".
+
+    Raises:
+        ValueError: the text is none of these, or not above zero.
+    """
+    try:
+        parts = [float(part) for part in text.split(":")]
+    except ValueError:
+        parts = []
+    seconds = sum(part * 60**i for i, part in enumerate(reversed(parts)))
+    if not 1 <= len(parts) <= 3 or min(parts) < 0 or not 0 < seconds < math.inf:
+        raise ValueError(f"--time-limit {text!r} is not a time such as 3:50:00, 45:00 or 90")
+    return seconds
 
 
 def pick_rate(settings: Settings, name: str, given: float | None) -> Rate:
@@ -74,14 +135,16 @@ def pick_rate(settings: Settings, name: str, given: float | None) -> Rate:
     if given is not None:
         return Rate(given, "given on the command line")
     default = Settings()
-    keys = ("steps", "data", "schedule", "warmup_steps", "final", "delta", "clip")
+    keys = ("data", "schedule", "warmup_steps", "final", "delta", "clip")
+    others = {key: (getattr(settings, key), getattr(default, key)) for key in keys}
+    others["steps"] = (settings.total_steps, default.total_steps)
     return peak_learning_rate(
         name,
         settings.model_config(),
         settings.batch_size,
         kappa=settings.kappa,
         omega=settings.omega,
-        others={key: (getattr(settings, key), getattr(default, key)) for key in keys},
+        others=others,
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adana.nn.enoki import EnokiConfig
+from adana.nn.config import EnokiConfig, ModelConfig, Qwen3Config
 
 PFH = 3.6e18
 """FLOPs in one petaFLOP/s-hour, the unit of compute C."""
@@ -18,34 +18,52 @@ class Counts:
     """Parameter counts of one model."""
 
     non_embedding: int
-    """P: 12 d^2 L, without norms, embedding and head. The size that laws are stated in."""
+    """P, the size that laws are stated in: 12 d^2 L for Enoki and 8 d^2 L for the LSTM, without
+    norms and biases; L (14 d^2 + 2 head_dim + 2 d) + d for Qwen3, with norms."""
     total: int
-    """N: P plus embedding and head, without norms. Token budgets are multiples of it."""
+    """N: P plus embedding and head. Token budgets are multiples of it."""
     exact: int
-    """Every trainable number, norm gains included."""
+    """Every trainable number, norm gains and biases included."""
 
 
-def count_parameters(config: EnokiConfig) -> Counts:
-    """Count an Enoki model's parameters (spec/training.md section 1.1)."""
-    d, layers = config.width, config.depth
-    non_embedding = 12 * d * d * layers
-    total = non_embedding + 2 * config.vocab_size * d
-    gains = layers * (2 * d + (2 * config.head_dim if config.qk_norm else 0)) + d
-    return Counts(non_embedding=non_embedding, total=total, exact=total + gains)
+def count_parameters(config: ModelConfig) -> Counts:
+    """Count a model's parameters (spec/training.md sections 1.1, 1.2 and 2).
 
-
-def training_flops(config: EnokiConfig, tokens: float) -> dict[str, float]:
-    """FLOPs of training on `tokens` tokens, under each convention.
-
-    `6PD` counts non-embedding parameters (the one the published figures use; `6N1` there is the
-    same number for Enoki), `6N2` adds one embedding-sized matrix for the head, `M` adds attention
-    over the sequence instead. Optimizer FLOPs are ignored.
+    Enoki's P and N are nominal, as its published ladder has them. Qwen3's are true: the published
+    launcher's 12 d^2 L is a fault, which the published fits do not share (spec/reference_gaps.md
+    1.5).
     """
     d, layers = config.width, config.depth
-    body = 72 * layers * d * d
+    vectors = layers * 2 * d + d  # the gains of two norms a block, and of the last
+    if isinstance(config, EnokiConfig):
+        body = 12 * d * d * layers
+        vectors += layers * 2 * config.head_dim * config.qk_norm
+    elif isinstance(config, Qwen3Config):
+        body = 14 * d * d * layers + layers * 2 * config.head_dim + vectors
+        vectors = 0
+    else:
+        body = 8 * d * d * layers
+        vectors = layers * (8 * d + d) + d  # two biases of four gates, and one norm, a block
+    total = body + 2 * config.vocab_size * d
+    return Counts(non_embedding=body, total=total, exact=total + vectors)
+
+
+def training_flops(config: ModelConfig, tokens: float) -> dict[str, float]:
+    """FLOPs of training on `tokens` tokens, under each convention.
+
+    `6PD` counts non-embedding parameters (the one the published figures use); `6N1` the matrices of
+    the blocks, taken as 12 d^2 a layer for both transformers (the same number for Enoki; for Qwen3,
+    which has 14 d^2, it counts too few, as published) and 8 d^2 for the LSTM; `6N2` adds one
+    embedding-sized matrix for the head; `M` adds attention over the sequence to `6N1` instead, of
+    which the LSTM has none. Optimizer FLOPs are ignored.
+    """
+    d, layers = config.width, config.depth
+    transformer = isinstance(config, EnokiConfig | Qwen3Config)
+    body = 6 * (12 if transformer else 8) * d * d * layers
+    attention = 12 * layers * d * config.sequence_length if transformer else 0
     return {
         "6PD": 6.0 * count_parameters(config).non_embedding * tokens,
         "6N1": float(body * tokens),
         "6N2": float((body + 6 * config.vocab_size * d) * tokens),
-        "M": float((body + 12 * layers * d * config.sequence_length) * tokens),
+        "M": float((body + attention) * tokens),
     }

@@ -7,55 +7,15 @@ layers. `head_dim` and `layers` are free, so that rungs small enough for a lapto
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adana.nn.config import EnokiConfig
 from adana.nn.init import initialise
 
 NORM_EPS = 1e-5
 ROPE_BASE = 10_000.0
-
-
-@dataclass(frozen=True)
-class EnokiConfig:
-    """Shape of an Enoki model."""
-
-    heads: int = 6
-    """Attention heads H; the rung of the ladder."""
-    layers: int | None = None
-    """Blocks L. Default floor(3 H / 4), at least 1."""
-    head_dim: int = 64
-    """Channels of a head, even. The width is heads * head_dim."""
-    vocab_size: int = 50_304
-    """Rows of the embedding and of the head."""
-    sequence_length: int = 2048
-    """Longest context in tokens."""
-    qk_norm: bool = True
-    """LayerNorm over the channels of each query and key head."""
-
-    def __post_init__(self) -> None:
-        for name in ("heads", "head_dim", "vocab_size", "sequence_length"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"model.{name} must be at least 1, got {getattr(self, name)}")
-        if self.layers is not None and self.layers < 1:
-            raise ValueError(f"model.layers must be at least 1, got {self.layers}")
-        if self.head_dim % 2:
-            raise ValueError(
-                f"model.head_dim must be even (rotary positions pair channels), got {self.head_dim}"
-            )
-
-    @property
-    def width(self) -> int:
-        """Channels of the residual stream, d = heads * head_dim."""
-        return self.heads * self.head_dim
-
-    @property
-    def depth(self) -> int:
-        """Number of blocks L."""
-        return self.layers if self.layers is not None else max(1, 3 * self.heads // 4)
 
 
 class Attention(nn.Module):

@@ -1,31 +1,43 @@
 """One training run: configuration, loop, checkpoints, evaluation."""
 
+from adana.train.branch import Branch, branch_config, find_branch, plant
 from adana.train.config import (
     LayoutConfig,
     OptimizerConfig,
     ScheduleConfig,
+    ScheduleName,
     TrainConfig,
     config_from_dict,
     config_to_dict,
 )
-from adana.train.loop import OnProgress, Outcome, Progress, pick_device, train
 from adana.train.optimizers import HYPERPARAMETERS, OPTIMIZERS, build_optimizer
 from adana.train.optimizers import entry as optimizer_entry
+from adana.train.progress import OnProgress, Outcome, Progress
+from adana.train.session import train
+from adana.train.world import World, join_world, local_ranks, pick_device
 
 __all__ = [
     "HYPERPARAMETERS",
     "OPTIMIZERS",
+    "Branch",
     "LayoutConfig",
     "OnProgress",
     "OptimizerConfig",
     "Outcome",
     "Progress",
     "ScheduleConfig",
+    "ScheduleName",
     "TrainConfig",
+    "World",
+    "branch_config",
     "build_optimizer",
     "config_from_dict",
     "config_to_dict",
+    "find_branch",
+    "join_world",
+    "local_ranks",
     "optimizer_entry",
     "pick_device",
+    "plant",
     "train",
 ]

@@ -1,8 +1,14 @@
-"""Checkpoints that are whole or not there, and that say so.
+"""Checkpoints that are whole or not there, that any number of ranks can read, and that say so.
 
-A checkpoint is a folder `step-00001000/` with `state.pt` (tensors and plain values only, read with
-`weights_only=True`) and `manifest.json` (step, size, SHA-256). It is written under another name,
-synced and renamed, so a kill at any moment leaves the previous ones untouched.
+A checkpoint is a folder `step-00001000/`::
+
+    shard-*.safetensors    tensors, each rank's share in a file of its own
+    state.json             numbers and words
+    manifest.json          step, version, ranks, size and SHA-256 of every other file
+
+`torch.distributed.checkpoint` divides and reassembles the tensors; nothing in the folder is a
+pickle. It is written under another name, synced and renamed, so a kill at any moment leaves the
+previous ones untouched, and the manifest comes last, so that half a folder never looks whole.
 """
 
 from __future__ import annotations
@@ -11,100 +17,197 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
+import torch.distributed.checkpoint as dcp
+from safetensors import SafetensorError
+from torch import Tensor
 
 from adana.runs import RunError, read_json, write_json
+from adana.train.world import World
 
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
+"""Raised when the files change their meaning. 1 was a single `state.pt`."""
+
 _PREFIX = "step-"
-_UNFINISHED = ".unfinished-"
+UNFINISHED = ".unfinished-"
+"""What the name of a folder begins with until it is a whole checkpoint."""
+STATE, MANIFEST = "state.json", "manifest.json"
 
 
 class CheckpointVersionError(RunError):
     """A whole checkpoint in a format of another version: to be kept, not to be passed over."""
 
 
-def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
-    """Write `state` as the checkpoint of `step`, then drop all but the newest `keep`.
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    tensors: Mapping[str, Tensor],
+    plain: Mapping[str, Any],
+    *,
+    keep: int,
+    keep_every: int | None = None,
+    world: World,
+) -> Path:
+    """Write the checkpoint of `step`, then drop older ones. Every rank calls it.
+
+    The newest `keep` stay, and those of multiples of `keep_every` steps. `tensors` may be DTensors,
+    of which each rank writes its part; `plain` must be JSON.
 
     Raises:
         RunError: it could not be written (a full disk, say); older checkpoints are untouched.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"{_PREFIX}{step:08d}"
-    unfinished = folder / f"{_UNFINISHED}{final.name}"
-    for leftover in folder.glob(f"{_UNFINISHED}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    unfinished = folder / f"{UNFINISHED}{final.name}"
     try:
-        unfinished.mkdir()
-        path = unfinished / "state.pt"
-        with open(path, "wb") as file:
-            torch.save({"version": CHECKPOINT_VERSION, "step": step, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        manifest = {"step": step, "bytes": path.stat().st_size, "sha256": _sha256(path)}
-        write_json(unfinished / "manifest.json", manifest)
-        if final.exists():
-            shutil.rmtree(final)
-        os.rename(unfinished, final)
-        _sync_folder(folder)
-    except (OSError, RuntimeError) as error:
+        world.decide(lambda: _start(unfinished))
+        _write_tensors(unfinished, tensors, world)
+        files = world.together(lambda: _describe_own(unfinished, world))
+        described = {name: what for own in world.gather(files) for name, what in own.items()}
+        manifest = {"version": CHECKPOINT_VERSION, "step": step, "ranks": world.size}
+        world.decide(lambda: _complete(unfinished, final, plain, {**manifest, "files": described}))
+    except (OSError, RuntimeError, SafetensorError, dcp.CheckpointException) as error:
         shutil.rmtree(unfinished, ignore_errors=True)
-        reason = getattr(error, "strerror", None) or error
         raise RunError(
-            f"cannot write the checkpoint {final}: {reason}. Earlier checkpoints are intact. "
-            "Free some space, then run the same command again to go on."
+            f"cannot write the checkpoint {final}: {_reason(error)}. Earlier checkpoints are "
+            "intact. Free some space, then run the same command again to go on."
         ) from error
-    for old in list_checkpoints(folder)[:-keep] if keep > 0 else []:
-        shutil.rmtree(old, ignore_errors=True)
+    if world.first:
+        for old in list_checkpoints(folder)[:-keep]:
+            if not keep_every or checkpoint_step(old) % keep_every:
+                shutil.rmtree(old, ignore_errors=True)
     return final
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Return the complete checkpoints in `folder`, oldest first."""
-    return sorted(path.parent for path in folder.glob(f"{_PREFIX}*/manifest.json"))
+    return sorted(path.parent for path in folder.glob(f"{_PREFIX}*/{MANIFEST}"))
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read and verify one checkpoint.
+def checkpoint_step(path: Path) -> int:
+    """Return the number of completed steps of a checkpoint, from the folder's name."""
+    return int(path.name.removeprefix(_PREFIX))
+
+
+def verify_checkpoint(path: Path) -> dict[str, Any]:
+    """Check every file of a checkpoint and return its plain values.
 
     Raises:
-        RunError: a file is missing, truncated or altered, or another version wrote it.
+        RunError: a file is missing, truncated or altered.
+        CheckpointVersionError: another version wrote it.
     """
-    manifest = read_json(path / "manifest.json")
-    file = path / "state.pt"
-    if not file.exists() or file.stat().st_size != manifest.get("bytes"):
-        raise RunError(f"{file} is truncated: expected {manifest.get('bytes')} bytes")
-    if _sha256(file) != manifest.get("sha256"):
-        raise RunError(f"{file} was altered after it was written: its checksum does not match")
-    state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    if state.get("version") != CHECKPOINT_VERSION:
+    manifest = read_json(path / MANIFEST)
+    version = manifest.get("version", 1)
+    if version != CHECKPOINT_VERSION:
         raise CheckpointVersionError(
-            f"{file} has checkpoint version {state.get('version')!r}, this adana reads "
-            f"{CHECKPOINT_VERSION}. Go on with the adana that wrote it (environment.json names "
-            "it), or train into a new directory."
+            f"{path} has checkpoint version {version!r}, this adana reads {CHECKPOINT_VERSION}. "
+            "Go on with the adana that wrote it (environment.json names it), or train into a new "
+            "directory."
         )
-    return state
+    for name, expected in manifest["files"].items():
+        file = path / name
+        size = file.stat().st_size if file.exists() else None
+        if size is None:
+            raise RunError(f"{file} is missing")
+        if size != expected["bytes"]:
+            raise RunError(f"{file} is truncated: {size} bytes, expected {expected['bytes']}")
+        if _sha256(file) != expected["sha256"]:
+            raise RunError(f"{file} was altered after it was written: its checksum does not match")
+    return {**read_json(path / STATE), "step": manifest["step"], "ranks": manifest["ranks"]}
 
 
-def load_newest(folder: Path, on_message: Callable[[str], None]) -> dict[str, Any] | None:
-    """Return the newest checkpoint that verifies, or None if there is none.
+def newest_whole(folder: Path, on_message: Callable[[str], None]) -> tuple[Path, dict] | None:
+    """Return the newest checkpoint that verifies and its plain values, or None if there is none.
 
     Broken ones are passed over with a message: training from an older one gives the same result.
     `CheckpointVersionError` for one of another version.
     """
     for path in reversed(list_checkpoints(folder)):
         try:
-            return load_checkpoint(path)
+            return path, verify_checkpoint(path)
         except CheckpointVersionError:
             raise
-        except (RunError, OSError, RuntimeError) as error:
+        except (RunError, OSError, KeyError, TypeError, AttributeError) as error:
             on_message(f"passing over a broken checkpoint: {error}")
     return None
+
+
+def read_tensors(path: Path, tensors: Mapping[str, Tensor], world: World | None = None) -> None:
+    """Fill `tensors` in place from a verified checkpoint, each rank its part of DTensors.
+
+    Names the checkpoint has and `tensors` lacks are left alone.
+
+    Raises:
+        RunError: a name is missing there, or has another shape.
+    """
+    alone = world is None or world.size == 1
+    try:
+        with _quiet():
+            reader = dcp.HuggingFaceStorageReader(str(path))
+            dcp.load(dict(tensors), storage_reader=reader, no_dist=alone)
+    except (RuntimeError, ValueError, SafetensorError, dcp.CheckpointException) as error:
+        raise RunError(
+            f"{path} does not hold this model: {_reason(error)}. It belongs to another "
+            "configuration: train into a new directory, or delete the checkpoint to start over."
+        ) from error
+
+
+def _start(unfinished: Path) -> None:
+    """Make an empty folder, and clear what a killed process left of others."""
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in unfinished.parent.glob(f"{UNFINISHED}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    unfinished.mkdir()
+
+
+def _write_tensors(folder: Path, tensors: Mapping[str, Tensor], world: World) -> None:
+    writer = dcp.HuggingFaceStorageWriter(str(folder), save_distributed=True)
+    with _quiet():
+        dcp.save(dict(tensors), storage_writer=writer, no_dist=world.size == 1)
+
+
+def _describe_own(folder: Path, world: World) -> dict[str, dict[str, Any]]:
+    """Sync and measure this rank's share of the files; together the ranks do all of them."""
+    files = sorted(folder.glob("*.safetensors"))[world.rank :: world.size]
+    return {file.name: describe(file) for file in files}
+
+
+def describe(file: Path) -> dict[str, Any]:
+    """Return what a manifest says of a file, after seeing it onto the disk."""
+    with open(file, "rb") as opened:
+        os.fsync(opened.fileno())
+    return {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+
+
+def _complete(
+    unfinished: Path, final: Path, plain: Mapping[str, Any], manifest: dict[str, Any]
+) -> None:
+    write_json(unfinished / STATE, plain)
+    manifest["files"][STATE] = describe(unfinished / STATE)
+    write_json(unfinished / MANIFEST, manifest)
+    if final.exists():
+        shutil.rmtree(final)
+    os.rename(unfinished, final)
+    _sync_folder(final.parent)
+
+
+def _reason(error: BaseException) -> str:
+    """Return the cause in words, without the wrapping that distributed checkpoints add."""
+    if isinstance(error, dcp.CheckpointException) and error.failures:
+        error = next(iter(error.failures.values()))[0]
+    return getattr(error, "strerror", None) or str(error)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what torch says about its own internals, and about there being one process."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*TypedStorage.*")
+        warnings.filterwarnings("ignore", message=".*torch.distributed is disabled.*")
+        yield
 
 
 def _sha256(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -10,8 +11,11 @@ from typing import Any, Literal
 from adana import schedules
 from adana.checks import check_range
 from adana.data import DataConfig
-from adana.nn import EnokiConfig
+from adana.nn import EnokiConfig, ModelConfig, model_config_from_dict, model_config_to_dict
 from adana.runs import CONFIG_VERSION, RunError
+from adana.train.averages import parse_average
+
+ScheduleName = Literal["cosine", "linear", "wsd", "constant"]
 
 EVALUATIONS = 12
 """How often a run is evaluated by default, the start not counted."""
@@ -19,6 +23,10 @@ LOG_ROWS = 250
 """About how many training rows a run writes by default."""
 CHECKPOINTS = 10
 """How often a run is checkpointed by default."""
+WHOLE_LOGITS_BYTES = 1 << 28
+"""Logits up to this size are held whole."""
+CHUNK_LOGITS_BYTES = 1 << 26
+"""Size of the pieces of larger ones."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +45,17 @@ class OptimizerConfig:
     """EMA constant of ADana and its relatives."""
     momentum_scale: float = 1.0
     """Factor on the momentum term of ADana (the reference's gamma_3)."""
+    horizon: int | None = None
+    """Steps T that decay is planned for (T/10 + t, omega/T). Default: those of the run. A branch of
+    a longer run keeps the longer one's."""
     label: str = ""
     """How reports call it. Default: the name."""
 
     def __post_init__(self) -> None:
         check_range("lr", self.lr, low=0.0, low_open=True)
         check_range("omega", self.omega, low=0.0)
+        if self.horizon is not None:
+            _at_least("horizon", self.horizon, 1)
         _as_floats(self, "lr", "omega", "kappa", "delta", "momentum_scale")
         if not self.label:
             object.__setattr__(self, "label", self.name)
@@ -52,35 +65,52 @@ class OptimizerConfig:
 class ScheduleConfig:
     """The learning-rate multiplier gamma(t)."""
 
-    name: Literal["cosine", "linear", "wsd"] = "cosine"
-    """cosine to `final`, a straight line to `final`, or warm-up-stable-decay with a
-    1-sqrt cooldown."""
+    name: ScheduleName = "cosine"
+    """cosine to `final`, a straight line to `final`, warm-up-stable-decay with a 1-sqrt cooldown
+    to `final`, or constant after the warm-up."""
     warmup_steps: int | None = None
     """Default T/50."""
     final: float = schedules.FINAL
     """Multiplier at the end of training."""
+    cooldown_steps: int | None = None
+    """Length of wsd's cooldown. Default T/5."""
 
     def __post_init__(self) -> None:
         check_range("final", self.final, low=0.0, high=1.0)
         _as_floats(self, "final")
-        if self.warmup_steps is not None:
-            _at_least("warmup_steps", self.warmup_steps, 0)
+        for name in ("warmup_steps", "cooldown_steps"):
+            if getattr(self, name) is not None:
+                _at_least(name, getattr(self, name), 0)
+        if self.cooldown_steps is not None and self.name != "wsd":
+            raise ValueError(f"cooldown_steps belongs to the schedule wsd, not to {self.name}")
 
     def resolve(self, steps: int) -> ScheduleConfig:
-        """Fill in the warm-up length for a run of `steps` steps."""
-        if self.warmup_steps is not None:
-            return self
-        return dataclasses.replace(self, warmup_steps=schedules.default_warmup_steps(steps))
+        """Fill in the lengths of warm-up and cooldown for a run of `steps` steps."""
+        warmup, cooldown = self.warmup_steps, self.cooldown_steps
+        if warmup is None:
+            warmup = schedules.default_warmup_steps(steps)
+        if cooldown is None and self.name == "wsd":
+            cooldown = schedules.default_cooldown_steps(steps)
+        return dataclasses.replace(self, warmup_steps=warmup, cooldown_steps=cooldown)
 
     def gamma(self, steps: int) -> Callable[[Any], Any]:
         """Return gamma as a function of the 1-based step."""
-        shape = {
-            "cosine": schedules.warmup_cosine,
-            "linear": schedules.warmup_linear,
-            "wsd": schedules.warmup_stable_decay,
-        }[self.name]
-        warmup = self.resolve(steps).warmup_steps or 0
-        return lambda t: shape(t, steps, warmup, final=self.final)
+        own = self.resolve(steps)
+        warmup = own.warmup_steps or 0
+        if self.name == "constant":
+            return lambda t: schedules.warmup_constant(t, warmup)
+        if self.name == "wsd":
+            cooldown = own.cooldown_steps
+            return lambda t: schedules.warmup_stable_decay(
+                t, steps, warmup, cooldown_steps=cooldown, final=self.final
+            )
+        falling = {"cosine": schedules.warmup_cosine, "linear": schedules.warmup_linear}[self.name]
+        return lambda t: falling(t, steps, warmup, final=self.final)
+
+
+COUNTS_OF_LAYOUT = (
+    "micro_batch", "threads", "loss_chunk", "checkpoint_every", "keep", "keep_every",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -93,15 +123,51 @@ class LayoutConfig:
     """Sequences per forward pass; gradients are accumulated up to the batch. Default: all."""
     threads: int | None = None
     """CPU threads of torch. Bit-identical resuming needs the same number. Default: torch's."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """What several ranks (torchrun) do with the model: each a copy, or each a part (FSDP2)."""
+    compile: bool = False
+    """Compile every block with torch.compile."""
+    activation_checkpointing: bool = False
+    """Recompute the blocks' activations in the backward pass instead of keeping them."""
+    loss_chunk: int | None = None
+    """Tokens whose logits are held at a time. Default: all up to 256 MB of logits, else 64 MB."""
+    time_limit: float | None = None
+    """Seconds after which the run stops with a checkpoint, to be gone on with later."""
     checkpoint_every: int | None = None
     """Steps between checkpoints. Default: a tenth of the run."""
     keep: int = 2
-    """How many checkpoints stay on disk."""
+    """How many of the newest checkpoints stay on disk."""
+    keep_every: int | None = None
+    """Checkpoints of multiples of this many steps stay for good, for branches and later looks."""
 
     def __post_init__(self) -> None:
-        for name in ("micro_batch", "threads", "checkpoint_every", "keep"):
+        for name in (
+            "micro_batch",
+            "threads",
+            "checkpoint_every",
+            "keep",
+            "keep_every",
+            "loss_chunk",
+        ):
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 1)
+        if self.time_limit is not None:
+            check_range("time_limit", self.time_limit, low=0.0, low_open=True)
+
+    def resolve(self, steps: int, batch_size: int) -> LayoutConfig:
+        """Fill in what depends on the run; checkpoints that shall stay are written."""
+        every = self.checkpoint_every or max(1, steps // CHECKPOINTS)
+        if self.keep_every is not None and self.keep_every % every:
+            every = math.gcd(every, self.keep_every)
+        return dataclasses.replace(
+            self, micro_batch=self.micro_batch or batch_size, checkpoint_every=every
+        )
+
+    def logits_chunk(self, tokens: int, vocab_size: int) -> int | None:
+        """Return how many tokens' float32 logits to hold at a time; None: those of all `tokens`."""
+        if self.loss_chunk is not None or tokens * vocab_size * 4 <= WHOLE_LOGITS_BYTES:
+            return self.loss_chunk
+        return max(1, CHUNK_LOGITS_BYTES // (vocab_size * 4))
 
 
 @dataclass(frozen=True)
@@ -113,7 +179,7 @@ class TrainConfig:
     """Optimizer steps T."""
     batch_size: int = 16
     """Sequences per optimizer step, over all micro-batches."""
-    model: EnokiConfig = field(default_factory=EnokiConfig)
+    model: ModelConfig = field(default_factory=EnokiConfig)
     data: DataConfig = field(default_factory=DataConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     seed: int = 0
@@ -122,10 +188,15 @@ class TrainConfig:
     """Largest global L2 norm of the gradient (spec/training.md section 3)."""
     z_coeff: float = 0.0
     """Weight of mean(logsumexp(logits)^2) in the training loss; never part of reported losses."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What matrices are multiplied in (bfloat16: autocast). Weights, gradients, their reduction
+    and optimizer states are float32 either way."""
     eval_tokens: int = 65_536
     """Validation tokens of an evaluation: the same ones, in the same order, every time."""
     eval_every: int | None = None
     """Steps between evaluations. Default: a twelfth of the run."""
+    averages: tuple[str, ...] = ()
+    """Averages of the weights to evaluate beside them, say "ema:0.999" (`adana.train.averages`)."""
     log_every: int | None = None
     """Steps that a training row of metrics.jsonl averages over. Default: about 250 rows a run."""
     layout: LayoutConfig = field(default_factory=LayoutConfig)
@@ -139,6 +210,9 @@ class TrainConfig:
         check_range("clip", self.clip, low=0.0, low_open=True)
         check_range("z_coeff", self.z_coeff, low=0.0)
         _as_floats(self, "clip", "z_coeff")
+        object.__setattr__(self, "averages", tuple(self.averages))
+        for name in self.averages:
+            parse_average(name)
         micro, warmup = self.layout.micro_batch, self.schedule.warmup_steps
         if micro is not None and micro > self.batch_size:
             raise ValueError(
@@ -146,6 +220,12 @@ class TrainConfig:
             )
         if warmup is not None and warmup >= self.steps:
             raise ValueError(f"warmup_steps must be below the {self.steps} steps, got {warmup}")
+        cooldown = self.schedule.cooldown_steps
+        if cooldown is not None and cooldown > self.steps - (warmup or 0):
+            raise ValueError(
+                f"cooldown_steps must be at most the {self.steps} steps less the warm-up, "
+                f"got {cooldown}"
+            )
 
     @property
     def tokens_per_step(self) -> int:
@@ -157,14 +237,13 @@ class TrainConfig:
         return dataclasses.replace(
             self,
             model=dataclasses.replace(self.model, layers=self.model.depth),
+            optimizer=dataclasses.replace(
+                self.optimizer, horizon=self.optimizer.horizon or self.steps
+            ),
             schedule=self.schedule.resolve(self.steps),
             eval_every=self.eval_every or max(1, self.steps // EVALUATIONS),
             log_every=self.log_every or max(1, self.steps // LOG_ROWS),
-            layout=dataclasses.replace(
-                self.layout,
-                micro_batch=self.layout.micro_batch or self.batch_size,
-                checkpoint_every=self.layout.checkpoint_every or max(1, self.steps // CHECKPOINTS),
-            ),
+            layout=self.layout.resolve(self.steps, self.batch_size),
         )
 
 
@@ -184,8 +263,10 @@ def config_to_dict(config: TrainConfig, data_fingerprint: str) -> dict[str, Any]
 
     The data's fingerprint goes in, so that the same settings on other text are another run.
     """
-    content = dataclasses.asdict(config.resolve())
+    config = config.resolve()
+    content = dataclasses.asdict(config) | {"model": model_config_to_dict(config.model)}
     content["data"]["fingerprint"] = data_fingerprint
+    content["averages"] = list(config.averages)
     return {"version": CONFIG_VERSION, **content}
 
 
@@ -198,7 +279,6 @@ def config_from_dict(content: Mapping[str, Any]) -> TrainConfig:
     """
     parts = {
         "optimizer": OptimizerConfig,
-        "model": EnokiConfig,
         "data": DataConfig,
         "schedule": ScheduleConfig,
         "layout": LayoutConfig,
@@ -208,6 +288,7 @@ def config_from_dict(content: Mapping[str, Any]) -> TrainConfig:
         for key, kind in parts.items():
             own = {k: v for k, v in fields[key].items() if k != "fingerprint"}
             fields[key] = kind(**own)
+        fields["model"] = model_config_from_dict(fields["model"])
         return TrainConfig(**fields)
     except (KeyError, TypeError) as error:
         raise RunError(

@@ -1,14 +1,17 @@
-"""The losses: what training descends, and what an evaluation reports."""
+"""What an evaluation reports: cross-entropy on fixed windows, whatever the layout."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
+
+from adana.train.world import World
 
 EVAL_BATCH_TOKENS = 4096
 """Tokens per forward pass of an evaluation; fixed, so that no layout changes the result."""
@@ -37,44 +40,42 @@ class Evaluation:
         return dict(zip(EVALUATION_COLUMNS, values, strict=True))
 
 
-def training_loss(model: nn.Module, tokens: Tensor, z_coeff: float) -> tuple[Tensor, Tensor]:
-    """Return (the loss to differentiate, the cross-entropy alone), both means over the tokens.
-
-    `tokens` is int64 of shape (sequences, time + 1); the loss adds
-    `z_coeff * mean(logsumexp(logits)^2)`.
-    """
-    logits = model(tokens[:, :-1]).float()
-    loss = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
-    if z_coeff == 0.0:
-        return loss, loss.detach()
-    return loss + z_coeff * logits.logsumexp(-1).square().mean(), loss.detach()
-
-
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, windows: np.ndarray, token_bytes: np.ndarray, device: torch.device
+    model: nn.Module,
+    forward: Callable[..., Any],
+    windows: np.ndarray,
+    token_bytes: np.ndarray,
+    world: World,
 ) -> Evaluation:
-    """Evaluate `model` on `windows`, int64 of shape (n, time + 1).
+    """Evaluate `model` through `forward` on `windows`, int64 of shape (n, time + 1).
 
     `token_bytes[i]` is how many bytes of text token i stands for. Every window has the same number
-    of tokens, so the mean over windows is the mean over tokens, and their scatter its error.
+    of tokens, so the mean over windows is the mean over tokens, and their scatter its error. The
+    ranks share the windows out; which are computed together does not depend on how many they are.
     """
     model.eval()
-    per_window = []
-    batch = max(1, EVAL_BATCH_TOKENS // (windows.shape[1] - 1))
-    for start in range(0, len(windows), batch):
-        tokens = torch.from_numpy(windows[start : start + batch]).to(device)
-        logits = model(tokens[:, :-1]).float()
-        targets = tokens[:, 1:]
-        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
-        per_window.append(loss.view(targets.shape).double().mean(1).cpu().numpy())
+    size = max(1, EVAL_BATCH_TOKENS // (windows.shape[1] - 1))
+    batches = [windows[start : start + size] for start in range(0, len(windows), size)]
+    own = {}
+    # All ranks make equally many passes (shards need it); what is left over is computed again.
+    for turn in range(-(-len(batches) // world.size)):
+        index = turn * world.size + world.rank
+        tokens = torch.from_numpy(batches[min(index, len(batches) - 1)]).to(world.device)
+        terms = forward(tokens[:, :-1], tokens[:, 1:])
+        if index < len(batches):
+            own[index] = terms.cross_entropy.double().cpu().numpy()
     model.train()
-    losses = np.concatenate(per_window)
-    predicted = windows[:, 1:]
-    bits = losses.mean() * predicted.size / math.log(2)
+    found = {index: losses for part in world.gather(own) for index, losses in part.items()}
+    losses = np.concatenate([found[index] for index in range(len(batches))])
+    return _summarise(losses, windows[:, 1:], token_bytes)
+
+
+def _summarise(losses: np.ndarray, targets: np.ndarray, token_bytes: np.ndarray) -> Evaluation:
+    bits = losses.mean() * targets.size / math.log(2)
     error = float(losses.std(ddof=1)) / math.sqrt(len(losses)) if len(losses) > 1 else None
     return Evaluation(
         loss=float(losses.mean()),
         standard_error=error,
-        bits_per_byte=float(bits / max(int(token_bytes[predicted].sum()), 1)),
+        bits_per_byte=float(bits / max(int(token_bytes[targets].sum()), 1)),
     )

@@ -1,25 +1,44 @@
-"""Ctrl-C and SIGTERM end a run at the next step boundary, with a checkpoint."""
+"""Ctrl-C, a scheduler's signals and a time limit end a run at the next step, with a checkpoint."""
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""Ctrl-C; what schedulers send before they kill; what SLURM's --signal=USR1@120 sends."""
 
 
 class InterruptFlag:
-    """While active, turns the first SIGINT or SIGTERM into a flag; a second one acts as usual."""
+    """While active, turns the first of `SIGNALS`, or the time limit, into a flag.
 
-    def __init__(self) -> None:
+    A second signal acts as usual. The limit is in seconds from entering the block.
+    """
+
+    def __init__(self, time_limit: float | None = None) -> None:
+        self.time_limit = time_limit
         self.signal: signal.Signals | None = None
+        self._began = time.monotonic()
         self._previous: dict[int, signal._HANDLER] = {}
 
     def __bool__(self) -> bool:
-        return self.signal is not None
+        return bool(self.reason)
+
+    @property
+    def reason(self) -> str:
+        """What asks the run to stop, or an empty string."""
+        if self.signal is not None:
+            return f"by {self.signal.name}"
+        if self.time_limit is not None and time.monotonic() - self._began > self.time_limit:
+            return f"by the time limit of {self.time_limit:g} seconds"
+        return ""
 
     def __enter__(self) -> InterruptFlag:
+        self._began = time.monotonic()
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in SIGNALS:
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 

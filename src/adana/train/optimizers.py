@@ -175,7 +175,7 @@ def _of_other(optimizer: torch.optim.Optimizer, group: dict[str, Any], t: int) -
 
 
 def state_bytes(optimizer: torch.optim.Optimizer) -> int:
-    """Bytes of the optimizer's state tensors."""
+    """Bytes of the optimizer's state tensors; of sharded ones, over all ranks."""
     return sum(
         value.numel() * value.element_size()
         for state in optimizer.state.values()

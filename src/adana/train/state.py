@@ -6,7 +6,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
+
+from adana.train.averages import WeightAverage
+
+WEIGHTS = "model."
+"""What the names of the weights begin with in a checkpoint."""
+_OPTIMIZER = "optimizer."
 
 
 @dataclass
@@ -15,13 +25,15 @@ class Averages:
 
     steps: int = 0
     loss: float = 0.0
+    z: float = 0.0
     grad_norm: float = 0.0
     clipped: int = 0
 
-    def add(self, loss: float, grad_norm: float, clip: float) -> None:
+    def add(self, loss: float, z: float, grad_norm: float, clip: float) -> None:
         """Count one step."""
         self.steps += 1
         self.loss += loss
+        self.z += z
         self.grad_norm += grad_norm
         self.clipped += grad_norm > clip
 
@@ -29,6 +41,7 @@ class Averages:
         """Return the means as columns of a training row."""
         return {
             "train_loss": self.loss / self.steps,
+            "train_z": self.z / self.steps,
             "grad_norm": self.grad_norm / self.steps,
             "clipped": self.clipped / self.steps,
         }
@@ -40,26 +53,53 @@ class TrainState:
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
+    weight_averages: list[WeightAverage] = field(default_factory=list)
     step: int = 0
     """Completed optimizer steps; also the position in the data (times the batch size)."""
     averages: Averages = field(default_factory=Averages)
     seconds: float = 0.0
     """Wall-clock time of all sessions up to the last step, evaluations and checkpoints between
     steps included."""
+    split: dict[str, float] = field(default_factory=dict)
+    """Where that time went, in seconds by section (`adana.train.clock`)."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return tensors and plain values only."""
+    def plain(self) -> dict[str, Any]:
+        """Return what is not a tensor, as JSON; hyperparameters follow from the configuration."""
         return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
             "averages": vars(self.averages),
+            "weight_averages": {each.rule.name: each.count for each in self.weight_averages},
             "seconds": self.seconds,
+            "split": self.split,
         }
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        self.model.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.step = saved["step"]
-        self.averages = Averages(**saved["averages"])
-        self.seconds = saved["seconds"]
+    def tensors(self) -> dict[str, Tensor]:
+        """Return every tensor by the name of its parameter, live: to be saved, or read into.
+
+        Names are the same for any layout: `model.NAME` and `optimizer.NAME.STATE`. The optimizer's
+        states are made if they are not there yet.
+        """
+        tensors = {WEIGHTS + name: value for name, value in self.model.state_dict().items()}
+        for each in self.weight_averages:
+            tensors |= each.tensors()
+        return tensors | {
+            f"{_OPTIMIZER}{name}.{key}": value
+            for name, states in self._optimizer_state()["state"].items()
+            for key, value in states.items()
+            if isinstance(value, Tensor)
+        }
+
+    def restore(self, plain: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Go on from what `plain` and `tensors` returned, the latter filled with saved values."""
+        saved = self._optimizer_state()
+        for name, states in saved["state"].items():
+            for key in states:
+                states[key] = tensors.get(f"{_OPTIMIZER}{name}.{key}", states[key])
+        set_optimizer_state_dict(self.model, self.optimizer, optim_state_dict=saved)
+        self.step = plain["step"]
+        self.averages = Averages(**plain["averages"])
+        for each in self.weight_averages:
+            each.count = plain["weight_averages"][each.rule.name]
+        self.seconds, self.split = plain["seconds"], plain["split"]
+
+    def _optimizer_state(self) -> dict[str, Any]:
+        return dict(get_optimizer_state_dict(self.model, self.optimizer))

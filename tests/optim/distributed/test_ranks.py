@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from .ranks import RankError
+from tests.ranks import RankError
 
 
 def total_of_ranks():

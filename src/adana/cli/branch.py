@@ -1,0 +1,98 @@
+"""`adana branch`: several training lengths from one long run."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from adana.cli.prepare import prepare_with_bar
+from adana.cli.progress import Display, say
+from adana.cli.settings import check_folder
+from adana.cli.train import exit_code, outcome_text
+from adana.data import Shards
+from adana.ladder import plan_run
+from adana.runs import Run
+from adana.schedules import default_cooldown_steps
+from adana.train import Branch, LayoutConfig, Outcome, TrainConfig, find_branch, plant, train
+
+
+@dataclass(frozen=True)
+class BranchArguments:
+    """Cool a long run down at several points, and get the losses of several training lengths.
+
+    Train the long run first, with a flat learning rate and checkpoints that stay:
+
+        adana train --schedule constant --steps 4000 --keep-every 200 --run trunk
+
+    Then each length costs only its cooldown:
+
+        adana branch trunk --steps 1000 2000 4000
+
+    A branch ends bit for bit like a run with the schedule wsd that was trained from the beginning,
+    with weight decay planned for the length of the trunk.
+    """
+
+    trunk: Annotated[Path, tyro.conf.Positional]
+    """Run directory of the long run."""
+    steps: tuple[int, ...]
+    """Training lengths in steps, cooldown included."""
+    cooldown: float | None = None
+    """Length of the cooldown as a fraction of each training. Default: a fifth."""
+    runs: Path = Path("runs")
+    """Folder of the branches' run directories."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
+    threads: int | None = None
+    """CPU threads. Default: all cores."""
+
+
+def branch_command(arguments: BranchArguments) -> int:
+    """Run `adana branch`; return the exit code."""
+    console = Console()
+    check_folder("--runs", arguments.runs)
+    if arguments.cooldown is not None and not 0 < arguments.cooldown < 1:
+        raise ValueError(f"--cooldown must be between 0 and 1, got {arguments.cooldown}")
+    trunk = Run(arguments.trunk)
+    # All lengths are checked before the first is trained.
+    found = [find_branch(trunk, steps, _cooldown(arguments, steps)) for steps in arguments.steps]
+    shards = prepare_with_bar(found[0][0].data, console)
+    for config, branch in found:
+        outcome = _train(arguments, config, branch, shards, console)
+        if outcome.state == "interrupted":
+            return exit_code(outcome)
+    return 0
+
+
+def _train(
+    arguments: BranchArguments,
+    config: TrainConfig,
+    branch: Branch,
+    shards: Shards,
+    console: Console,
+) -> Outcome:
+    layout = LayoutConfig(device=arguments.device, threads=arguments.threads or os.cpu_count())
+    config = dataclasses.replace(config, layout=layout)
+    planned = plan_run(config, arguments.runs, shards.fingerprint)
+    plant(branch, config, planned.run, shards.fingerprint)
+    label = f"{config.optimizer.label} T{config.steps}"
+    say(
+        console,
+        f"{label}: cooldown from step {branch.fork}, from the trunk's checkpoint of step "
+        f"{branch.saved_steps}, in {planned.path}",
+    )
+    with Display(console, config.steps, jobs=1) as display:
+        outcome = train(config, shards, planned.run, lambda sign: display.update(label, sign))
+        display.finish(label, outcome_text(outcome))
+    return outcome
+
+
+def _cooldown(arguments: BranchArguments, steps: int) -> int:
+    if arguments.cooldown is None:
+        return default_cooldown_steps(steps)
+    return round(arguments.cooldown * steps)

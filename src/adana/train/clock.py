@@ -1,0 +1,87 @@
+"""Where the time of a run goes: data, model, optimizer, evaluation, checkpoints.
+
+On a GPU the host runs ahead of the device, so its clock would charge a section with the waiting for
+an earlier one. Sections are therefore timed with events on the device there, which are read when
+somebody asks, and nothing is made to wait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import time
+from collections.abc import Iterator
+
+import torch
+
+SECTIONS = ("data", "model", "optimizer", "evaluation", "checkpoint")
+"""Waiting for batches, forward and backward, the update with clipping, and what is not training."""
+TRAINING = ("data", "model", "optimizer")
+
+_Span = tuple[torch.cuda.Event, torch.cuda.Event]
+
+
+class Clock:
+    """Seconds by section since the start, and step by step since the last `lap`."""
+
+    def __init__(self, device: torch.device, totals: dict[str, float] | None = None) -> None:
+        self.totals = dict.fromkeys(SECTIONS, 0.0) | (totals or {})
+        """Seconds of all sessions by section."""
+        self._events = device.type == "cuda"
+        self._pending: list[tuple[str, _Span]] = []
+        self._steps: dict[str, list[float]] = {name: [] for name in SECTIONS}
+        self._lap, self._tokens = time.perf_counter(), 0
+
+    @contextlib.contextmanager
+    def section(self, name: str) -> Iterator[None]:
+        """Charge the time inside to one of `SECTIONS`."""
+        # Batches are made by the host, and evaluations and checkpoints end with a transfer to it.
+        if self._events and name in {"model", "optimizer"}:
+            span = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            span[0].record()
+            try:
+                yield
+            finally:
+                span[1].record()
+                self._pending.append((name, span))
+            return
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._add(name, time.perf_counter() - begin)
+            if name not in TRAINING:  # not part of the rate at which the run trains
+                self._lap += time.perf_counter() - begin
+
+    def count(self, tokens: int) -> None:
+        """Add tokens that were just trained on."""
+        self._tokens += tokens
+
+    def lap(self) -> dict[str, float]:
+        """Return what a training row says of the steps since the last lap, and start over.
+
+        Tokens per second without evaluations and checkpoints, and the median milliseconds a step
+        spent in each section of training.
+        """
+        self._read_events()
+        now = time.perf_counter()
+        rate = self._tokens / max(now - self._lap, 1e-9)
+        row = {"tokens_per_second": round(rate, 1)}
+        for name in TRAINING:
+            times = self._steps[name]
+            row[f"{name}_ms"] = round(1e3 * statistics.median(times), 4) if times else 0.0
+        self._steps = {name: [] for name in SECTIONS}
+        self._lap, self._tokens = now, 0
+        return row
+
+    def _read_events(self) -> None:
+        """Turn the events that were recorded into times; waits for the device."""
+        if self._pending:
+            torch.cuda.synchronize()
+        for name, (begin, end) in self._pending:
+            self._add(name, begin.elapsed_time(end) / 1e3)
+        self._pending.clear()
+
+    def _add(self, name: str, seconds: float) -> None:
+        self.totals[name] += seconds
+        self._steps[name].append(seconds)

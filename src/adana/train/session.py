@@ -1,0 +1,118 @@
+"""One session of a run: what must be true of its directory before and after the loop.
+
+The first rank speaks for the directory; the others learn from it whether there is anything to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from adana.data import Shards
+from adana.runs import NOT_IDENTITY, Run, RunError, identity, write_json
+from adana.train.config import TrainConfig, config_to_dict
+from adana.train.loop import Trainer
+from adana.train.progress import OnProgress, Outcome, ignore
+from adana.train.world import World, join_world
+
+
+def train(
+    config: TrainConfig,
+    shards: Shards,
+    run: Run,
+    on_progress: OnProgress = ignore,
+    world: World | None = None,
+) -> Outcome:
+    """Train, or go on training, `config` in the directory `run`.
+
+    A run that already finished is not trained again: its summary is returned. An interrupted one
+    goes on from its newest checkpoint, on any number of ranks. Started by `torchrun`, every rank
+    calls this with the same arguments; `world` is the connection between them if there is one
+    already (`join_world`), else it is made here. Only the first rank reports progress.
+
+    Raises:
+        RunError: the directory holds another configuration, is in use, or cannot be written; or
+            another rank was lost.
+        ValueError: a setting is out of its range or does not fit the data.
+    """
+    if world is None:
+        with join_world(config.layout.device) as joined:
+            return train(config, shards, run, on_progress, joined)
+    config = config.resolve()
+    content = config_to_dict(config, shards.fingerprint)
+    with contextlib.ExitStack() as held:
+        settled = world.decide(lambda: _open(run, content, held))
+        if settled is not None:
+            return settled
+        trainer = Trainer(config, shards, run, on_progress, world)  # refuses what cannot be trained
+        world.decide(lambda: _begin(run, content))
+        try:
+            return trainer.run_to_end()
+        except Exception as error:
+            explained = _explain(error, trainer.state.step) if world.size > 1 else error
+            _record_failure(run, trainer.state.step, explained, world)
+            if explained is error:
+                raise
+            raise explained from error
+
+
+def _open(run: Run, content: dict[str, Any], held: contextlib.ExitStack) -> Outcome | None:
+    """Lock the directory for this run; return how it ended, if it has."""
+    run.create()
+    held.enter_context(run.lock())
+    _check_same_run(run, content)
+    if run.finished:
+        return Outcome("finished", content["steps"], "already trained", run.summary())
+    status = run.status()
+    if status["state"] == "diverged":  # it would again: a diverged run is a result
+        return Outcome("diverged", status["step"], status["reason"])
+    return None
+
+
+def _begin(run: Run, content: dict[str, Any]) -> None:
+    if not (run.path / "config.json").exists():
+        write_json(run.path / "config.json", content)
+
+
+def _explain(error: Exception, step: int) -> Exception:
+    """Say what a failed exchange between ranks means."""
+    text = str(error)
+    if isinstance(error, RunError) or not any(
+        word in text.lower() for word in ("gloo", "nccl", "peer", "connection")
+    ):
+        return error
+    return RunError(
+        f"lost contact with another rank after step {step}: it was killed, ran out of memory or "
+        f"failed (see its own message). The same command goes on from the last checkpoint. [{text}]"
+    )
+
+
+def _record_failure(run: Run, step: int, error: Exception, world: World) -> None:
+    """Write why the run failed. What a rank wrote before is the cause; losing it a consequence."""
+    where = f"rank {world.rank}: " if world.size > 1 else ""
+    with contextlib.suppress(RunError):  # on a full disk this fails too: keep the cause
+        if world.size == 1 or run.status()["state"] != "failed":
+            run.set_status("failed", step=step, reason=f"{where}{error}")
+
+
+def _check_same_run(run: Run, content: dict[str, Any]) -> None:
+    """Raise `RunError` if the directory holds a run with other settings."""
+    if not (run.path / "config.json").exists():
+        return
+    other = run.config()
+    if identity(other) != identity(content):
+        differing = ", ".join(_differences(other, content))
+        raise RunError(
+            f"{run.path} holds a run with other settings ({differing}). "
+            "Name another directory with --run, or delete this one."
+        )
+
+
+def _differences(old: Any, new: Any, at: str = "") -> list[str]:
+    """Name the leaves in which two configurations differ, with both values."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [key for key in {**old, **new} if key not in NOT_IDENTITY]
+        return [
+            text for key in keys for text in _differences(old.get(key), new.get(key), f"{at}.{key}")
+        ]
+    return [] if old == new else [f"{at.lstrip('.')}: {old!r} there, {new!r} asked for"]

@@ -1,0 +1,251 @@
+"""The same run on 1, 2 and 4 real processes, and what becomes of it when one of them fails.
+
+Functions named `on_rank_...` are run by every rank of a world (tests/ranks.py).
+"""
+
+import dataclasses
+import errno
+import os
+import signal
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+
+from adana.data import open_shards
+from adana.nn import EnokiConfig
+from adana.runs import Run, RunError
+from adana.train import LayoutConfig, OptimizerConfig, ScheduleConfig, train
+from adana.train import loop as loop_module
+from adana.train.checkpoint import checkpoint_step, list_checkpoints, read_tensors
+from adana.train.session import _explain
+from tests.ranks import RankError
+
+from .conftest import VOCAB, tiny_config
+from .results import final_state
+
+STEPS = 50
+ROUNDING = 2e-5
+"""How far losses may be apart after `STEPS` steps; measured 3e-6."""
+
+
+@pytest.fixture
+def config(corpus):
+    """Smooth enough for rounding to stay rounding: a small rate, and a warm-up."""
+    return tiny_config(
+        corpus,
+        steps=STEPS,
+        optimizer=OptimizerConfig("adana", lr=2e-3),
+        schedule=ScheduleConfig(warmup_steps=10),
+        model=EnokiConfig(heads=2, layers=2, head_dim=8, vocab_size=VOCAB, sequence_length=32),
+        log_every=1,
+        eval_every=25,
+        layout=LayoutConfig(device="cpu", threads=1, checkpoint_every=10, keep=9),
+    )
+
+
+def laid_out(config, parallel, **changes):
+    layout = dataclasses.replace(config.layout, parallel=parallel, **changes)
+    return dataclasses.replace(config, layout=layout)
+
+
+def on_rank_train(config, folder, path):
+    return train(config, open_shards(folder), Run(path)).state
+
+
+def on_rank_train_until(config, folder, path, step, rank):
+    """Like `on_rank_train`, but one rank gets a SIGTERM at a step."""
+
+    def act(trainer):
+        if dist.get_rank() == rank:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return _with_action(step, act, config, folder, path)
+
+
+def on_rank_die(config, folder, path, step, rank):
+    """One rank is gone after a step, as if killed."""
+
+    def act(trainer):
+        if dist.get_rank() == rank:
+            os._exit(9)
+
+    return _with_action(step, act, config, folder, path)
+
+
+def on_rank_full_disk(config, folder, path, rank):
+    """The second checkpoint does not fit on the disk of one rank. Returns what each was told."""
+    saves = []
+    write = dcp.HuggingFaceStorageWriter.write_data
+
+    def failing(self, plan, planner):
+        saves.append(1)
+        if len(saves) == 2 and dist.get_rank() == rank:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(self, plan, planner)
+
+    dcp.HuggingFaceStorageWriter.write_data = failing
+    try:
+        train(config, open_shards(folder), Run(path))
+    except RunError as error:
+        return str(error)
+    finally:
+        dcp.HuggingFaceStorageWriter.write_data = write
+    return "nothing"
+
+
+def on_rank_refuse(config, folder, path):
+    try:
+        train(config, open_shards(folder), Run(path))
+    except (ValueError, RunError) as error:
+        return f"{type(error).__name__}: {error}"
+    return "nothing"
+
+
+def _with_action(step, act, config, folder, path):
+    log = loop_module.Trainer._log
+
+    def acting(self):
+        log(self)
+        if self.state.step == step:
+            act(self)
+
+    loop_module.Trainer._log = acting
+    try:
+        return train(config, open_shards(folder), Run(path)).state
+    finally:
+        loop_module.Trainer._log = log
+
+
+def losses(run):
+    return {
+        (row["step"], key): row[key]
+        for row in run.metrics()
+        for key in ("train_loss", "val_loss", "grad_norm", "train_z")
+        if key in row
+    }
+
+
+def assert_close(run, reference):
+    ours, theirs = losses(run), losses(reference)
+    assert ours.keys() == theirs.keys()
+    for at, loss in ours.items():
+        assert loss == pytest.approx(theirs[at], abs=ROUNDING, rel=ROUNDING), at
+
+
+@pytest.fixture
+def alone(config, shards, tmp_path):
+    run = Run(tmp_path / "alone")
+    assert train(config, shards, run).state == "finished"
+    return run
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_losses_do_not_depend_on_the_ranks(
+    ranks, parallel, config, shards, alone, tmp_path, worlds
+):
+    run = Run(tmp_path / "run")
+    arguments = (laid_out(config, parallel, micro_batch=1), shards.folder, run.path)
+    assert worlds(ranks).run(on_rank_train, *arguments) == ["finished"] * ranks
+    assert_close(run, alone)
+    first = (0, "val_loss")  # the initial weights are the same to the bit
+    assert losses(run)[first] == losses(alone)[first]
+    told, expected = run.summary(), alone.summary()
+    for key in ("tokens", "eval_tokens", "optimizer_state_bytes", "exact_parameters"):
+        if not (key == "optimizer_state_bytes" and parallel == "fsdp"):
+            assert told[key] == expected[key], key
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_a_run_goes_on_from_four_ranks_to_one_to_two(
+    parallel, config, shards, alone, tmp_path, worlds
+):
+    config = laid_out(config, parallel)
+    run = Run(tmp_path / "run")
+    at = (shards.folder, run.path)
+    stopped = worlds(4).run(on_rank_train_until, config, *at, 13, 2)
+    assert stopped == ["interrupted"] * 4
+    # All ranks stop together, at the step after the one that heard the signal.
+    assert run.status()["step"] == checkpoint_step(list_checkpoints(run.checkpoints)[-1]) == 14
+    assert "SIGTERM" in run.status()["reason"]
+    assert [path.name[:11] for path in sorted(list_checkpoints(run.checkpoints)[-1].iterdir())] == [
+        "manifest.js", "shard-00001", "shard-00002", "shard-00003", "shard-00004", "state.json",
+    ]  # fmt: skip
+
+    with pytest.MonkeyPatch.context() as patch:
+        messages = []
+        log = loop_module.Trainer._log
+
+        def signalled(self):
+            log(self)
+            if self.state.step == 29:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        patch.setattr(loop_module.Trainer, "_log", signalled)
+        outcome = train(config, shards, run, lambda sign: messages.append(sign.message))
+    assert (outcome.state, outcome.step) == ("interrupted", 30)
+    assert any("begun with 4 ranks and goes on with 1" in m for m in messages)
+    assert worlds(2).run(on_rank_train, config, *at) == ["finished"] * 2
+    assert_close(run, alone)
+
+
+def test_the_weights_of_a_sharded_run_are_those_of_one_process(
+    config, shards, alone, tmp_path, worlds
+):
+    run = Run(tmp_path / "run")
+    worlds(4).run(on_rank_train, laid_out(config, "fsdp"), shards.folder, run.path)
+    ends = []
+    for each in (run, alone):
+        tensors = {
+            name: torch.zeros_like(value)
+            for name, value in final_state(alone)["tensors"].items()
+            if name.startswith("model.")
+        }
+        read_tensors(list_checkpoints(each.checkpoints)[-1], tensors)
+        ends.append(tensors)
+    for name, value in ends[0].items():
+        assert value.allclose(ends[1][name], atol=1e-4), name
+
+
+def test_a_rank_that_dies_loses_nothing_but_steps_since_the_checkpoint(
+    config, shards, alone, tmp_path, worlds
+):
+    run = Run(tmp_path / "run")
+    at = (shards.folder, run.path)
+    with pytest.raises(RankError, match=r"lost contact with another rank after step 2\d.*goes on"):
+        worlds(2).run(on_rank_die, config, *at, 25, 1)
+    assert run.status()["state"] == "failed"
+    assert "rank 0: lost contact" in run.status()["reason"]
+    assert worlds(2).run(on_rank_train, config, *at) == ["finished"] * 2
+    assert_close(run, alone)
+
+
+def test_a_full_disk_on_one_rank_stops_all_with_the_reason(config, shards, alone, tmp_path, worlds):
+    run = Run(tmp_path / "run")
+    at = (shards.folder, run.path)
+    told = worlds(2).run(on_rank_full_disk, config, *at, 1)
+    assert all("No space left on device" in text and "Free some space" in text for text in told)
+    assert [checkpoint_step(path) for path in list_checkpoints(run.checkpoints)] == [10]
+    assert not list(run.checkpoints.glob(".unfinished*"))
+    assert worlds(2).run(on_rank_train, config, *at) == ["finished"] * 2
+    assert_close(run, alone)
+
+
+def test_every_rank_hears_why_a_run_is_refused(config, shards, alone, worlds):
+    other = dataclasses.replace(config, optimizer=OptimizerConfig("adana", lr=0.5))
+    told = worlds(2).run(on_rank_refuse, other, shards.folder, alone.path)
+    assert all("optimizer.lr: 0.002 there, 0.5 asked for" in text for text in told)
+
+
+def test_a_batch_that_ranks_cannot_share_is_refused(config, shards, tmp_path, worlds):
+    config = dataclasses.replace(config, batch_size=3)
+    told = worlds(2).run(on_rank_refuse, config, shards.folder, tmp_path / "run")
+    assert all("batch of 3 sequences cannot be shared equally by 2 ranks" in t for t in told)
+
+
+def test_only_failed_exchanges_are_called_a_lost_rank():
+    ordinary = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+    assert _explain(ordinary, 3) is ordinary
+    assert "lost contact" in str(_explain(RuntimeError("Connection closed by peer"), 3))
