@@ -27,11 +27,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from adana.nn.matmul_peak import measure_matmul_peak
 from torch import nn
 
 from adana.data import DataConfig, Shards, prepare
 from adana.nn import EnokiConfig, build_model, training_flops
+from adana.nn.matmul_peak import measure_matmul_peak
 from adana.runs import Run
 from adana.train import LayoutConfig, OptimizerConfig, TrainConfig, World, build_optimizer
 from adana.train.interrupt import InterruptFlag

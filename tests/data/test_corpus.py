@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from adana.data.documents import Document
 from adana.data.errors import CorpusError
 from adana.data.sources import read_corpus
-from adana.data.split import PIECE_BYTES, _cut, capped_fraction, split
+from adana.data.split import PIECE_BYTES, _cut, split
 
 
 def documents(count, length=400):

@@ -44,10 +44,9 @@ def test_kill_at_random_moments_changes_nothing(corpus, tmp_path, monkeypatch, k
     whole = prepare(config, tmp_path / "whole", shard_tokens=5000)
     assert len(whole.manifest["splits"]["train"]["files"]) > 10
 
-    choose, reached = random.Random(1), []
-    cache = tmp_path / "cache"
-    for _ in range(kills):
-        reached.append(kill_after(choose.randint(10, 250 // kills), corpus, cache))
+    choose, cache = random.Random(1), tmp_path / "cache"
+    moments = [choose.randint(10, 250 // kills) for _ in range(kills)]
+    reached = [kill_after(lines, corpus, cache) for lines in moments]
     assert reached == sorted(reached), "work that was done has been lost"
     assert reached[-1] > 0
     shards = prepare(config, cache, shard_tokens=5000)

@@ -279,7 +279,9 @@ def test_progress_rises_to_one(config, cache, monkeypatch):
 def test_progress_says_tokens_rate_and_time_left(config, cache):
     told = []
     prepare(config, cache, lambda stage, fraction: told.append(stage))
-    assert any(re.match(r"turning text.*[\d,]+ so far, [\d,]+ a second, about 0 s left", t) for t in told)
+    assert any(
+        re.match(r"turning text.*[\d,]+ so far, [\d,]+ a second, about 0 s left", t) for t in told
+    )
 
 
 def test_unusable_settings_leave_nothing(config, cache):

@@ -28,11 +28,21 @@ FILES = [
 """What `write` makes with its default number of tokens a file, the last one of them being short."""
 
 
+def writer_of(folder, split, tokenizer, per_file):
+    return SplitWriter(
+        folder,
+        split,
+        dtype=token_dtype(tokenizer.vocab_size),
+        end=tokenizer.end_of_text,
+        shard_tokens=per_file,
+        mark=Mark(),
+    )
+
+
 def write(folder, tokenizer, train=TRAIN, per_file=30):
     splits, sums = {}, {}
-    dtype = token_dtype(tokenizer.vocab_size)
     for name, texts in {"train": train, "validation": VALIDATION}.items():
-        with SplitWriter(folder, name, dtype, tokenizer.end_of_text, per_file, Mark()) as writer:
+        with writer_of(folder, name, tokenizer, per_file) as writer:
             for text, ids in zip(texts, tokenizer.encode_documents(texts), strict=True):
                 writer.append(ids, len(text.encode()))
             mark, files = writer.mark(), writer.finish()
@@ -142,8 +152,7 @@ def test_manifest_of_another_format_is_refused(tmp_path, tokenizer):
 
 
 def test_half_written_file_has_no_final_name(tmp_path, tokenizer):
-    dtype = token_dtype(tokenizer.vocab_size)
-    with SplitWriter(tmp_path, "train", dtype, tokenizer.end_of_text, 1000, Mark()) as writer:
+    with writer_of(tmp_path, "train", tokenizer, 1000) as writer:
         for ids in tokenizer.encode_documents(TRAIN):
             writer.append(ids, 1)
     assert [path.name for path in tmp_path.iterdir()] == ["train-00000.bin.part"]
@@ -213,7 +222,8 @@ def test_the_cut_into_files_changes_no_token(tmp_path, tokenizer):
     for name in "abc":
         (tmp_path / name).mkdir()
     one, seven = (
-        open_shards(write(tmp_path / name, tokenizer, per_file=n)) for name, n in (("a", 999), ("b", 7))
+        open_shards(write(tmp_path / name, tokenizer, per_file=n))
+        for name, n in (("a", 999), ("b", 7))
     )
     assert len(list((tmp_path / "b").glob("train-*.bin"))) > 3
     np.testing.assert_array_equal(np.asarray(one.train), np.asarray(seven.train))

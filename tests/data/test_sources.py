@@ -7,9 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from adana.data import CorpusError, DataConfig, Unreachable, prepare, read_corpus
+from adana.data import CorpusError, DataConfig, Unreachable, prepare, read_corpus, sources
 from adana.data import build as build_module
-from adana.data import sources
 from adana.data.sources import hub, installed, open_text
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "kappa", "omega", "tau", "eta"]

@@ -44,7 +44,7 @@ def open_with_bar(folder: Path, console: Console) -> Shards:
 
 @contextlib.contextmanager
 def _telling(console: Console) -> Iterator[Callable[[str, float], None]]:
-    """Give a function that shows a stage and the fraction done: a bar, or lines without a terminal."""
+    """Give a function that shows a stage and the fraction done, as a bar or as lines."""
     if not console.is_terminal:
         yield _Lines(console)
         return

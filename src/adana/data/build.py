@@ -67,28 +67,29 @@ class Batch:
     copies: int
 
 
-def build(
-    text: Text,
-    config: DataConfig,
-    folder: Path,
-    tell: Progress,
-    *,
-    tokenizer: Tokenizer | None,
-    shard_tokens: int = SHARD_TOKENS,
-) -> None:
-    """Write the shards of `text` into `folder`, going on from what is there; the manifest is last.
+@dataclass(frozen=True)
+class Job:
+    """What to build."""
 
-    `tokenizer` is the ready-made one, or `None` for one trained on the text. Raises `CorpusError`
-    for text that cannot be used, `ShardError` if what is in the folder is damaged, `OSError` or
-    `RunError` if the disk refuses; what is done stays in the folder, except after damage.
+    text: Text
+    config: DataConfig
+    tokenizer: Tokenizer | None = None
+    """The ready-made tokenizer, or `None` for one trained on the text."""
+    shard_tokens: int = SHARD_TOKENS
+    """Tokens of a file."""
+
+
+def build(job: Job, folder: Path, tell: Progress) -> None:
+    """Write the shards of a job into `folder`, going on from what is there; the manifest is last.
+
+    Raises `CorpusError` for text that cannot be used, `ShardError` if what is in the folder is
+    damaged, `OSError` or `RunError` if the disk refuses; what is done stays in the folder.
     """
-    tokenizer = tokenizer or _trained(text, config, folder, tell)
+    text, config = job.text, job.config
+    tokenizer = job.tokenizer or _trained(text, config, folder, tell)
     write_tokenizer(folder, tokenizer)
     journal = Journal(folder)
-    state = journal.load()
-    if state.read:
-        tell(f"going on after {state.read:,} documents that are done", 0.3)
-    state, sums = _write_splits(text, config, folder, journal, state, tokenizer, shard_tokens, tell)
+    state, sums = _write_splits(job, tokenizer, folder, journal, tell)
     _check_both_sides(state, text)
     write_manifest(
         folder,
@@ -104,7 +105,7 @@ def build(
             for split, mark in state.marks.items()
         },
         sums=sums,
-        shard_tokens=shard_tokens,
+        shard_tokens=job.shard_tokens,
         corpus={
             "source": text.source,
             "fingerprint": text.fingerprint,
@@ -159,32 +160,30 @@ def _sample(text: Text, config: DataConfig) -> Iterator[str]:
 
 
 def _write_splits(
-    text: Text,
-    config: DataConfig,
-    folder: Path,
-    journal: Journal,
-    state: State,
-    tokenizer: Tokenizer,
-    shard_tokens: int,
-    tell: Progress,
+    job: Job, tokenizer: Tokenizer, folder: Path, journal: Journal, tell: Progress
 ) -> tuple[State, dict[str, str]]:
     """Write what is left; return the last state, and the SHA-256 of every file by name."""
-    dtype = token_dtype(tokenizer.vocab_size)
+    state = journal.load()
+    if state.read:
+        tell(f"going on after {state.read:,} documents that are done", 0.3)
     with contextlib.ExitStack() as stack:
         writers = {
             split: stack.enter_context(
                 SplitWriter(
-                    folder, split, dtype, tokenizer.end_of_text, shard_tokens, state.marks[split]
+                    folder,
+                    split,
+                    dtype=token_dtype(tokenizer.vocab_size),
+                    end=tokenizer.end_of_text,
+                    shard_tokens=job.shard_tokens,
+                    mark=state.marks[split],
                 )
             )
             for split in SPLITS
         }
         keeper = _Keeper(journal, state, writers)
         if not state.complete:
-            known = SeenDigests(b"" if text.distinct else journal.seen(state))
-            batches = _batches(text, state, None if text.distinct else known, config)
             try:
-                _encode_all(batches, text, config, tokenizer, writers, keeper, tell)
+                _write_batches(job, tokenizer, keeper, tell)
             except BaseException:
                 with contextlib.suppress(Exception):  # the first error is the one to hear about
                     keeper.commit()
@@ -197,12 +196,25 @@ def _write_splits(
     return keeper.state, sums
 
 
+def _write_batches(job: Job, tokenizer: Tokenizer, keeper: _Keeper, tell: Progress) -> None:
+    """Read, encode and write batches until there is enough or nothing is left."""
+    known = None if job.text.distinct else SeenDigests(keeper.journal.seen(keeper.state))
+    meter = _Meter(job, keeper.writers, tell)
+    batches = _batches(job.text, keeper.state, known, job.config.limit_documents)
+    for batch, encoded in _encoded(batches, tokenizer):
+        enough = _append(batch, encoded, job, keeper.writers)
+        keeper.advance(batch)
+        meter.tell()
+        if enough:
+            return
+
+
 class _Keeper:
     """Knows the last place where everything fits together, and writes it down now and then."""
 
     def __init__(self, journal: Journal, state: State, writers: dict[str, SplitWriter]) -> None:
         self.state = state
-        self._journal, self._writers = journal, writers
+        self.journal, self.writers = journal, writers
         self._digests: list[bytes] = []
         self._committed = state.taken
         self._due = time.monotonic() + COMMIT_SECONDS
@@ -216,28 +228,28 @@ class _Keeper:
             read=batch.read,
             empty=batch.empty,
             copies=batch.copies,
-            marks={split: writer.mark() for split, writer in self._writers.items()},
+            marks={split: writer.mark() for split, writer in self.writers.items()},
         )
         if time.monotonic() > self._due:
             self.commit()
 
     def commit(self) -> None:
         """Have everything up to the state on disk, then the state."""
-        for writer in self._writers.values():
+        for writer in self.writers.values():
             writer.sync()
-        self._journal.commit(self.state, self._digests, self._committed)
+        self.journal.commit(self.state, self._digests, self._committed)
         self._committed += len(self._digests)
         self._digests = []
         self._due = time.monotonic() + COMMIT_SECONDS
 
 
 def _batches(
-    text: Text, state: State, known: SeenDigests | None, config: DataConfig
+    text: Text, state: State, known: SeenDigests | None, limit: int | None
 ) -> Iterator[Batch]:
     """Yield what is left to read, empty documents and copies dropped where `known` is given."""
     reader = text.read(state.cursor)
     read, empty, copies = state.read, state.empty, state.copies
-    limit = None if text.distinct else config.limit_documents  # a list is already cut
+    limit = None if text.distinct else limit  # a list is already cut
     for found in _groups(iter(reader)):
         documents = [d for d in found if known is None or d.text.strip()]
         digests = [bytes.fromhex(d.digest)[:WIDTH] for d in documents] if known is not None else []
@@ -275,17 +287,10 @@ def _groups(documents: Iterator[AnyDocument]) -> Iterator[list[AnyDocument]]:
         yield group
 
 
-def _encode_all(
-    batches: Iterator[Batch],
-    text: Text,
-    config: DataConfig,
-    tokenizer: Tokenizer,
-    writers: dict[str, SplitWriter],
-    keeper: _Keeper,
-    tell: Progress,
-) -> None:
-    """Encode the batches, one while the next is read, and write them until there is enough."""
-    meter = _Meter(text, config, sum(w.bytes for w in writers.values()), tell)
+def _encoded(
+    batches: Iterator[Batch], tokenizer: Tokenizer
+) -> Iterator[tuple[Batch, list[np.ndarray]]]:
+    """Yield the batches in order with the tokens of each document; the next are being encoded."""
     waiting: deque[tuple[Batch, Future[list[np.ndarray]]]] = deque()
     with ThreadPoolExecutor(max_workers=1) as pool:
         try:
@@ -295,59 +300,54 @@ def _encode_all(
                 if not waiting:
                     return
                 batch, encoded = waiting.popleft()
-                enough = _append(batch, encoded.result(), text, config, writers)
-                keeper.advance(batch)
-                meter.tell(writers)
-                if enough:
-                    return
+                yield batch, encoded.result()
         finally:
             for _, encoded in waiting:
                 encoded.cancel()
 
 
 def _append(
-    batch: Batch,
-    encoded: list[np.ndarray],
-    text: Text,
-    config: DataConfig,
-    writers: dict[str, SplitWriter],
+    batch: Batch, encoded: list[np.ndarray], job: Job, writers: dict[str, SplitWriter]
 ) -> bool:
     """Write a batch; return whether there are as many training tokens as were asked for."""
-    train, limit = writers["train"], config.limit_tokens
+    train, limit = writers["train"], job.config.limit_tokens
     for document, ids in zip(batch.documents, encoded, strict=True):
         if limit is not None and train.tokens >= limit:
             return True
-        side = "validation" if text.held_out(document) else "train"
+        side = "validation" if job.text.held_out(document) else "train"
         writers[side].append(ids, document.size)
     return limit is not None and train.tokens >= limit
 
 
 class _Meter:
-    """Says how far the encoding is, how fast it goes and, where it can be told, how long it takes."""
+    """Says how far the encoding is, how fast it goes and, where that can be told, how long yet."""
 
-    def __init__(self, text: Text, config: DataConfig, done: int, tell: Progress) -> None:
-        self._size, self._limit = text.size, config.limit_tokens
-        self._tell, self._begun, self._first = tell, time.monotonic(), done
-        self._first_tokens: int | None = None
+    def __init__(self, job: Job, writers: dict[str, SplitWriter], tell: Progress) -> None:
+        self._size, self._limit = job.text.size, job.config.limit_tokens
+        self._writers, self._tell = writers, tell
+        self._begun, self._first = time.monotonic(), self._bytes()
 
-    def tell(self, writers: dict[str, SplitWriter]) -> None:
+    def tell(self) -> None:
         """Report, after a batch was written."""
-        done = sum(writer.bytes for writer in writers.values())
-        tokens = sum(writer.tokens for writer in writers.values())
-        seconds = max(1e-9, time.monotonic() - self._begun)
-        rate = (done - self._first) / seconds
-        share, left = self._share(done, writers["train"].tokens)
-        per_byte = tokens / max(1, done)
-        line = f"turning text into tokens: {tokens:,} so far, {rate * per_byte:,.0f} a second"
-        if share and left is not None and rate > 0:
+        done = self._bytes()
+        tokens = sum(writer.tokens for writer in self._writers.values())
+        rate = (done - self._first) / max(1e-9, time.monotonic() - self._begun)
+        share, left = self._share(done)
+        per_second = rate * tokens / max(1, done)
+        line = f"turning text into tokens: {tokens:,} so far, {per_second:,.0f} a second"
+        if left is not None and rate > 0:
             line += f", about {_duration(left / rate)} left"
         self._tell(line, 0.3 + 0.65 * share)
 
-    def _share(self, done: int, train_tokens: int) -> tuple[float, float | None]:
+    def _bytes(self) -> int:
+        return sum(writer.bytes for writer in self._writers.values())
+
+    def _share(self, done: int) -> tuple[float, float | None]:
         """Return the fraction that is done and the bytes that are left, if that can be told."""
         ends = []
         if self._size:
             ends.append((min(1.0, done / self._size), float(max(0, self._size - done))))
+        train_tokens = self._writers["train"].tokens
         if self._limit and train_tokens:
             share = min(1.0, train_tokens / self._limit)
             ends.append((share, done / share - done))

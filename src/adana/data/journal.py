@@ -35,9 +35,7 @@ class State:
     """Documents read, those left out included."""
     empty: int = 0
     copies: int = 0
-    marks: dict[str, Mark] = field(
-        default_factory=lambda: {"train": Mark(), "validation": Mark()}
-    )
+    marks: dict[str, Mark] = field(default_factory=lambda: {"train": Mark(), "validation": Mark()})
     """Where each split is."""
     complete: bool = False
     """Whether everything has been read."""
@@ -55,7 +53,7 @@ class Journal:
         self._path, self._seen = folder / JOURNAL, folder / SEEN
 
     def load(self) -> State:
-        """Return where the build is; its beginning if nothing was written. `ShardError` if damaged."""
+        """Return where the build is, its beginning at first; `ShardError` if damaged."""
         if not self._path.exists():
             return State()
         try:

@@ -18,8 +18,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from adana.data import build as building
-from adana.data.build import Progress
+from adana.data.build import SAMPLE_BYTES, Job, Progress, build
 from adana.data.cache import (
     BUILDING,
     cache_folder,
@@ -30,12 +29,11 @@ from adana.data.cache import (
     remove_abandoned,
 )
 from adana.data.config import TRAINED, DataConfig
-from adana.data.documents import Text
 from adana.data.errors import CorpusError, ShardError, Unreachable
 from adana.data.journal import JOURNAL
 from adana.data.shards import FORMAT_VERSION, MANIFEST, SHARD_TOKENS, Shards, open_shards
 from adana.data.sources import open_text
-from adana.data.tokenizer import SMALLEST_VOCABULARY, Tokenizer, ready_made
+from adana.data.tokenizer import SMALLEST_VOCABULARY, ready_made
 from adana.runs import RunError
 
 
@@ -70,30 +68,24 @@ def prepare(
     except Unreachable as error:
         shards = _prepared_before(config, cache, tell, error, verify)
     else:
-        folder = cache / cache_key(text, config, tokenizer, shard_tokens)
-        shards = _open_cached(folder, tell, verify) or _build(
-            text, config, folder, tell, tokenizer, shard_tokens
-        )
+        job = Job(text, config, tokenizer, shard_tokens)
+        folder = cache / cache_key(job)
+        shards = _open_cached(folder, tell, verify) or _build(job, folder, tell)
     tell("the tokens are ready", 1.0)
     return shards
 
 
-def cache_key(
-    text: Text,
-    config: DataConfig,
-    tokenizer: Tokenizer | None = None,
-    shard_tokens: int = SHARD_TOKENS,
-) -> str:
+def cache_key(job: Job) -> str:
     """Return the name of the folder for this text and these settings, 16 hexadecimal digits.
 
     The name of the corpus plays no part, and a ready-made tokenizer counts by its content.
     """
-    settings = dataclasses.asdict(config)
+    settings = dataclasses.asdict(job.config)
     del settings["corpus"]
-    if tokenizer is not None:
+    if job.tokenizer is not None:
         del settings["vocab_size"]
-        settings["tokenizer"] = tokenizer.fingerprint
-    parts = [FORMAT_VERSION, shard_tokens, building.SAMPLE_BYTES, text.fingerprint, settings]
+        settings["tokenizer"] = job.tokenizer.fingerprint
+    parts = [FORMAT_VERSION, job.shard_tokens, SAMPLE_BYTES, job.text.fingerprint, settings]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -131,14 +123,7 @@ def _open_cached(folder: Path, tell: Progress, verify: bool) -> Shards | None:
         return None
 
 
-def _build(
-    text: Text,
-    config: DataConfig,
-    folder: Path,
-    tell: Progress,
-    tokenizer: Tokenizer | None,
-    shard_tokens: int,
-) -> Shards:
+def _build(job: Job, folder: Path, tell: Progress) -> Shards:
     """Build, or wait for whoever is building the same and take theirs."""
     place = folder.with_name(BUILDING + folder.name)
     with _explain_disk_errors(folder.parent), hold(place, tell) as waited:
@@ -151,16 +136,12 @@ def _build(
                 with contextlib.suppress(ShardError):
                     return _install(open_shards(place), folder)
             try:
-                building.build(
-                    text, config, place, tell, tokenizer=tokenizer, shard_tokens=shard_tokens
-                )
+                build(job, place, tell)
                 shards = open_shards(place)
             except ShardError as error:
                 tell(f"beginning again, because what was half done is damaged: {error}", 0.05)
                 clear(place)
-                building.build(
-                    text, config, place, tell, tokenizer=tokenizer, shard_tokens=shard_tokens
-                )
+                build(job, place, tell)
                 shards = open_shards(place)
             return _install(shards, folder)
 

@@ -18,6 +18,7 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from adana.data.config import TRAINED, DataConfig
 from adana.data.errors import CorpusError, Unreachable
+from adana.data.extras import need
 
 END_OF_TEXT = "<|endoftext|>"
 """Name of the token that ends every document; as text inside a document it is ordinary text."""
@@ -52,11 +53,12 @@ class Tokenizer:
             raise ValueError(
                 f"not the JSON of a tokenizer: {error}. Expected what Tokenizer.to_json() returns."
             ) from error
-        ends = [inner.token_to_id(name) for name in ENDS if inner.token_to_id(name) is not None]
+        ids = (inner.token_to_id(name) for name in ENDS)
+        ends = [found for found in ids if found is not None]
         if not ends:
             raise ValueError(
                 f"the tokenizer has no {END_OF_TEXT} token, which ends every document "
-                f"(nor any of {', '.join(ENDS[1:])}). Use one made by train_tokenizer(), or GPT-2's."
+                f"(nor any of {', '.join(ENDS[1:])}). Use one made by train_tokenizer(), or gpt2."
             )
         inner.no_padding()
         inner.no_truncation()
@@ -194,15 +196,14 @@ def ready_made(name: str) -> Tokenizer | None:
 
 def _fetch_gpt2() -> Path:
     """Return the file of GPT-2's tokenizer, from the hub's cache or from the hub."""
-    from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
-
+    hub = need("huggingface_hub", "GPT-2's tokenizer")
     for repository in (_GPT2_REPOSITORY, GPT2):
-        if isinstance(found := try_to_load_from_cache(repository, "tokenizer.json"), str):
+        if isinstance(found := hub.try_to_load_from_cache(repository, "tokenizer.json"), str):
             return Path(found)
     try:
         # Asking first fails at once where nobody answers; a download would try for half a minute.
-        revision = HfApi().model_info(_GPT2_REPOSITORY, timeout=_TIMEOUT).sha
-        return Path(hf_hub_download(_GPT2_REPOSITORY, "tokenizer.json", revision=revision))
+        revision = hub.HfApi().model_info(_GPT2_REPOSITORY, timeout=_TIMEOUT).sha
+        return Path(hub.hf_hub_download(_GPT2_REPOSITORY, "tokenizer.json", revision=revision))
     except Exception as error:  # the library lets those of its HTTP client through
         why = str(error).strip().partition("\n")[0] or type(error).__name__
         raise Unreachable(

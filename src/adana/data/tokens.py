@@ -60,7 +60,7 @@ class Tokens:
         return whole if dtype is None else whole.astype(dtype)
 
     def gather(self, starts: np.ndarray, length: int) -> np.ndarray:
-        """Return the runs of `length` tokens from each of `starts`: int64 ``(len(starts), length)``.
+        """Return the runs of `length` tokens from `starts`: int64 ``(len(starts), length)``.
 
         Raises `IndexError` if a run leaves the tokens.
         """

@@ -42,9 +42,19 @@ class SplitWriter:
     """Appends documents to the files of a split. Use as a context manager."""
 
     def __init__(
-        self, folder: Path, split: str, dtype: np.dtype, end: int, shard_tokens: int, mark: Mark
+        self,
+        folder: Path,
+        split: str,
+        *,
+        dtype: np.dtype,
+        end: int,
+        shard_tokens: int,
+        mark: Mark,
     ) -> None:
         """Go on at a mark: full files are checked, what was written later is cut off.
+
+        Tokens are of type `dtype`, a file has `shard_tokens` of them, and `end` follows each
+        document.
 
         Raises `ShardError`, which names the file, if what the mark promises is not there.
         """

@@ -1,7 +1,7 @@
 """Data sets in the Hugging Face hub's layout, streamed through `datasets`.
 
-`hub:OWNER/NAME` and `hub:OWNER/NAME/CONFIG` name a data set of the hub, `hub:FOLDER` a local copy of
-one (such as a clone). The revision is resolved first, with one question that fails at once when
+`hub:OWNER/NAME` and `hub:OWNER/NAME/CONFIG` name a data set of the hub, `hub:FOLDER` a local copy
+of one (such as a clone). The revision is resolved first, with one question that fails at once when
 nobody answers, and is part of the fingerprint: the same name tomorrow may be another text.
 """
 
@@ -16,6 +16,7 @@ from typing import Any
 from adana.data.config import DataConfig
 from adana.data.documents import AnyDocument, Document
 from adana.data.errors import CorpusError, Unreachable
+from adana.data.extras import need
 from adana.data.sources.rows import Stream
 from adana.data.split import BYTES_PER_TOKEN
 
@@ -82,11 +83,10 @@ def _parse(full: str) -> tuple[str, str | None]:
 def _revision(path: str, full: str) -> str:
     """Ask the hub which commit `path` is at."""
     _datasets()  # whoever lacks it should hear of that first
-    from huggingface_hub import HfApi, errors
-
+    hub = need("huggingface_hub", "the hub")
     try:
-        return str(HfApi().dataset_info(path, timeout=TIMEOUT).sha)
-    except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
+        return str(hub.HfApi().dataset_info(path, timeout=TIMEOUT).sha)
+    except (hub.errors.RepositoryNotFoundError, hub.errors.HFValidationError) as error:
         raise CorpusError(
             f"the hub has no data set {path} that you may read. Check the name {full!r}; for a "
             "private or gated one accept its terms and log in (`hf auth login`)."
@@ -122,13 +122,7 @@ def _load(path: str, subset: str | None, revision: str | None, config: DataConfi
 
 
 def _datasets() -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise CorpusError(
-            'hub data sets need the package datasets, which is not installed: pip install "adana[data]"'
-        ) from error
-    return datasets
+    return need("datasets", "a data set of the hub")
 
 
 def _content_of(folder: Path) -> str:
@@ -163,7 +157,9 @@ class _HubReader:
             for row in self._data:
                 self._row += 1
                 yield self._document(row)
-        except (OSError, ConnectionError) as error:
+        except CorpusError:
+            raise
+        except Exception as error:  # whatever the HTTP client of the day raises
             raise Unreachable(
                 f"{self._name} stopped answering after document {self._row:,} "
                 f"({_first_line(error)}). Run the same command again: it goes on from what is done."

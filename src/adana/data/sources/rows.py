@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from adana.data.documents import AnyDocument, Document, Reader, decode, read_text, unreadable
 from adana.data.errors import CorpusError
+from adana.data.extras import need
 
 if TYPE_CHECKING:
     from adana.data.sources.files import Paths
@@ -94,16 +95,17 @@ def _read_parquet(path: Path, name: str, text_field: str, skip: int) -> Iterator
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows
             if first + rows > skip:
-                yield from _read_group(file, group, path, name, text_field, first, skip)
+                yield from _read_group(
+                    file, group, path=path, name=name, field=text_field, first=first, skip=skip
+                )
             first += rows
 
 
 def _read_group(
-    file: Any, group: int, path: Path, name: str, field: str, first: int, skip: int
+    file: Any, group: int, *, path: Path, name: str, field: str, first: int, skip: int
 ) -> Iterator[Document]:
     """Yield the rows of one row group, whose first row is number `first`, from `skip` on."""
-    import pyarrow
-
+    pyarrow = need("pyarrow", f"reading {path}")
     try:
         for batch in file.iter_batches(_PARQUET_ROWS, row_groups=[group], columns=[field]):
             last = first + batch.num_rows
@@ -120,17 +122,12 @@ def _read_group(
 
 def _open_parquet(path: Path, field: str) -> Any:
     """Return the opened file after checking that it has a column `field` of text."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise CorpusError(
-            f'reading {path} needs pyarrow, which is not installed: pip install "adana[data]"'
-        ) from error
+    pyarrow = need("pyarrow", f"reading {path}")
+    parquet = need("pyarrow.parquet", f"reading {path}")
     with open(path, "rb"):  # so that what the system refuses is said as for every other file
         pass
     try:
-        file = pyarrow.parquet.ParquetFile(path)
+        file = parquet.ParquetFile(path)
     except pyarrow.ArrowException as error:
         raise CorpusError(
             f"{path} is not a readable parquet file: {error}. Fetch or write it again, or move it "
