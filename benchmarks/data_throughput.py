@@ -3,12 +3,12 @@
     python benchmarks/data_throughput.py [--rounds 5] [--megabytes 12] [--tokens 134217728]
 
 Tokenizer: the `python` corpus, batches of a megabyte as `adana data prepare` encodes them, and a
-trained vocabulary of 8192; by threads of the `tokenizers` library, and by processes of one thread each that
-get text and send tokens back. Build: `prepare` into an empty cache, reading, hashing and writing
-included. Loader: batches of 32 x 2049 tokens in the training's order from several memory-mapped
-files, in memory and after the kernel was asked to forget them; then with work between the batches,
-without and with prefetching. The candidates take turns in every round. Printed are medians, and the
-range of the rounds in brackets.
+trained vocabulary of 8192; by threads of the `tokenizers` library, and by processes of one thread
+each that get text and send tokens back. Build: `prepare` into an empty cache, reading, hashing,
+training the tokenizer and writing included. Loader: batches of 32 x 2049 tokens in the training's
+order from several memory-mapped files, in memory and after the kernel was asked to forget them;
+then with work between the batches, without and with prefetching. The candidates take turns in every
+round. Printed are medians, and the range of the rounds in brackets.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Corpora of rows, of the hub and of the interpreter, listed and streamed."""
 
+import hashlib
 import json
+import os
 import sys
 import time
 
@@ -121,6 +123,24 @@ def test_other_content_of_a_streamed_file_is_another_corpus(tmp_path, streamed):
     assert open_text(config).fingerprint == first
     jsonl(tmp_path / "x.jsonl", texts(10, start=1))
     assert open_text(config).fingerprint != first
+
+
+def test_large_files_are_not_hashed_again_until_they_change(tmp_path, streamed, monkeypatch):
+    monkeypatch.setattr("adana.data.digests.LARGE_BYTES", 0)
+    path, cache = tmp_path / "x.jsonl", tmp_path / "cache"
+    config, hashed = DataConfig(str(path)), []
+    digest = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *a: hashed.append(1) or digest(*a))
+    jsonl(path, texts(10))
+    first = open_text(config, cache).fingerprint
+    assert not (cache / "digests.json").exists(), "its time is too recent to be trusted"
+    os.utime(path, ns=(10**18, 10**18))
+    assert [open_text(config, cache).fingerprint for _ in range(3)] == [first] * 3
+    assert len(hashed) == 2
+    jsonl(path, texts(11))
+    assert open_text(config, cache).fingerprint != first
+    (cache / "digests.json").write_text("damaged")
+    assert open_text(config, cache).fingerprint != first
 
 
 @pytest.mark.parametrize("write", [jsonl, parquet])

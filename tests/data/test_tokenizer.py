@@ -163,6 +163,7 @@ def test_gpt2_is_padded_to_the_published_vocabulary(file):
     assert padded(50304) == 50304
     assert model_vocab_size(DataConfig(tokenizer=str(file))) == 384
     assert model_vocab_size(DataConfig(vocab_size=1000)) == 1000
+    assert model_vocab_size(DataConfig(tokenizer="gpt2")) == 50304
 
 
 def test_prepared_with_a_ready_made_tokenizer_it_is_in_the_record(file, tmp_path):

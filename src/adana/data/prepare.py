@@ -64,7 +64,7 @@ def prepare(
     _check_vocabulary(config)
     tell("reading the corpus", 0.0)
     try:
-        tokenizer, text = ready_made(config.tokenizer), open_text(config)
+        tokenizer, text = ready_made(config.tokenizer), open_text(config, cache)
     except Unreachable as error:
         shards = _prepared_before(config, cache, tell, error, verify)
     else:

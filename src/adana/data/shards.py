@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from adana.data.digests import SETTLED_SECONDS
 from adana.data.errors import ShardError
 from adana.data.tokenizer import Tokenizer
 from adana.data.tokens import Tokens
@@ -42,10 +43,6 @@ SPLITS = ("train", "validation")
 
 SHARD_TOKENS = 1 << 27
 """Tokens of a file, the last one of a split excepted: 256 MiB of uint16."""
-
-_SETTLED_SECONDS = 2.0
-"""A file changed more recently than this is checked again next time: the clock of a file system is
-coarse, and another change might leave the same time."""
 
 
 @dataclass(frozen=True)
@@ -211,7 +208,7 @@ def _check_files(
         done += expected["size"]
         if on_progress:
             on_progress("checking the files", done / max(1, total))
-        if time.time() - stamp[1] / 1e9 > _SETTLED_SECONDS:
+        if time.time() - stamp[1] / 1e9 > SETTLED_SECONDS:
             good[name] = stamp
     if good != dict(stamps):
         with contextlib.suppress(RunError):  # a cache that is only readable is read again

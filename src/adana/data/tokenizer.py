@@ -37,6 +37,10 @@ section 1)."""
 GPT2 = "gpt2"
 """Name of GPT-2's byte-level BPE."""
 
+GPT2_TOKENS = 50257
+"""How many it has: known without the tokenizer, so that a machine with prepared tokens and no
+network can make the model for them."""
+
 _GPT2_REPOSITORY = "openai-community/gpt2"
 _TIMEOUT = 10.0
 _PROBE = "  Grüße,\r\n\tx = 'q';\u2028 東京 \U0001f600 e\u0301\x00\ufb01 42   "
@@ -170,6 +174,8 @@ def model_vocab_size(config: DataConfig) -> int:
 
     Raises what `ready_made` raises.
     """
+    if config.tokenizer == GPT2:
+        return padded(GPT2_TOKENS)
     tokenizer = ready_made(config.tokenizer)
     return config.vocab_size if tokenizer is None else padded(tokenizer.vocab_size)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adana.data.config import DataConfig
+from adana.data.digests import FileDigests
 from adana.data.documents import AnyDocument, FileDocument, ListReader, Text
 from adana.data.errors import CorpusError
 from adana.data.sources import files, hub, installed, rows
@@ -45,20 +46,23 @@ class Corpus:
         return sum(document.size for document in self.documents)
 
 
-def open_text(config: DataConfig) -> Text:
+def open_text(config: DataConfig, cache: Path | None = None) -> Text:
     """Return the text of a configuration, listed or streamed.
+
+    `cache` is where the checksums of large files are remembered.
 
     Raises `CorpusError` if there is nothing to read or if it cannot be read (`Unreachable` if it is
     on the hub and the hub does not answer), `ValueError` for a fraction out of range.
     """
     check_fraction(config.validation_fraction)
     if hub.is_hub(config.corpus):
-        return _streamed(config, hub.open_hub(config))
+        return _streamed(config, hub.open_hub(config, FileDigests(cache)))
     if config.corpus not in installed.BUILT_IN:
         paths = files.find(config.corpus)
         size = sum(path.stat().st_size for path in paths.paths if rows.has_rows(path))
         if size > LISTED_ROW_BYTES:
-            return _streamed(config, rows.open_rows(config.corpus, paths, config.text_field))
+            stream = rows.open_rows(paths, config.text_field, FileDigests(cache))
+            return _streamed(config, stream)
     return _listed(read_corpus(config.corpus, config.text_field, config.limit_documents), config)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from adana.data.config import DataConfig
+from adana.data.digests import FileDigests
 from adana.data.documents import AnyDocument, Document
 from adana.data.errors import CorpusError, Unreachable
 from adana.data.extras import need
@@ -41,7 +42,7 @@ def is_hub(source: str) -> bool:
     return source in SHORTHANDS or source.startswith(PREFIX)
 
 
-def open_hub(config: DataConfig) -> Stream:
+def open_hub(config: DataConfig, digests: FileDigests) -> Stream:
     """Return the documents of a hub data set as a stream.
 
     Raises `Unreachable` if the hub does not answer, `CorpusError` if `datasets` is not installed or
@@ -50,7 +51,7 @@ def open_hub(config: DataConfig) -> Stream:
     full = SHORTHANDS.get(config.corpus, config.corpus)
     path, subset = _parse(full)
     revision = None if Path(path).is_dir() else _revision(path, full)
-    version = revision or _content_of(Path(path))
+    version = revision or _content_of(Path(path), digests)
     identity = ["hub", Path(path).name, subset, config.hub_split, config.text_field, version]
 
     def read(cursor: Any) -> _HubReader:
@@ -125,15 +126,13 @@ def _datasets() -> Any:
     return need("datasets", "a data set of the hub")
 
 
-def _content_of(folder: Path) -> str:
+def _content_of(folder: Path, digests: FileDigests) -> str:
     """Return a hash over the names and contents of the files of a local data set."""
     whole = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         if path.is_file() and not any(part.startswith(".") for part in name.parts):
-            with open(path, "rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            whole.update(f"{name.as_posix()} {content}\n".encode())
+            whole.update(f"{name.as_posix()} {digests.of(path)}\n".encode())
     return whole.hexdigest()
 
 

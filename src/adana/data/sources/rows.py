@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adana.data.digests import FileDigests
 from adana.data.documents import AnyDocument, Document, Reader, decode, read_text, unreadable
 from adana.data.errors import CorpusError
 from adana.data.extras import need
@@ -144,20 +145,14 @@ def _open_parquet(path: Path, field: str) -> Any:
     return file
 
 
-def open_rows(source: str, paths: Paths, text_field: str) -> Stream:
+def open_rows(paths: Paths, text_field: str, digests: FileDigests) -> Stream:
     """Return files, row by row in the order of their names, as a stream.
 
     The fingerprint covers the content of every file, so the first opening reads them all.
     """
-    digest = hashlib.sha256(f"rows of {text_field}\n".encode())
-    for path in paths.paths:
-        try:
-            with open(path, "rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        except OSError as error:
-            raise unreadable(path, error) from error
+    parts = [f"rows of {text_field}", *(digests.of(path) for path in paths.paths)]
     return Stream(
-        fingerprint=digest.hexdigest(),
+        fingerprint=hashlib.sha256("\n".join(parts).encode()).hexdigest(),
         read=lambda cursor: _FileReader(paths, text_field, cursor),
         size=sum(_text_bytes(path, text_field) for path in paths.paths),
         notes=paths.notes,
