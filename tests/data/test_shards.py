@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 
@@ -105,6 +106,21 @@ def test_fingerprint_identifies_tokens(tmp_path, tokenizer):
     same = open_shards(write(folders[1], tokenizer))
     other = open_shards(write(folders[2], tokenizer, train=TRAIN[::-1]))
     assert first.fingerprint == same.fingerprint != other.fingerprint
+
+
+def test_fingerprint_of_splits_in_one_file_is_that_of_format_one(tmp_path, tokenizer):
+    """Runs are known by it: how tokens are cut into files must not change whose they are."""
+    shards = open_shards(write(tmp_path, tokenizer, per_file=1000))
+    names = {
+        "train.bin": "train-00000.bin",
+        "validation.bin": "validation-00000.bin",
+        "tokenizer.json": "tokenizer.json",
+    }
+    sums = {
+        old: hashlib.sha256((tmp_path / new).read_bytes()).hexdigest() for old, new in names.items()
+    }
+    text = json.dumps(sums, sort_keys=True)
+    assert shards.fingerprint == hashlib.sha256(text.encode()).hexdigest()
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -314,19 +314,18 @@ def test_interrupted_hub_build_ends_with_the_same_tokens(hub_folder, tmp_path, m
     assert again.fingerprint == prepare(config, tmp_path / "x", shard_tokens=1000).fingerprint
 
 
-def test_hub_complaints_name_what_is_there(hub_folder):
+def test_hub_complaints_name_what_is_there(hub_folder, tmp_path):
     folder, _ = hub_folder
     with pytest.raises(CorpusError, match='no column "body" among text, id'):
-        open_text(DataConfig(f"hub:{folder}", text_field="body"))
+        prepare(DataConfig(f"hub:{folder}", text_field="body"), tmp_path / "cache")
     with pytest.raises(CorpusError, match=r"--hub-split"):
-        open_text(DataConfig(f"hub:{folder}", hub_split="nowhere"))
+        prepare(DataConfig(f"hub:{folder}", hub_split="nowhere"), tmp_path / "cache")
     with pytest.raises(CorpusError, match="hub:OWNER/NAME"):
         open_text(DataConfig("hub:nonsense"))
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_offline_hub_is_an_error_within_seconds_that_says_what_to_do(monkeypatch):
-    pytest.importorskip("datasets", reason="needs datasets: pip install adana[data]")
-
     def nobody(self, path, **options):
         raise OSError("Name or service not known")
 
@@ -339,8 +338,22 @@ def test_offline_hub_is_an_error_within_seconds_that_says_what_to_do(monkeypatch
 
 def test_without_datasets_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(CorpusError, match=r'pip install "adana\[data\]"'):
-        open_text(DataConfig("fineweb-10bt"))
+    monkeypatch.setattr(hub, "_revision", lambda path, full: "abc")
+    text = open_text(DataConfig("fineweb-10bt"))
+    with pytest.raises(CorpusError, match=r'datasets.*pip install "adana\[data\]"'):
+        text.read(None)
+
+
+def test_the_published_corpora_have_short_names(monkeypatch):
+    monkeypatch.setattr(hub, "_revision", lambda path, full: "abc")
+    short, long = (
+        open_text(DataConfig(name))
+        for name in ("fineweb-10bt", "hub:HuggingFaceFW/fineweb/sample-10BT")
+    )
+    assert short.fingerprint == long.fingerprint
+    assert short.notes == ("hub:HuggingFaceFW/fineweb/sample-10BT at revision abc",)
+    assert short.rule.endswith("is below 0.001"), "10 million of 10 billion tokens"
+    assert open_text(DataConfig("fineweb-100bt")).rule.endswith("is below 0.0001")
 
 
 def test_offline_a_corpus_prepared_before_is_used(hub_folder, tmp_path, monkeypatch):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -14,7 +13,7 @@ from adana.cli.data_flags import DataFlags
 from adana.cli.prepare import open_with_bar, prepare_with_bar
 from adana.cli.progress import say
 from adana.cli.settings import print_rows
-from adana.data import Entry, ShardError, cache_folder, delete, entries
+from adana.data import Entry, ShardError, cache_folder, delete, entries, find
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def _list(arguments: DataArguments, console: Console) -> int:
 
 
 def _describe_entry(arguments: DataArguments, console: Console) -> int:
-    entry = _pick(arguments.name)
+    entry = find(cache_folder(), arguments.name or "")[0]
     if entry.manifest is None:
         raise ShardError(f"{entry.folder}: {entry.state}")
     _describe(entry.manifest, console)
@@ -82,7 +81,8 @@ def _describe_entry(arguments: DataArguments, console: Console) -> int:
 
 def _verify(arguments: DataArguments, console: Console) -> int:
     """Check one folder, or all complete ones; a bad one does not hide the others."""
-    chosen = [_pick(arguments.name)] if arguments.name else entries(cache_folder())
+    cache = cache_folder()
+    chosen = find(cache, arguments.name) if arguments.name else entries(cache)
     bad = 0
     for entry in chosen:
         if entry.folder.name != entry.key:
@@ -95,13 +95,13 @@ def _verify(arguments: DataArguments, console: Console) -> int:
             bad += 1
             say(console, f"{entry.key}: {error}")
     if not chosen:
-        say(console, f"nothing is in {cache_folder()}")
+        say(console, f"nothing is in {cache}")
     return 1 if bad else 0
 
 
 def _delete(arguments: DataArguments, console: Console) -> int:
-    entry = delete(cache_folder(), arguments.name or "")
-    say(console, f"deleted {entry.key}, {_size(entry.bytes)}")
+    for entry in delete(cache_folder(), arguments.name or ""):
+        say(console, f"deleted {entry.key}, {_size(entry.bytes)}")
     return 0
 
 
@@ -112,17 +112,6 @@ _ACTIONS: dict[str, Callable[[DataArguments, Console], int]] = {
     "verify": _verify,
     "delete": _delete,
 }
-
-
-def _pick(key: str | None) -> Entry:
-    cache: Path = cache_folder()
-    found = [entry for entry in entries(cache) if key and entry.key.startswith(key)]
-    if len(found) != 1:
-        raise ValueError(
-            f"{len(found)} folders of {cache} begin with {key or ''!r}, expected one. "
-            "`adana data list` shows what there is."
-        )
-    return found[0]
 
 
 def _describe(manifest: dict[str, Any], console: Console) -> None:

@@ -4,7 +4,7 @@
 `Prefetcher` reads ahead.
 """
 
-from adana.data.cache import Entry, cache_folder, delete, entries
+from adana.data.cache import Entry, cache_folder, delete, entries, find
 from adana.data.config import DataConfig
 from adana.data.errors import CorpusError, ShardError, Unreachable
 from adana.data.prefetch import Prefetcher
@@ -30,6 +30,7 @@ __all__ = [
     "cache_folder",
     "delete",
     "entries",
+    "find",
     "model_vocab_size",
     "open_shards",
     "padded",

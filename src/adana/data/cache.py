@@ -59,24 +59,33 @@ def entries(cache: Path) -> list[Entry]:
     return [_entry(folder) for folder in sorted(cache.iterdir()) if _is_ours(folder)]
 
 
-def delete(cache: Path, key: str) -> Entry:
-    """Delete the folder whose name begins with `key`, complete or not; return what it was.
+def find(cache: Path, key: str) -> list[Entry]:
+    """Return the folder whose key begins with `key`, and an unfinished one of the same key.
 
-    Raises `ValueError` if none or several begin so, `ShardError` if someone is working in it.
+    Raises `ValueError` if there is none, or if several keys begin so.
     """
     found = [entry for entry in entries(cache) if key and entry.key.startswith(key)]
-    if len(found) != 1:
-        there = ", ".join(entry.key for entry in entries(cache)) or "nothing"
+    if len({entry.key for entry in found}) != 1:
         raise ValueError(
-            f"{len(found)} folders of {cache} begin with {key!r}, expected one. There is: {there}"
+            f"{len(found)} folders of {cache} begin with {key!r}, expected one. "
+            "`adana data list` shows what there is."
         )
-    folder = found[0].folder
-    if _is_held(folder):
-        raise ShardError(f"{folder} is being built by another process. End it first, or wait.")
-    aside = folder.with_name(f"{BUILDING}deleted-{folder.name.removeprefix(BUILDING)}")
-    os.rename(folder, aside)
-    shutil.rmtree(aside, ignore_errors=True)
-    return found[0]
+    return found
+
+
+def delete(cache: Path, key: str) -> list[Entry]:
+    """Delete what `find` finds; return what it was.
+
+    Raises `ValueError` as `find` does, `ShardError` if someone is working in it.
+    """
+    found = find(cache, key)
+    for entry in found:
+        if _is_held(entry.folder):
+            raise ShardError(f"{entry.folder} is being built by another process. End it, or wait.")
+        aside = cache / f"{BUILDING}deleted-{entry.folder.name.removeprefix(BUILDING)}"
+        os.rename(entry.folder, aside)
+        shutil.rmtree(aside, ignore_errors=True)
+    return found
 
 
 def find_prepared(cache: Path, config: DataConfig) -> Path | None:

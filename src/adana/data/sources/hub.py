@@ -45,8 +45,9 @@ def is_hub(source: str) -> bool:
 def open_hub(config: DataConfig, digests: FileDigests) -> Stream:
     """Return the documents of a hub data set as a stream.
 
-    Raises `Unreachable` if the hub does not answer, `CorpusError` if `datasets` is not installed or
-    there is no such data set, configuration, split or text field; each says what to do.
+    Raises `Unreachable` if the hub does not answer, and `CorpusError` if it has no such data set;
+    reading raises it if `datasets` is not installed, or if there is no such configuration, split or
+    text field. Tokens that are in the cache are thus found by asking for the revision only.
     """
     full = SHORTHANDS.get(config.corpus, config.corpus)
     path, subset = _parse(full)
@@ -57,7 +58,6 @@ def open_hub(config: DataConfig, digests: FileDigests) -> Stream:
     def read(cursor: Any) -> _HubReader:
         return _HubReader(_load(path, subset, revision, config), full, config.text_field, cursor)
 
-    _load(path, subset, revision, config)  # complains now rather than in the middle of a build
     tokens = config.limit_tokens or KNOWN_TOKENS.get(full)
     return Stream(
         fingerprint=hashlib.sha256(json.dumps(identity).encode()).hexdigest(),
@@ -83,7 +83,6 @@ def _parse(full: str) -> tuple[str, str | None]:
 
 def _revision(path: str, full: str) -> str:
     """Ask the hub which commit `path` is at."""
-    _datasets()  # whoever lacks it should hear of that first
     hub = need("huggingface_hub", "the hub")
     try:
         return str(hub.HfApi().dataset_info(path, timeout=TIMEOUT).sha)
@@ -103,7 +102,7 @@ def _revision(path: str, full: str) -> str:
 def _load(path: str, subset: str | None, revision: str | None, config: DataConfig) -> Any:
     """Return the streaming data set with the text column only."""
     try:
-        data = _datasets().load_dataset(
+        data = need("datasets", "a data set of the hub").load_dataset(
             path, subset, split=config.hub_split, streaming=True, revision=revision
         )
     except (ValueError, OSError) as error:  # no such configuration or split; no network
@@ -120,10 +119,6 @@ def _load(path: str, subset: str | None, revision: str | None, config: DataConfi
             "Name the right one with --text-field."
         )
     return data.select_columns([config.text_field])
-
-
-def _datasets() -> Any:
-    return need("datasets", "a data set of the hub")
 
 
 def _content_of(folder: Path, digests: FileDigests) -> str:
