@@ -19,6 +19,7 @@ from adana.nn import (
     ModelConfig,
     Qwen3Config,
     count_parameters,
+    model_flops,
     training_flops,
 )
 
@@ -27,11 +28,10 @@ PUBLISHED_HEADS = {
     "qwen3": (*range(4, 17, 2),),
 }
 """The published rungs by family, in heads H (spec/training.md section 2)."""
-PAPER_HEADS = {"enoki": (6, 40)}
-"""The smallest and the largest rung of the paper's own figures: 45.7 M to 2.62 B."""
 TOKENS_PER_PARAM = 20.0
 """Training tokens per parameter N of the published ladders ("Chinchilla")."""
 MOST_TOKENS_PER_PARAM = 1e6
+"""More than this is taken for a slip."""
 BATCH_SIZE = 32
 """Sequences a step of the published ladders."""
 
@@ -105,14 +105,8 @@ class Rung:
 
     @property
     def model_flops(self) -> float:
-        """FLOPs of all matrix products of the model, forward and backward: what a device does.
-
-        6 (P + V d) D for the matrices, the head's among them, and attention's 12 L d S D, with P of
-        the family (`6PD + (6N2 - 6N1) + (M - 6N1)`). Causal attention is counted in full, as MFU
-        usually does; the optimizer is not counted.
-        """
-        flops = self.flops
-        return flops["6PD"] + (flops["6N2"] - flops["6N1"]) + (flops["M"] - flops["6N1"])
+        """FLOPs that a device does, on the tokens really trained on (`adana.nn.model_flops`)."""
+        return model_flops(self.model, self.tokens)
 
     @property
     def compute(self) -> float:
