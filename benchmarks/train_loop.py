@@ -30,12 +30,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from adana.data import DataConfig, Shards, prepare
-<<<<<<< HEAD
-from adana.nn import EnokiConfig, build_model, training_flops
-from adana.nn.matmul_peak import measure_matmul_peak
-=======
 from adana.nn import EnokiConfig, build_model, measure_matmul_peak, model_flops
->>>>>>> main
 from adana.runs import Run
 from adana.train import LayoutConfig, OptimizerConfig, TrainConfig, World, build_optimizer
 from adana.train.interrupt import InterruptFlag
