@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from adana import schedules
-from adana.data import DataConfig, Shards
+from adana.cli.data_flags import DataFlags
+from adana.data import Shards
 from adana.ladder import DEMO_BATCH, DEMO_MODEL, DEMO_STEPS, budget_rule, steps_of_budget
 from adana.nn import (
     EnokiConfig,
@@ -36,14 +37,9 @@ _BUDGET = tyro.conf.create_mutex_group(required=False)
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(DataFlags):
     """Model, data and training. The defaults are the demo's: a minute a run on two CPU cores."""
 
-    data: str = DataConfig.corpus
-    """`python` (the standard library's sources, on every machine), or your own .txt, .md, .py or
-    .jsonl file, or a folder of them."""
-    vocab_size: int = DataConfig.vocab_size
-    """Tokens of the byte-level BPE trained on the corpus, at least 257."""
     model: Literal["enoki", "qwen3", "lstm"] = "enoki"
     """Family of the model (docs/models.md)."""
     init: InitScheme = EnokiConfig.init
@@ -120,10 +116,6 @@ class Settings:
             activation_checkpointing=self.activation_checkpointing,
         )
 
-    def data_config(self) -> DataConfig:
-        """Return what to prepare."""
-        return DataConfig(corpus=self.data, vocab_size=self.vocab_size)
-
     @property
     def total_steps(self) -> int:
         """T, by --steps or from --tokens-per-param."""
@@ -145,7 +137,7 @@ class Settings:
         heads = DEMO_MODEL.heads if self.heads is None else self.heads
         head_dim = DEMO_MODEL.head_dim if self.head_dim is None else self.head_dim
         common: dict[str, Any] = {
-            "vocab_size": self.vocab_size,
+            "vocab_size": self.model_vocab_size(),
             "sequence_length": self.sequence_length,
             "init": self.init,
         }
