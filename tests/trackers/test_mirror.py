@@ -174,11 +174,13 @@ def test_a_tracker_is_opened_once(monkeypatch):
     assert [each.name for each in open_trackers(list(TRACKERS))] == list(TRACKERS)
 
 
-# --- the libraries themselves -----------------------------------------------------------------------
+# --- the libraries themselves ---------------------------------------------------------------------
 
 
 def read_events(run):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.backend.event_processing.event_accumulator import (  # noqa: PLC0415
+        EventAccumulator,
+    )
 
     events = EventAccumulator(str(run.path / "tensorboard"), size_guidance={"scalars": 0})
     events.Reload()
@@ -217,7 +219,7 @@ def wandb_records(path):
 
 def offline_history(run):
     """Return the ids and the rows in the files that W&B would send."""
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto.wandb_internal_pb2 import Record  # noqa: PLC0415
 
     ids, rows = set(), []
     for file in sorted((run.path / "wandb").glob("offline-run-*/run-*.wandb")):
@@ -254,7 +256,7 @@ def test_trackio_keeps_one_run_and_each_row_once(tmp_path, monkeypatch):
     run = make_run(tmp_path, rows=[])
     session(run, open_trackers(["trackio"])[0], -1, ROWS[:5])
     session(run, open_trackers(["trackio"])[0], 2, ROWS[2:])
-    from trackio.sqlite_storage import SQLiteStorage
+    from trackio.sqlite_storage import SQLiteStorage  # noqa: PLC0415
 
     (name,) = SQLiteStorage.get_runs("adana")
     logs = SQLiteStorage.get_logs("adana", name)

@@ -13,6 +13,7 @@ from adana.cli.branch import BranchArguments, branch_command
 from adana.cli.compare import CompareArguments, compare_command
 from adana.cli.data import DataArguments, data_command
 from adana.cli.report import ReportArguments, report_command
+from adana.cli.runs import RunsArguments, runs_command, with_default_action
 from adana.cli.schedules import SchedulesArguments, schedules_command
 from adana.cli.train import TrainArguments, train_command
 
@@ -33,6 +34,7 @@ Verb = (
     | Annotated[CompareArguments, tyro.conf.subcommand("compare")]
     | Annotated[ReportArguments, tyro.conf.subcommand("report")]
     | Annotated[DataArguments, tyro.conf.subcommand("data")]
+    | Annotated[RunsArguments, tyro.conf.subcommand("runs")]
     | Annotated[SchedulesArguments, tyro.conf.subcommand("schedules")]
 )
 
@@ -42,6 +44,7 @@ _COMMANDS: dict[type, Callable[[Any], int]] = {
     CompareArguments: compare_command,
     ReportArguments: report_command,
     DataArguments: data_command,
+    RunsArguments: runs_command,
     SchedulesArguments: schedules_command,
 }
 
@@ -55,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Verb,
         prog="adana",
         description=DESCRIPTION,
-        args=arguments,
+        args=with_default_action(sys.argv[1:] if arguments is None else arguments),
         config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
     )
     try:

@@ -29,9 +29,7 @@ class TensorBoard:
         if began:
             for old in folder.glob("events.out.tfevents.*"):
                 old.unlink()
-        self._writer = SummaryWriter(
-            str(folder), purge_step=None if began else resume_step + 1
-        )
+        self._writer = SummaryWriter(str(folder), purge_step=None if began else resume_step + 1)
         self._origin = _written(run_path / "config.json")
         if began:
             text = json.dumps(config, indent=2)

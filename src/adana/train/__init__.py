@@ -1,6 +1,7 @@
 """One training run: configuration, loop, checkpoints, evaluation."""
 
 from adana.train.branch import Branch, branch_config, find_branch, plant
+from adana.train.checkpoint import list_checkpoints
 from adana.train.config import (
     LayoutConfig,
     OptimizerConfig,
@@ -35,6 +36,7 @@ __all__ = [
     "config_to_dict",
     "find_branch",
     "join_world",
+    "list_checkpoints",
     "local_ranks",
     "optimizer_entry",
     "pick_device",
