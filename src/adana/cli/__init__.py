@@ -13,7 +13,7 @@ from adana.cli.branch import BranchArguments, branch_command
 from adana.cli.compare import CompareArguments, compare_command
 from adana.cli.data import DataArguments, data_command
 from adana.cli.report import ReportArguments, report_command
-from adana.cli.runs import RunsArguments, runs_command, with_default_action
+from adana.cli.manage import RunsArguments, runs_command, with_default_action
 from adana.cli.schedules import SchedulesArguments, schedules_command
 from adana.cli.train import TrainArguments, train_command
 
