@@ -12,8 +12,9 @@ import tyro
 from adana.cli.branch import BranchArguments, branch_command
 from adana.cli.compare import CompareArguments, compare_command
 from adana.cli.data import DataArguments, data_command
-from adana.cli.report import ReportArguments, report_command
 from adana.cli.manage import RunsArguments, runs_command, with_default_action
+from adana.cli.report import ReportArguments, report_command
+from adana.cli.sample import SampleArguments, sample_command
 from adana.cli.schedules import SchedulesArguments, schedules_command
 from adana.cli.train import TrainArguments, train_command
 
@@ -35,6 +36,7 @@ Verb = (
     | Annotated[ReportArguments, tyro.conf.subcommand("report")]
     | Annotated[DataArguments, tyro.conf.subcommand("data")]
     | Annotated[RunsArguments, tyro.conf.subcommand("runs")]
+    | Annotated[SampleArguments, tyro.conf.subcommand("sample")]
     | Annotated[SchedulesArguments, tyro.conf.subcommand("schedules")]
 )
 
@@ -45,6 +47,7 @@ _COMMANDS: dict[type, Callable[[Any], int]] = {
     ReportArguments: report_command,
     DataArguments: data_command,
     RunsArguments: runs_command,
+    SampleArguments: sample_command,
     SchedulesArguments: schedules_command,
 }
 

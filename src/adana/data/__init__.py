@@ -5,6 +5,7 @@
 
 from adana.data.corpus import Corpus, read_corpus
 from adana.data.errors import CorpusError, ShardError
+from adana.data.kept import run_tokenizer, save_tokenizer
 from adana.data.prepare import DataConfig, cache_folder, prepare
 from adana.data.shards import Shards, open_shards
 from adana.data.stream import BatchStream, validation_windows
@@ -22,5 +23,7 @@ __all__ = [
     "open_shards",
     "prepare",
     "read_corpus",
+    "run_tokenizer",
+    "save_tokenizer",
     "validation_windows",
 ]

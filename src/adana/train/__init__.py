@@ -11,6 +11,7 @@ from adana.train.config import (
     config_from_dict,
     config_to_dict,
 )
+from adana.train.load import find_checkpoint, load_trained
 from adana.train.optimizers import HYPERPARAMETERS, OPTIMIZERS, build_optimizer
 from adana.train.optimizers import entry as optimizer_entry
 from adana.train.progress import OnProgress, Outcome, Progress
@@ -35,8 +36,10 @@ __all__ = [
     "config_from_dict",
     "config_to_dict",
     "find_branch",
+    "find_checkpoint",
     "join_world",
     "list_checkpoints",
+    "load_trained",
     "local_ranks",
     "optimizer_entry",
     "pick_device",

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import tyro
 
 from adana.cli.manage.compare import CompareRuns, compare_runs_command
-from adana.cli.manage.table import ListRuns, list_command
 from adana.cli.manage.mirror import MirrorRun, mirror_command
 from adana.cli.manage.prune import PruneRuns, prune_command
 from adana.cli.manage.show import ShowRun, show_command
+from adana.cli.manage.table import ListRuns, list_command
 from adana.cli.manage.watch import WatchRun, watch_command
 
 Action = (
@@ -37,6 +37,8 @@ _ACTIONS: dict[type, Callable[[Any], int]] = {
 @dataclass(frozen=True)
 class RunsArguments:
     """List, inspect, compare, watch, mirror and prune run directories.
+
+    What can be asked:
 
         adana runs                           list them; flags as of `adana runs list`
         adana runs show adana-T1200-s0       one run in full

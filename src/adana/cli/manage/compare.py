@@ -12,8 +12,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from adana.cli.progress import say
 from adana.cli.manage.common import print_json, table_console
+from adana.cli.progress import say
 from adana.cli.settings import Settings
 from adana.report import (
     compare,

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from adana.cli.progress import say
 from adana.cli.manage.common import check_runs_folder, table_console
+from adana.cli.progress import say
 from adana.cli.settings import Settings
 from adana.pruning import Removal, carry_out, plan
 from adana.report import list_runs, select, words
@@ -47,9 +47,7 @@ def prune_command(arguments: PruneRuns) -> int:
     """Run `adana runs prune`; return the exit code."""
     check_runs_folder(arguments.runs)
     listings = select(list_runs(arguments.runs), contains=arguments.contains)
-    removals = plan(
-        listings, keep=arguments.keep, failed=arguments.failed, empty=arguments.empty
-    )
+    removals = plan(listings, keep=arguments.keep, failed=arguments.failed, empty=arguments.empty)
     console = table_console()
     held = [listing.name for listing in listings if listing.run.held]
     if held:

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from adana.cli.progress import say
 from adana.cli.manage.common import ago, check_runs_folder, print_json, table_console
+from adana.cli.progress import say
 from adana.cli.settings import Settings
 from adana.report import Listing, list_runs, select, words
 
@@ -89,9 +89,8 @@ def list_command(arguments: ListRuns) -> int:
     console = table_console()
     console.print(runs_table(found, console))
     say(console, _total(found, everything))
-    for listing in found:
-        if listing.problem:
-            say(console, f"{listing.name}: {listing.problem}")
+    for text in _problems(found):
+        say(console, text)
     return 0
 
 
@@ -117,9 +116,19 @@ def _optimizer(run: Listing) -> str:
     return run.optimizer if run.label == run.optimizer else f"{run.label} ({run.optimizer})"
 
 
+def _problems(listings: Sequence[Listing]) -> list[str]:
+    """Return what is wrong, once for all runs that share it."""
+    by_problem: dict[str, list[str]] = {}
+    for listing in listings:
+        if listing.problem:
+            by_problem.setdefault(listing.problem, []).append(listing.name)
+    return [
+        f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {problem}"
+        for problem, names in by_problem.items()
+    ]
+
+
 def _total(found: Sequence[Listing], everything: Sequence[Listing]) -> str:
     size = words.size(float(sum(listing.bytes for listing in found)))
     of = f" of {len(everything)}" if len(found) < len(everything) else ""
     return f"{len(found)}{of} runs, {size}" if everything else "no run directories there yet"
-
-

@@ -16,8 +16,8 @@ from rich.progress import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from adana.cli.progress import say
 from adana.cli.manage.common import duration
+from adana.cli.progress import say
 from adana.cli.settings import Settings
 from adana.report import Follower, find_run, read_listing, sparkline, words
 from adana.runs import Run
@@ -108,7 +108,7 @@ def view(follower: Follower) -> RenderableType:
     for name, text in rows.items():
         grid.add_row(name, Text(text))
     bar = ProgressBar(total=follower.steps, completed=follower.step, width=SPARKS + 20)
-    return Renderables(Text(follower.run.name, style="bold"), grid, bar)
+    return Renderables(Text(follower.run.name, style="bold"), grid, bar, Text())
 
 
 def _line(follower: Follower, row: Mapping[str, Any]) -> str:
