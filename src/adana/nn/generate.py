@@ -13,11 +13,11 @@ def generate(
     model: nn.Module,
     tokens: Tensor,
     n: int,
+    *,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
     generator: torch.Generator | None = None,
-    *,
     vocab_size: int | None = None,
     stop: int | None = None,
 ) -> Iterator[Tensor]:

@@ -60,10 +60,14 @@ class _Column(NamedTuple):
     number: bool = True
 
 
+def _optimizer(run: Listing) -> str:
+    return run.optimizer if run.label == run.optimizer else f"{run.label} ({run.optimizer})"
+
+
 COLUMNS = (
     _Column("name", lambda run: run.name, number=False),
     _Column("state", lambda run: run.state, number=False),
-    _Column("optimizer", lambda run: _optimizer(run), least=110, number=False),
+    _Column("optimizer", _optimizer, least=110, number=False),
     _Column("model", lambda run: run.model, least=110, number=False),
     _Column("steps", lambda run: f"{run.step:,}/{words.grouped(run.steps)}"),
     _Column("val loss", lambda run: words.decimal(run.loss, 4)),
@@ -110,10 +114,6 @@ def runs_table(listings: Sequence[Listing], console: Console) -> Table:
     for listing in listings:
         table.add_row(*(Text(column.cell(listing)) for column in columns))
     return table
-
-
-def _optimizer(run: Listing) -> str:
-    return run.optimizer if run.label == run.optimizer else f"{run.label} ({run.optimizer})"
 
 
 def _problems(listings: Sequence[Listing]) -> list[str]:
