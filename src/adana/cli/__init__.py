@@ -12,6 +12,7 @@ import tyro
 from adana.cli.branch import BranchArguments, branch_command
 from adana.cli.compare import CompareArguments, compare_command
 from adana.cli.data import DataArguments, data_command
+from adana.cli.export import ExportArguments, export_command
 from adana.cli.manage import RunsArguments, runs_command, with_default_action
 from adana.cli.report import ReportArguments, report_command
 from adana.cli.sample import SampleArguments, sample_command
@@ -37,6 +38,7 @@ Verb = (
     | Annotated[DataArguments, tyro.conf.subcommand("data")]
     | Annotated[RunsArguments, tyro.conf.subcommand("runs")]
     | Annotated[SampleArguments, tyro.conf.subcommand("sample")]
+    | Annotated[ExportArguments, tyro.conf.subcommand("export")]
     | Annotated[SchedulesArguments, tyro.conf.subcommand("schedules")]
 )
 
@@ -48,6 +50,7 @@ _COMMANDS: dict[type, Callable[[Any], int]] = {
     DataArguments: data_command,
     RunsArguments: runs_command,
     SampleArguments: sample_command,
+    ExportArguments: export_command,
     SchedulesArguments: schedules_command,
 }
 

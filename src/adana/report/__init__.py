@@ -5,6 +5,7 @@
 >>> write_report(comparison, Path("report.html"))                        # doctest: +SKIP
 """
 
+from adana.report.card import model_card
 from adana.report.charts import (
     all_charts,
     multiplier_chart,
@@ -65,6 +66,7 @@ __all__ = [
     "line_chart",
     "list_runs",
     "markdown",
+    "model_card",
     "multiplier_chart",
     "overview",
     "read_listing",

@@ -1,7 +1,7 @@
 """One training run: configuration, loop, checkpoints, evaluation."""
 
 from adana.train.branch import Branch, branch_config, find_branch, plant
-from adana.train.checkpoint import list_checkpoints
+from adana.train.checkpoint import checkpoint_step, list_checkpoints
 from adana.train.config import (
     LayoutConfig,
     OptimizerConfig,
@@ -33,6 +33,7 @@ __all__ = [
     "World",
     "branch_config",
     "build_optimizer",
+    "checkpoint_step",
     "config_from_dict",
     "config_to_dict",
     "find_branch",
