@@ -13,6 +13,7 @@ from adana.cli.branch import BranchArguments, branch_command
 from adana.cli.compare import CompareArguments, compare_command
 from adana.cli.data import DataArguments, data_command
 from adana.cli.export import ExportArguments, export_command
+from adana.cli.ladder import LadderArguments, ladder_command
 from adana.cli.manage import RunsArguments, runs_command, with_default_action
 from adana.cli.report import ReportArguments, report_command
 from adana.cli.sample import SampleArguments, sample_command
@@ -36,6 +37,7 @@ Verb = (
     | Annotated[CompareArguments, tyro.conf.subcommand("compare")]
     | Annotated[ReportArguments, tyro.conf.subcommand("report")]
     | Annotated[DataArguments, tyro.conf.subcommand("data")]
+    | Annotated[LadderArguments, tyro.conf.subcommand("ladder")]
     | Annotated[RunsArguments, tyro.conf.subcommand("runs")]
     | Annotated[SampleArguments, tyro.conf.subcommand("sample")]
     | Annotated[ExportArguments, tyro.conf.subcommand("export")]
@@ -48,6 +50,7 @@ _COMMANDS: dict[type, Callable[[Any], int]] = {
     CompareArguments: compare_command,
     ReportArguments: report_command,
     DataArguments: data_command,
+    LadderArguments: ladder_command,
     RunsArguments: runs_command,
     SampleArguments: sample_command,
     ExportArguments: export_command,

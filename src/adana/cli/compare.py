@@ -65,7 +65,7 @@ def compare_command(arguments: CompareArguments) -> int:
     """Run `adana compare`; return the exit code."""
     console = Console()
     check_arguments(arguments)
-    rates = given_rates(arguments)
+    rates = given_rates(arguments.lr, arguments.optimizers)
     shards = prepare_with_bar(arguments.data_config(), console)
     comparison = _Comparison(arguments, shards, console)
     configs = {name: comparison.configure(name, rates.get(name)) for name in arguments.optimizers}
@@ -117,12 +117,12 @@ def check_arguments(arguments: CompareArguments) -> None:
         raise ValueError(f"--sweep-lr takes 2 or more rates, got {arguments.sweep_lr}")
 
 
-def given_rates(arguments: CompareArguments) -> dict[str, float]:
+def given_rates(items: Sequence[str], optimizers: Sequence[str]) -> dict[str, float]:
     """Parse ``--lr NAME=VALUE ...``."""
-    rates = {}
-    for item in arguments.lr:
+    rates: dict[str, float] = {}
+    for item in items:
         name, _, value = item.partition("=")
-        if name not in arguments.optimizers:
+        if name not in optimizers:
             raise ValueError(f"--lr {item!r} names no optimizer compared; write NAME=VALUE")
         if name in rates:
             raise ValueError(f"--lr names {name} twice; use --sweep-lr to try several rates")

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+import tyro
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from adana import schedules
 from adana.data import DataConfig, Shards
-from adana.ladder import DEMO_BATCH, DEMO_MODEL, DEMO_STEPS
-from adana.nn import EnokiConfig, count_parameters
+from adana.ladder import DEMO_BATCH, DEMO_MODEL, DEMO_STEPS, budget_rule, steps_of_budget
+from adana.nn import EnokiConfig, ModelConfig, Qwen3Config, count_parameters
 from adana.train import (
     LayoutConfig,
     OptimizerConfig,
@@ -23,6 +24,8 @@ from adana.train import (
     TrainConfig,
     optimizer_entry,
 )
+
+_BUDGET = tyro.conf.create_mutex_group(required=False)
 
 
 @dataclass(frozen=True)
@@ -34,19 +37,25 @@ class Settings:
     .jsonl file, or a folder of them."""
     vocab_size: int = DataConfig.vocab_size
     """Tokens of the byte-level BPE trained on the corpus, at least 257."""
+    family: Literal["enoki", "qwen3"] = "enoki"
+    """Architecture of the model."""
     heads: int = DEMO_MODEL.heads
-    """Attention heads of the Enoki model; the width is heads * head-dim. Published rungs: 6 to 40
-    with --head-dim 64."""
+    """Attention heads; the width is heads * head-dim. `adana ladder plan` prints the published
+    rungs: Enoki from 6 to 40 with --head-dim 64, Qwen3 from 4 to 16 with --head-dim 128."""
     layers: int | None = None
-    """Blocks. Default: floor(3 * heads / 4) as in the published rungs, but 2 for 2 heads."""
+    """Blocks. Default: floor(3 * heads / 4) of Enoki as in the published rungs, but 2 for 2 heads;
+    2 * heads of Qwen3."""
     head_dim: int = DEMO_MODEL.head_dim
     """Channels of a head."""
     sequence_length: int = DEMO_MODEL.sequence_length
     """Context in tokens."""
     batch_size: int = DEMO_BATCH
     """Sequences per optimizer step."""
-    steps: int = DEMO_STEPS
+    steps: Annotated[int, _BUDGET] = DEMO_STEPS
     """Optimizer steps T."""
+    tokens_per_param: Annotated[float | None, _BUDGET] = None
+    """In place of --steps: train on this many tokens for each parameter, embedding and head
+    included. 20 is what the published ladders have."""
     schedule: ScheduleName = ScheduleConfig.name
     """Learning-rate schedule: cosine, linear, warm-up-stable-decay with a 1-sqrt cooldown, or
     constant (for averages, and as a trunk of `adana branch`)."""
@@ -104,12 +113,20 @@ class Settings:
         """Return what to prepare."""
         return DataConfig(corpus=self.data, vocab_size=self.vocab_size)
 
-    def model_config(self) -> EnokiConfig:
+    @property
+    def total_steps(self) -> int:
+        """T, by --steps or from --tokens-per-param."""
+        if self.tokens_per_param is None:
+            return self.steps
+        return steps_of_budget(self.model_config(), self.batch_size, self.tokens_per_param)
+
+    def model_config(self) -> ModelConfig:
         """Return the model's shape."""
         layers = self.layers
-        if layers is None and self.heads == DEMO_MODEL.heads:
+        if layers is None and (self.family, self.heads) == (DEMO_MODEL.family, DEMO_MODEL.heads):
             layers = DEMO_MODEL.layers
-        return EnokiConfig(
+        kind = {"enoki": EnokiConfig, "qwen3": Qwen3Config}[self.family]
+        return kind(
             heads=self.heads,
             layers=layers,
             head_dim=self.head_dim,
@@ -119,9 +136,15 @@ class Settings:
 
     def train_config(self, optimizer: OptimizerConfig) -> TrainConfig:
         """Return the full configuration of a training with `optimizer`."""
+        provenance = {}
+        if self.tokens_per_param is not None:
+            provenance["steps"] = budget_rule(
+                self.tokens_per_param, self.batch_size, self.sequence_length
+            )
         return TrainConfig(
             optimizer=optimizer,
-            steps=self.steps,
+            steps=self.total_steps,
+            provenance=provenance,
             batch_size=self.batch_size,
             model=self.model_config(),
             data=self.data_config(),
@@ -173,6 +196,7 @@ def describe(config: TrainConfig, shards: Shards) -> list[tuple[str, str]]:
     epochs = tokens / len(shards.train)
     bpt = shards.bytes_per_token("train")
     rule = config.schedule
+    budget = config.provenance.get("steps")
     return [
         ("width", f"{model.width} = {model.heads} heads x {model.head_dim}; {model.depth} layers"),
         (
@@ -184,6 +208,7 @@ def describe(config: TrainConfig, shards: Shards) -> list[tuple[str, str]]:
             f"{tokens:,} = {steps} steps x {config.batch_size} x {model.sequence_length}; "
             f"{epochs:.2f} epochs of {len(shards.train):,} ({bpt:.2f} bytes each)",
         ),
+        *([("steps", f"{steps:,} = {budget}")] if budget else []),
         (
             "schedule",
             f"{rule.name} to {rule.final:g} of the peak, warm-up {rule.warmup_steps} steps "

@@ -64,6 +64,9 @@ class TrainArguments(Settings):
     """How many of the newest checkpoints stay on disk."""
     keep_every: int | None = None
     """Also keep the checkpoints of multiples of this many steps, say to branch from."""
+    mfu: bool = False
+    """Measure this machine's matrix product at the start, and report the share of it the run used
+    (model FLOP utilization) in summary.json."""
     time_limit: str | None = None
     """Stop with a checkpoint after this long: 3:50:00, 45:00 (minutes) or 90 (seconds)."""
 
@@ -109,6 +112,7 @@ def train_config(arguments: TrainArguments) -> TrainConfig:
         checkpoint_every=arguments.checkpoint_every,
         keep=arguments.keep,
         keep_every=arguments.keep_every,
+        measure_peak=arguments.mfu,
         time_limit=parse_duration(arguments.time_limit) if arguments.time_limit else None,
     )
     return dataclasses.replace(config, layout=layout)
@@ -135,14 +139,16 @@ def pick_rate(settings: Settings, name: str, given: float | None) -> Rate:
     if given is not None:
         return Rate(given, "given on the command line")
     default = Settings()
-    keys = ("steps", "data", "schedule", "warmup_steps", "final", "delta", "clip")
+    keys = ("data", "schedule", "warmup_steps", "final", "delta", "clip")
+    others = {key: (getattr(settings, key), getattr(default, key)) for key in keys}
+    others["steps"] = (settings.total_steps, default.total_steps)
     return peak_learning_rate(
         name,
         settings.model_config(),
         settings.batch_size,
         kappa=settings.kappa,
         omega=settings.omega,
-        others={key: (getattr(settings, key), getattr(default, key)) for key in keys},
+        others=others,
     )
 
 

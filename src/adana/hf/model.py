@@ -1,4 +1,4 @@
-"""The models of `adana.nn` with the interface of transformers: `generate`, `save_pretrained`, ..."""
+"""The models of `adana.nn` with the interface of transformers, `generate` and all."""
 
 from __future__ import annotations
 

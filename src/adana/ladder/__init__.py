@@ -9,25 +9,64 @@ from adana.ladder.comparison import (
     sweep_rates,
     with_optimizer,
 )
+from adana.ladder.devices import DEVICES, THIS, Device, find_device
+from adana.ladder.estimates import MFU, Estimate, Hardware, estimate
 from adana.ladder.learning_rates import (
     DEMO_BATCH,
     DEMO_MODEL,
     DEMO_STEPS,
     Rate,
     peak_learning_rate,
+    planned_learning_rate,
+)
+from adana.ladder.plan import PlannedTraining, plan_to_dict, plan_trainings, total
+from adana.ladder.published_laws import LAW_SEQUENCE, LAWS, NoLawError, PublishedLaw, find_law
+from adana.ladder.rungs import (
+    BATCH_SIZE,
+    PUBLISHED_HEADS,
+    TOKENS_PER_PARAM,
+    Rung,
+    budget_rule,
+    plan_rung,
+    steps_of_budget,
 )
 
 __all__ = [
+    "BATCH_SIZE",
     "DEMO_BATCH",
     "DEMO_MODEL",
     "DEMO_STEPS",
+    "DEVICES",
+    "LAWS",
+    "LAW_SEQUENCE",
+    "MFU",
+    "PUBLISHED_HEADS",
+    "THIS",
+    "TOKENS_PER_PARAM",
+    "Device",
+    "Estimate",
+    "Hardware",
+    "NoLawError",
     "PlannedRun",
+    "PlannedTraining",
+    "PublishedLaw",
     "Rate",
+    "Rung",
+    "budget_rule",
+    "estimate",
+    "find_device",
+    "find_law",
     "job_payload",
     "peak_learning_rate",
     "plan_run",
+    "plan_rung",
     "plan_seeds_and_horizons",
+    "plan_to_dict",
+    "plan_trainings",
+    "planned_learning_rate",
     "run_job",
+    "steps_of_budget",
     "sweep_rates",
+    "total",
     "with_optimizer",
 ]

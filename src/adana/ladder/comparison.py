@@ -56,7 +56,8 @@ def with_optimizer(base: TrainConfig, name: str, rate: Rate) -> TrainConfig:
     default = OptimizerConfig(name, rate.lr)
     unused = {field: getattr(default, field) for field in sorted(unread)}
     optimizer = dataclasses.replace(base.optimizer, name=name, label=name, lr=rate.lr, **unused)
-    return dataclasses.replace(base, optimizer=optimizer, provenance={"lr": rate.source})
+    provenance = {**base.provenance, "lr": rate.source}
+    return dataclasses.replace(base, optimizer=optimizer, provenance=provenance)
 
 
 def sweep_rates(centre: Rate, points: int) -> list[Rate]:
@@ -85,10 +86,18 @@ def plan_seeds_and_horizons(
         factors = {1.0, *horizons} if name == baseline else {1.0}
         for steps in {max(1, round(config.steps * factor)) for factor in factors}:
             planned += [
-                dataclasses.replace(config, steps=steps, seed=config.seed + offset)
+                dataclasses.replace(_with_steps(config, steps), seed=config.seed + offset)
                 for offset in range(seeds)
             ]
     return sorted(planned, key=lambda c: -c.steps)  # the longest first keeps all workers busy
+
+
+def _with_steps(config: TrainConfig, steps: int) -> TrainConfig:
+    """Return `config` at another horizon, whose steps no rule gave."""
+    if steps == config.steps:
+        return config
+    provenance = {key: words for key, words in config.provenance.items() if key != "steps"}
+    return dataclasses.replace(config, steps=steps, provenance=provenance)
 
 
 def run_job(payload: dict[str, Any], emit: Any) -> Outcome:

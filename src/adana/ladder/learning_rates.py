@@ -1,20 +1,28 @@
 """Peak learning rates by rule, each with the words that say where it comes from.
 
 Two sources: rates tuned here, at the demo's rung, by the sweep recorded in
-`docs/evidence/demo.md`; and the laws `a * (b + P)^d` published with the ADana paper
-(spec/training.md section 3.1). There is no silent neighbour: a combination neither covers is an
-error that says what to pass.
+`docs/evidence/demo.md`; and the published laws of `adana.ladder.published_laws`. There is no silent
+neighbour: a combination neither covers is an error that says what to pass. A training far from the
+runs behind its law may use it (`peak_learning_rate`) and says how far it is; a plan that people
+spend GPU-hours on may not (`planned_learning_rate`), unless it is told to.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from adana import schedules
-from adana.nn import EnokiConfig, count_parameters
+from adana.ladder.published_laws import (
+    LAW_SEQUENCE,
+    NoLawError,
+    PublishedLaw,
+    find_law,
+    matching_laws,
+)
+from adana.nn import EnokiConfig, ModelConfig, Qwen3Config, count_parameters
 from adana.train import optimizer_entry
 
 DEMO_MODEL = EnokiConfig(heads=2, layers=2, head_dim=32, vocab_size=1024, sequence_length=128)
@@ -23,13 +31,10 @@ DEMO_BATCH = 16
 """Sequences per step of the demo."""
 DEMO_STEPS = 1200
 """Steps of the demo, and of the sweep that tuned its rates."""
-
-LAW_BATCH_TOKENS = 32 * 2048
-"""Tokens per step of the runs that the published laws were fitted to."""
-LAW_SMALLEST = 7_077_888
-"""P of the smallest rung they were fitted to (H = 6)."""
-LAW_LARGEST = 509_607_936
-"""P of the largest rung whose learning rate was swept (H = 24)."""
+PUBLISHED_INIT = "scaled-gpt"
+"""Initial weights of the published runs (spec/training.md section 1.3)."""
+FAMILY_TITLES = {"enoki": "Enoki", "qwen3": "Qwen3"}
+"""The families as their papers write them."""
 
 
 @dataclass(frozen=True)
@@ -38,19 +43,11 @@ class Rate:
 
     lr: float
     source: str
-
-
-@dataclass(frozen=True)
-class Law:
-    """Optimal peak learning rate `a * (b + P)^d`, P in non-embedding parameters."""
-
-    a: float
-    b: float
-    d: float
-
-    def __call__(self, non_embedding: float) -> float:
-        """Return the law's learning rate at `non_embedding` parameters."""
-        return self.a * (self.b + non_embedding) ** self.d
+    """In words, with every reservation."""
+    law: PublishedLaw | None = None
+    """The law that gave it; None if it was given or tuned."""
+    reservations: tuple[str, ...] = ()
+    """How this run differs from those behind the law."""
 
 
 DEMO_RATES = {
@@ -62,29 +59,10 @@ DEMO_RATES = {
 """Tuned at the demo's rung, omega = 4, kappa = 0.85: lowest points of parabolas through the three
 best losses of a sweep by factors of 2 (docs/evidence/demo.md)."""
 
-ENOKI_LAWS: dict[tuple[str, float | None], Law] = {
-    ("adamw", None): Law(12.8, 1.67e4, -0.515),
-    ("adamw-log-decay", None): Law(65.7, 9.83e3, -0.608),
-    ("adana", 0.75): Law(12.7, 9.55e3, -0.624),
-    ("adana", 0.80): Law(17.6, 3.66e4, -0.624),
-    ("adana", 0.85): Law(22.5, 1.22e5, -0.618),
-    ("adana", 0.90): Law(68.9, 2.95e4, -0.667),
-    ("dana-mk4", 0.75): Law(56.0, 5.71e3, -0.708),
-    ("dana-mk4", 0.85): Law(23.0, 1.46e4, -0.627),
-    ("dana-star-mk4", 0.75): Law(41.0, 3.03e4, -0.661),
-    ("dana-star-mk4", 0.85): Law(223.0, 2.40e6, -0.724),
-    ("ademamix", 0.85): Law(4.51, 6.71e3, -0.503),
-    ("ademamix-log-decay", 0.85): Law(7.28, 8.43e3, -0.525),
-}
-"""Published Enoki laws at batch 32 x 2048, omega = 4, by (optimizer, kappa).
-
-Dana-Star's are a copy of Dana-Star-MK4's in the source and stand under that name only. AdEMAMix ran
-with kappa = 0.85, which sets its alpha."""
-
 
 def peak_learning_rate(
     optimizer: str,
-    model: EnokiConfig,
+    model: ModelConfig,
     batch_size: int,
     *,
     kappa: float = schedules.KAPPA,
@@ -104,20 +82,90 @@ def peak_learning_rate(
         rate = _demo_rate(optimizer, model, batch_size, others or {})
         if rate is not None:
             return rate
-    key = (optimizer, kappa if reads_kappa else None)
-    if key not in ENOKI_LAWS:
-        known = ", ".join(n if k is None else f"{n} at kappa {k:g}" for n, k in ENOKI_LAWS)
-        at = "" if key[1] is None else f" at kappa {kappa:g}"
-        raise ValueError(
-            f"no rule gives a learning rate for {optimizer}{at}. Pass one (--lr), or compare with "
-            f"--sweep-lr 5 around one you pass. Published laws: {known}."
-        )
-    lr = ENOKI_LAWS[key](count_parameters(model).non_embedding)
-    return Rate(lr, _law_source(model, batch_size, omega))
+    own_kappa = kappa if reads_kappa else None
+    laws = matching_laws(model.family, optimizer, own_kappa)
+    if not laws:
+        advice = "Pass one (--lr), or compare with --sweep-lr 5 around one you pass."
+        raise NoLawError(model.family, optimizer, own_kappa, advice=advice)
+    # That of the same batch if there is one, else the first: the small batch.
+    tokens = batch_size * model.sequence_length
+    law = min(laws, key=lambda law: (law.tokens_per_step != tokens, law.batch))
+    return rate_of_law(law, model, batch_size, omega)
+
+
+def planned_learning_rate(
+    optimizer: str,
+    model: ModelConfig,
+    batch_size: int,
+    *,
+    kappa: float = schedules.KAPPA,
+    law_batch: int | None = None,
+) -> Rate:
+    """Return the learning rate of the law fitted to exactly this combination, at omega = 4.
+
+    Only P may lie outside of what was swept, which the rate's reservations say: the published runs
+    above H = 24 did the same. `law_batch` names the law to use for a batch that has none, by the
+    sequences of 2048 tokens in a step of its runs (32 or 512).
+
+    Raises:
+        NoLawError: none is published for it; the message lists those that are.
+    """
+    reads_kappa = "kappa" in optimizer_entry(optimizer).reads
+    tokens = batch_size * model.sequence_length
+    if law_batch is not None:
+        tokens = law_batch * LAW_SEQUENCE
+    law = find_law(model.family, optimizer, kappa if reads_kappa else None, tokens)
+    return rate_of_law(law, model, batch_size)
+
+
+def rate_of_law(
+    law: PublishedLaw, model: ModelConfig, batch_size: int, omega: float = schedules.OMEGA
+) -> Rate:
+    """Evaluate a law for a model, and say how far this run is from what it was fitted to."""
+    p = count_parameters(model).non_embedding
+    far = tuple(_reservations(law, model, batch_size, omega))
+    note = f"; {'; '.join(far)}: check it with --sweep-lr" if far else ""
+    title = FAMILY_TITLES[law.family]
+    source = f"published {title} law a (b + P)^d (arXiv 2602.05298){note}"
+    return Rate(law(p), source, law, far)
+
+
+def _reservations(
+    law: PublishedLaw, model: ModelConfig, batch_size: int, omega: float
+) -> Iterator[str]:
+    p = count_parameters(model).non_embedding
+    tokens = batch_size * model.sequence_length
+    if law.fitted and not law.fitted[0] <= p <= law.fitted[1]:
+        smallest, largest = law.fitted
+        own = f"{p / 1e6:.0f}" if p >= 1e8 else f"{p / 1e6:.2g}"
+        yield (f"extrapolated from P of {smallest / 1e6:.1f} to {largest / 1e6:.0f} M to {own} M")
+    if tokens != law.tokens_per_step:
+        yield f"fitted at {law.tokens_per_step} tokens a step, this run has {tokens}"
+    if omega != law.omega:
+        yield f"fitted at omega {law.omega:g}, this run has {omega:g}"
+    if not is_rung_shape(model):
+        yield "the shape is not that of a published rung"
+    if model.init != PUBLISHED_INIT:
+        yield f"fitted with initial weights {PUBLISHED_INIT}, this run has {model.init}"
+
+
+def is_rung_shape(model: ModelConfig) -> bool:
+    """Whether a model has the shape that its family's ladder gives its number of heads."""
+    if not isinstance(model, EnokiConfig | Qwen3Config):
+        return False
+    rung = type(model)(
+        heads=model.heads,
+        vocab_size=model.vocab_size,
+        sequence_length=model.sequence_length,
+        init=model.init,
+    )
+    return dataclasses.replace(model, layers=model.depth) == dataclasses.replace(
+        rung, layers=rung.depth
+    )
 
 
 def _demo_rate(
-    optimizer: str, model: EnokiConfig, batch_size: int, others: Mapping[str, tuple[Any, Any]]
+    optimizer: str, model: ModelConfig, batch_size: int, others: Mapping[str, tuple[Any, Any]]
 ) -> Rate | None:
     resolved = dataclasses.replace(model, layers=model.depth)
     if resolved != DEMO_MODEL or batch_size != DEMO_BATCH or optimizer not in DEMO_RATES:
@@ -127,28 +175,3 @@ def _demo_rate(
     return Rate(
         DEMO_RATES[optimizer], f"tuned by a sweep of the demo (docs/evidence/demo.md){note}"
     )
-
-
-def _law_source(model: EnokiConfig, batch_size: int, omega: float) -> str:
-    """Say which law it is, and how far this run is from what it was fitted to."""
-    p = count_parameters(model).non_embedding
-    tokens = batch_size * model.sequence_length
-    rung = EnokiConfig(
-        model.heads, vocab_size=model.vocab_size, sequence_length=model.sequence_length
-    )
-    far = []
-    if not LAW_SMALLEST <= p <= LAW_LARGEST:
-        far.append(
-            f"extrapolated from P of {LAW_SMALLEST / 1e6:.1f} to {LAW_LARGEST / 1e6:.0f} M "
-            f"to {p / 1e6:.2g} M"
-        )
-    if tokens != LAW_BATCH_TOKENS:
-        far.append(f"fitted at {LAW_BATCH_TOKENS} tokens a step, this run has {tokens}")
-    if omega != schedules.OMEGA:
-        far.append(f"fitted at omega {schedules.OMEGA:g}, this run has {omega:g}")
-    if dataclasses.replace(model, layers=model.depth) != dataclasses.replace(
-        rung, layers=rung.depth
-    ):
-        far.append("the shape is not that of a published rung")
-    note = f"; {'; '.join(far)}: check it with --sweep-lr" if far else ""
-    return f"published Enoki law a (b + P)^d (arXiv 2602.05298){note}"

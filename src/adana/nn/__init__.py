@@ -12,6 +12,7 @@ from adana.nn.config import (
 )
 from adana.nn.counts import PFH, Counts, count_parameters, training_flops
 from adana.nn.enoki import Enoki
+from adana.nn.matmul_peak import measure_matmul_peak
 
 __all__ = [
     "FAMILIES",
@@ -24,6 +25,7 @@ __all__ = [
     "ModelConfig",
     "Qwen3Config",
     "count_parameters",
+    "measure_matmul_peak",
     "model_config_from_dict",
     "model_config_to_dict",
     "training_flops",

@@ -67,3 +67,15 @@ def training_flops(config: ModelConfig, tokens: float) -> dict[str, float]:
         "6N2": float((body + 6 * config.vocab_size * d) * tokens),
         "M": float((body + attention) * tokens),
     }
+
+
+def model_flops(config: ModelConfig, tokens: float) -> float:
+    """FLOPs of all matrix products of training on `tokens` tokens: what a device does.
+
+    6 (P + V d) D for the matrices, the head's among them, and attention's 12 L d S D, with P of the
+    family (`6PD + (6N2 - 6N1) + (M - 6N1)`): what a model FLOP utilization (MFU) and an estimate of
+    hours are made of. Causal attention is counted in full, as MFU usually does; the optimizer is
+    not counted.
+    """
+    flops = training_flops(config, tokens)
+    return flops["6PD"] + (flops["6N2"] - flops["6N1"]) + (flops["M"] - flops["6N1"])

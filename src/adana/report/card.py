@@ -49,7 +49,7 @@ def model_card(run: Run, step: int) -> str:
         f"# {run.name}\n",
         f"A language model of the family {model.get('family')}, trained for {step:,} of "
         f"{planned:,} steps on `{corpus}` with the optimizer {label} by "
-        f"[adana](https://pypi.org/project/adana). Run identity `{identity(config)}`.\n",
+        f"adana. Run identity `{identity(config)}`.\n",
         "## Results\n",
         _results(run, step, planned, summary),
         USE,

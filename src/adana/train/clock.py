@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import torch
 
 SECTIONS = ("data", "model", "optimizer", "evaluation", "checkpoint")
-"""Waiting for batches, forward and backward, the update with clipping, and what is not training."""
+"""Waiting for batches; forward, backward and clipping; the update; and what is not training."""
 TRAINING = ("data", "model", "optimizer")
 
 _Span = tuple[torch.cuda.Event, torch.cuda.Event]
@@ -28,13 +28,14 @@ class Clock:
         self.totals = dict.fromkeys(SECTIONS, 0.0) | (totals or {})
         """Seconds of all sessions by section."""
         self._events = device.type == "cuda"
-        self._pending: list[tuple[str, _Span]] = []
-        self._steps: dict[str, list[float]] = {name: [] for name in SECTIONS}
+        self._pending: list[tuple[str, _Span, dict[str, float]]] = []
+        self._steps: list[dict[str, float]] = []
+        self._step = dict.fromkeys(SECTIONS, 0.0)
         self._lap, self._tokens = time.perf_counter(), 0
 
     @contextlib.contextmanager
     def section(self, name: str) -> Iterator[None]:
-        """Charge the time inside to one of `SECTIONS`."""
+        """Charge the time inside to one of `SECTIONS`; a step may enter one several times."""
         # Batches are made by the host, and evaluations and checkpoints end with a transfer to it.
         if self._events and name in {"model", "optimizer"}:
             span = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
@@ -43,34 +44,36 @@ class Clock:
                 yield
             finally:
                 span[1].record()
-                self._pending.append((name, span))
+                self._pending.append((name, span, self._step))
             return
         begin = time.perf_counter()
         try:
             yield
         finally:
-            self._add(name, time.perf_counter() - begin)
+            seconds = time.perf_counter() - begin
+            self._add(name, seconds, self._step)
             if name not in TRAINING:  # not part of the rate at which the run trains
-                self._lap += time.perf_counter() - begin
+                self._lap += seconds
 
-    def count(self, tokens: int) -> None:
-        """Add tokens that were just trained on."""
+    def step(self, tokens: int) -> None:
+        """End a step, which trained on so many tokens."""
+        self._steps.append(self._step)
+        self._step = dict.fromkeys(SECTIONS, 0.0)
         self._tokens += tokens
 
     def lap(self) -> dict[str, float]:
         """Return what a training row says of the steps since the last lap, and start over.
 
-        Tokens per second without evaluations and checkpoints, and the median milliseconds a step
-        spent in each section of training.
+        Tokens per second without evaluations and checkpoints, and the median milliseconds that a
+        step spent in each section of training.
         """
         self._read_events()
         now = time.perf_counter()
-        rate = self._tokens / max(now - self._lap, 1e-9)
-        row = {"tokens_per_second": round(rate, 1)}
+        row = {"tokens_per_second": round(self._tokens / max(now - self._lap, 1e-9), 1)}
         for name in TRAINING:
-            times = self._steps[name]
+            times = [step[name] for step in self._steps]
             row[f"{name}_ms"] = round(1e3 * statistics.median(times), 4) if times else 0.0
-        self._steps = {name: [] for name in SECTIONS}
+        self._steps.clear()
         self._lap, self._tokens = now, 0
         return row
 
@@ -78,10 +81,10 @@ class Clock:
         """Turn the events that were recorded into times; waits for the device."""
         if self._pending:
             torch.cuda.synchronize()
-        for name, (begin, end) in self._pending:
-            self._add(name, begin.elapsed_time(end) / 1e3)
+        for name, (begin, end), step in self._pending:
+            self._add(name, begin.elapsed_time(end) / 1e3, step)
         self._pending.clear()
 
-    def _add(self, name: str, seconds: float) -> None:
+    def _add(self, name: str, seconds: float, step: dict[str, float]) -> None:
         self.totals[name] += seconds
-        self._steps[name].append(seconds)
+        step[name] += seconds

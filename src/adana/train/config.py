@@ -131,6 +131,8 @@ class LayoutConfig:
     """Recompute the blocks' activations in the backward pass instead of keeping them."""
     loss_chunk: int | None = None
     """Tokens whose logits are held at a time. Default: all up to 256 MB of logits, else 64 MB."""
+    measure_peak: bool = False
+    """Measure the device's matmul peak at the start, for the summary's MFU."""
     time_limit: float | None = None
     """Seconds after which the run stops with a checkpoint, to be gone on with later."""
     checkpoint_every: int | None = None

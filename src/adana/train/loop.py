@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from adana.data import BatchStream, Shards, validation_windows
+from adana.nn import model_flops
+from adana.nn.matmul_peak import measure_matmul_peak
 from adana.runs import Run, RunError, State, identity, write_json
 from adana.train.averages import WeightAverage, parse_average
 from adana.train.checkpoint import newest_whole, read_tensors, save_checkpoint
@@ -58,6 +60,7 @@ class Trainer:
         ]
         self.state = TrainState(model, optimizer, averages)
         self.clock = Clock(world.device)
+        self.peak = self._measure_peak() if config.layout.measure_peak else None
 
     def run_to_end(self) -> Outcome:
         """Train from the newest checkpoint to the end, an interruption or a non-finite loss."""
@@ -92,23 +95,24 @@ class Trainer:
         t = state.step + 1
         set_gamma(state.optimizer, config.optimizer.lr, self.gamma(t))
         sums = self._accumulate_gradients()
-        with clock.section("optimizer"):
+        with clock.section("model"):
             norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.clip)
             whole = norm.full_tensor() if isinstance(norm, DTensor) else norm
             stop = torch.tensor(float(bool(interrupted)), device=sums.device)
             numbers = torch.stack([*sums, whole.to(sums), stop])
             loss, z, norm_value, stopping = self.world.mean(numbers)
-            if not _finite(loss):
-                return f"the training loss became {loss} at step {t}", False
-            if not _finite(norm_value):
-                problem = f"the norm of the gradient became {norm_value} at step {t}"
-                return f"{problem} (loss {loss:.4g})", False
+        if not _finite(loss):
+            return f"the training loss became {loss} at step {t}", False
+        if not _finite(norm_value):
+            problem = f"the norm of the gradient became {norm_value} at step {t}"
+            return f"{problem} (loss {loss:.4g})", False
+        with clock.section("optimizer"):
             state.optimizer.step()
-            for average in state.weight_averages:
-                average.update(t)
+        for average in state.weight_averages:
+            average.update(t)
         state.step = t
         state.averages.add(loss, z, norm_value, config.clip)
-        clock.count(config.tokens_per_step)
+        clock.step(config.tokens_per_step)
         return "", stopping > 0
 
     def _accumulate_gradients(self) -> Tensor:
@@ -273,8 +277,11 @@ class Trainer:
     def _write_summary(self, memory: int) -> dict[str, Any]:
         config, state = self.config, self.state
         tokens = config.steps * config.tokens_per_step
-        summary = {
-            **summarise(self.run, config, state.seconds),
+        summary = summarise(self.run, config, state.seconds)
+        if self.peak is not None:
+            rate = model_flops(config.model, summary["tokens_per_second"])
+            summary["mfu"] = rate / (self.peak * self.world.size)
+        summary |= {
             "eval_tokens": int(self.windows[:, 1:].size),
             "epochs": tokens / len(self.shards.train),
             "time_split": {name: round(value, 3) for name, value in self.clock.totals.items()},
@@ -285,11 +292,17 @@ class Trainer:
         self.run.set_status("finished", step=state.step)
         return summary
 
+    def _measure_peak(self) -> float:
+        """Return the FLOP/s of a matrix product on this device, in the precision of the run."""
+        dtype = torch.bfloat16 if self.config.precision == "bfloat16" else torch.float32
+        return measure_matmul_peak(self.world.device, dtype)
+
     def _environment(self) -> dict[str, Any]:
         manifest = self.shards.manifest
         return {
             **environment(self.world.device),
             "ranks": self.world.size,
+            "matmul_peak": self.peak,
             "corpus": manifest.get("corpus", {}),
         }
 

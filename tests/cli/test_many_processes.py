@@ -1,0 +1,170 @@
+"""`adana train` as clusters start it: torchrun on several nodes, SLURM's srun, signals, limits.
+
+Nodes are processes of this machine; srun and scontrol are stand-ins that set what SLURM sets.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from adana.runs import Run
+from adana.train.checkpoint import checkpoint_step, list_checkpoints
+from tests.train.conftest import write_corpus
+
+from .test_command_line import TINY
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples" / "cluster"
+LONG = ("--steps", "100000", "--checkpoint-every", "1000")
+WAIT = 120
+SRUN = '''\
+"""Start the tasks of a job as srun does, and exit with the largest of their exit codes."""
+import os, subprocess, sys
+command = [word for word in sys.argv[1:] if not word.startswith("--wait")]
+tasks = [
+    subprocess.Popen(command, env={**os.environ, "SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)})
+    for i in range(int(os.environ["SLURM_NTASKS"]))
+]
+sys.exit(max(task.wait() for task in tasks))
+'''
+SCONTROL = '''\
+"""Know one host, and write down what is requeued."""
+import sys
+from pathlib import Path
+if sys.argv[1] == "show":
+    print("127.0.0.1")
+else:
+    Path("requeued").write_text(" ".join(sys.argv[1:]))
+'''
+
+
+@pytest.fixture(autouse=True)
+def _environment(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_corpus(tmp_path / "corpus")
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
+        (tools / name).write_text(f"#!{sys.executable}\n{text}")
+        (tools / name).chmod(0o755)
+    for name, value in {
+        "PATH": f"{tools}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT / "src"),
+        "ADANA_CACHE": str(tmp_path / "cache"),
+        "OMP_NUM_THREADS": "1",
+        "GLOO_SOCKET_IFNAME": "lo",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def arguments(run: str, *more: str) -> list[str]:
+    return ["--data", "corpus", *TINY, "--lr", "0.002", *more, "--run-directory", run]
+
+
+def begin(*command: str, **environment: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        command,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def last_loss(run: str) -> float:
+    return json.loads((Path(run) / "summary.json").read_text())["val_loss"]
+
+
+def wait_until_training(run: Run, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + WAIT
+    while not any("train_loss" in row for row in run.metrics()):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_two_nodes_train_what_one_process_trains():
+    port = str(free_port())
+    nodes = [
+        begin(
+            str(EXAMPLES / "torchrun.sh"), "127.0.0.1", "2", str(node), *arguments("many"),
+            PORT=port, RANKS_PER_NODE="2",
+        )
+        for node in range(2)
+    ]  # fmt: skip
+    for node in nodes:
+        out = node.communicate(timeout=WAIT)[0]
+        assert node.returncode == 0, out
+    assert Run(Path("many")).environment()["ranks"] == 4
+    alone = begin(sys.executable, "-m", "adana", "train", *arguments("alone"))
+    assert alone.wait(WAIT) == 0
+    assert last_loss("many") == pytest.approx(last_loss("alone"), abs=1e-3)
+
+
+@pytest.mark.slow
+def test_slurm_requeues_a_run_that_a_signal_stopped_and_it_ends(tmp_path):
+    job = {
+        "SLURM_JOB_NODELIST": "here",
+        "SLURM_JOB_ID": str(free_port() - 20000),
+        "SLURM_NTASKS": "2",
+        "SLURM_NTASKS_PER_NODE": "2",
+    }
+    run = Run(Path("run"))
+    script = ["bash", str(EXAMPLES / "slurm.sbatch"), *arguments("run", *LONG)]
+    process = begin(*script, **job)
+    wait_until_training(run, process)
+    for rank in ranks_below(process.pid):
+        os.kill(rank, signal.SIGUSR1)
+    out = process.communicate(timeout=WAIT)[0]
+    assert process.returncode == 75, out
+    assert Path("requeued").read_text() == f"requeue {job['SLURM_JOB_ID']}"
+    assert run.status()["state"] == "interrupted"
+    assert "SIGUSR1" in run.status()["reason"]
+    assert checkpoint_step(list_checkpoints(run.checkpoints)[-1]) == run.status()["step"]
+
+
+def ranks_below(pid: int) -> list[int]:
+    """Return the processes below `pid` that run adana."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((path / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            words = (path / "cmdline").read_text().split("\0")
+        except (OSError, ValueError):
+            continue
+        if parent == pid:
+            own = [int(path.name)] if words[1:4] == ["-m", "adana", "train"] else []
+            found += own + ranks_below(int(path.name))
+    return found
+
+
+def test_a_time_limit_ends_in_a_checkpoint_and_exit_code_75():
+    command = [sys.executable, "-m", "adana", "train", *arguments("run", *LONG)]
+    process = begin(*command, "--time-limit", "0:02")
+    out = process.communicate(timeout=WAIT)[0]
+    assert process.returncode == 75, out
+    assert "by the time limit of 2 seconds" in out
+    run = Run(Path("run"))
+    assert checkpoint_step(list_checkpoints(run.checkpoints)[-1]) == run.status()["step"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_a_person_and_a_scheduler_get_different_exit_codes(number, code):
+    process = begin(sys.executable, "-m", "adana", "train", *arguments("run", *LONG))
+    wait_until_training(Run(Path("run")), process)
+    process.send_signal(number)
+    assert process.wait(WAIT) == code
