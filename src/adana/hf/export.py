@@ -7,16 +7,16 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from torch import nn
 from transformers import GenerationConfig
 
 from adana.data import Tokenizer
 from adana.hf.config import AdanaConfig
 from adana.hf.model import AdanaForCausalLM
+from adana.nn import Decoder
 from adana.runs import RunError, write_bytes, write_json
 
 
-def export_model(folder: Path, model: nn.Module, tokenizer: Tokenizer, card: str) -> None:
+def export_model(folder: Path, model: Decoder[Any], tokenizer: Tokenizer, card: str) -> None:
     """Write `model` (of `adana.nn`), its tokenizer and the text of its card to `folder`.
 
     Whole or not at all: the files are written under another name first.
@@ -42,10 +42,10 @@ def export_model(folder: Path, model: nn.Module, tokenizer: Tokenizer, card: str
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def wrap(model: nn.Module, tokenizer: Tokenizer) -> AdanaForCausalLM:
+def wrap(model: Decoder[Any], tokenizer: Tokenizer) -> AdanaForCausalLM:
     """Return `model` with the interface of transformers; it shares the weights."""
     end = tokenizer.end_of_text
-    config: Any = model.config
+    config = model.config
     wrapped = AdanaForCausalLM(AdanaConfig.of(config, bos_token_id=end, eos_token_id=end))
     wrapped.model = model
     padding = list(range(tokenizer.vocab_size, config.vocab_size))
@@ -59,13 +59,12 @@ def wrap(model: nn.Module, tokenizer: Tokenizer) -> AdanaForCausalLM:
     return wrapped
 
 
-def _tokenizer_config(model: nn.Module, tokenizer: Tokenizer) -> dict[str, Any]:
+def _tokenizer_config(model: Decoder[Any], tokenizer: Tokenizer) -> dict[str, Any]:
     """Return what transformers must know besides tokenizer.json to do the same as ours.
 
     The name of the end of text is ordinary text inside a document, for us and so for it.
     """
     end = tokenizer.decode([tokenizer.end_of_text])
-    config: Any = model.config
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": end,
@@ -74,5 +73,5 @@ def _tokenizer_config(model: nn.Module, tokenizer: Tokenizer) -> dict[str, Any]:
         "split_special_tokens": True,
         "clean_up_tokenization_spaces": False,
         "padding_side": "right",
-        "model_max_length": config.sequence_length,
+        "model_max_length": model.config.sequence_length,
     }

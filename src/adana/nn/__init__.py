@@ -11,7 +11,7 @@ from adana.nn.config import (
     model_config_from_dict,
     model_config_to_dict,
 )
-from adana.nn.counts import PFH, Counts, count_parameters, training_flops
+from adana.nn.counts import PFH, Counts, count_parameters, model_flops, training_flops
 from adana.nn.decoder import Decoder
 from adana.nn.enoki import Enoki
 from adana.nn.init import SCHEMES
@@ -41,5 +41,6 @@ __all__ = [
     "measure_matmul_peak",
     "model_config_from_dict",
     "model_config_to_dict",
+    "model_flops",
     "training_flops",
 ]

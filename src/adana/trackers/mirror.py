@@ -7,6 +7,7 @@ failed, halfway catches up from the record.
 
 from __future__ import annotations
 
+import functools
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -70,19 +71,19 @@ class Mirror:
         rows past `resume_step` have been dropped there.
         """
         for feed in self._feeds:
-            self._try(feed, lambda feed=feed: self._start(feed, config, resume_step))
+            self._try(feed, functools.partial(self._start, feed, config, resume_step))
         self._save()
 
     def row(self, row: Mapping[str, Any]) -> None:
         """Pass on one row, after it was appended to ``metrics.jsonl``."""
         for feed in self._feeds:
-            self._try(feed, lambda feed=feed: feed.pass_row(row))
+            self._try(feed, functools.partial(feed.pass_row, row))
         self._save()
 
     def finish(self, state: str, summary: Mapping[str, Any] | None = None) -> None:
         """End the session in `state`; a later one may go on."""
         for feed in self._feeds:
-            self._try(feed, lambda feed=feed: feed.tracker.finish(state, summary))
+            self._try(feed, functools.partial(feed.tracker.finish, state, summary))
 
     def _start(self, feed: _Feed, config: Mapping[str, Any], resume_step: int) -> None:
         feed.tracker.start(self.run.path, config, resume_step)

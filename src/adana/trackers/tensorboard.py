@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from adana.trackers.names import flatten_row
 
@@ -17,8 +17,8 @@ FOLDER = "tensorboard"
 class TensorBoard:
     """Writes event files, and drops the rows that a resumed run trains again."""
 
-    name = "tensorboard"
-    forgets = True
+    name: ClassVar[str] = "tensorboard"
+    forgets: ClassVar[bool] = True
 
     def start(self, run_path: Path, config: Mapping[str, Any], resume_step: int) -> None:
         """Open the event files; of a run from the beginning, old ones are removed."""

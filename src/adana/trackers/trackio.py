@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from adana.runs import identity
 from adana.trackers.names import flatten_row
@@ -19,8 +19,8 @@ PROJECT = "adana"
 class Trackio:
     """One trackio run for one adana run: it goes on under a name made of directory and identity."""
 
-    name = "trackio"
-    forgets = False
+    name: ClassVar[str] = "trackio"
+    forgets: ClassVar[bool] = False
 
     def start(self, run_path: Path, config: Mapping[str, Any], resume_step: int) -> None:
         """Begin, or go on with, the run; trackio keeps it where TRACKIO_DIR says."""

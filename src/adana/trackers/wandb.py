@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from adana.runs import identity
 from adana.trackers.names import flatten_row
@@ -21,8 +21,8 @@ class WandB:
     that come late.
     """
 
-    name = "wandb"
-    forgets = False
+    name: ClassVar[str] = "wandb"
+    forgets: ClassVar[bool] = False
 
     def start(self, run_path: Path, config: Mapping[str, Any], resume_step: int) -> None:
         """Begin, or go on with, the W&B run; its files are kept in the run directory."""

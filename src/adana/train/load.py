@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from torch import nn
-
-from adana.nn import ModelConfig, build_model
+from adana.nn import Decoder, ModelConfig, build_model
 from adana.runs import Run, RunError
 from adana.train.checkpoint import (
     checkpoint_step,
@@ -18,7 +17,7 @@ from adana.train.config import config_from_dict
 from adana.train.state import WEIGHTS
 
 
-def load_trained(run: Run, step: int | None = None) -> nn.Module:
+def load_trained(run: Run, step: int | None = None) -> Decoder[Any]:
     """Return the model of `run` with the weights after `step` steps, in eval mode.
 
     `step` must have a checkpoint; by default the newest is taken. Every file of it is checked.
@@ -52,7 +51,7 @@ def find_checkpoint(run: Run, step: int | None = None) -> Path:
     return there[step]
 
 
-def load_weights(checkpoint: Path, config: ModelConfig) -> nn.Module:
+def load_weights(checkpoint: Path, config: ModelConfig) -> Decoder[Any]:
     """Return the model of `config` with the weights of a verified checkpoint."""
     model = build_model(config)
     # state_dict shares its tensors with the model, which are thus filled in place.
