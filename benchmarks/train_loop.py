@@ -30,8 +30,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from adana.data import DataConfig, Shards, prepare
-from adana.nn import EnokiConfig, build_model, model_flops
-from adana.nn.matmul_peak import measure_matmul_peak
+from adana.nn import EnokiConfig, build_model, measure_matmul_peak, model_flops
 from adana.runs import Run
 from adana.train import LayoutConfig, OptimizerConfig, TrainConfig, World, build_optimizer
 from adana.train.interrupt import InterruptFlag
@@ -182,7 +181,8 @@ def report(
     dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
     peak = measure_matmul_peak(device, dtype)
     rate = statistics.median(tokens / s for s in seconds["engine"])
-    print(f"matmul peak {peak / 1e12:.3g} TFLOP/s, MFU {model_flops(config.model, rate) / peak:.1%}")
+    used = model_flops(config.model, rate) / peak
+    print(f"matmul peak {peak / 1e12:.3g} TFLOP/s, MFU {used:.1%}")
     if device.type == "cuda":
         print(f"peak memory {torch.cuda.max_memory_allocated(device) / 2**30:.2f} GiB (both)")
 

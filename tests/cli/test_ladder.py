@@ -1,12 +1,15 @@
 """`adana ladder plan` as a user meets it, and the budgets of `adana train`."""
 
+import io
 import json
 import shlex
 
 import pytest
 import tyro
+from rich.console import Console
 
 from adana.cli import main
+from adana.cli.grid import Grid
 from adana.cli.train import TrainArguments, train_config
 from adana.ladder import plan_rung
 from adana.runs import find_runs
@@ -103,11 +106,27 @@ def test_optimizers_with_more_state_have_rows_of_their_own(capsys):
     assert "[3]" in out
 
 
+def test_on_a_narrow_terminal_wide_tables_lie_on_their_side():
+    table = Grid("title", "H", "a long header", "another header")
+    table.add("6", "1,000,000", "2")
+    wide, narrow = (Console(width=width, file=io.StringIO()) for width in (60, 30))
+    for console in (wide, narrow):
+        console.print(table.fitting(console))
+    assert "H  a long header  another header" in wide.file.getvalue()
+    assert "a long header  1,000,000" in narrow.file.getvalue()
+
+
 def test_what_does_not_fit_is_said(capsys):
     assert plan("--heads", "40", "--device-type", "rtx4090") == 0
     out = words(capsys.readouterr().out)
-    assert " no 1 x 32 " in out
+    assert " NO 1 x 32 " in out
     assert "--parallel fsdp on more --devices" in out
+
+
+def test_a_budget_too_short_for_a_warm_up_is_said(capsys):
+    assert plan("--heads", "6", "8", "--tokens-per-param", "0.06") == 0
+    out = words(capsys.readouterr().out)
+    assert "! H = 6: fewer than 50 steps, so without warm-up" in out
 
 
 def test_this_machine_can_be_planned_for(capsys):

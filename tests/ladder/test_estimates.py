@@ -2,9 +2,12 @@
 
 import dataclasses
 import math
+import weakref
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from adana.ladder import DEVICES, Device, Hardware, estimate, find_device, plan_rung
 from adana.ladder.estimates import BLOCK_BYTES, HEADROOM, divisors, state_bytes_per_parameter
@@ -65,6 +68,53 @@ def test_a_block_keeps_what_the_estimate_says(kind, bf16):
     assert BLOCK_BYTES[kind.family, bf16] == pytest.approx(per_channel, rel=0.03)
 
 
+class Peak(TorchDispatchMode):
+    """Counts the most bytes that the results of all operations take at a time."""
+
+    def __init__(self):
+        super().__init__()
+        self.live, self.now, self.most = set(), 0, 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if not isinstance(tensor, torch.Tensor):
+                continue
+            storage = tensor.untyped_storage()
+            if storage._cdata not in self.live:
+                self.live.add(storage._cdata)
+                self.now += storage.nbytes()
+                self.most = max(self.most, self.now)
+                weakref.finalize(storage, self._free, storage._cdata, storage.nbytes())
+        return result
+
+    def _free(self, key, size):
+        self.live.discard(key)
+        self.now -= size
+
+
+@pytest.mark.parametrize("bf16", [True, False])
+@pytest.mark.parametrize("chunk", [None, 16])
+def test_the_logits_take_what_the_estimate_says(chunk, bf16):
+    vocab_size, width, tokens = 20_000, 8, 64  # the block hardly counts
+    model = build_model(
+        EnokiConfig(
+            heads=1, layers=1, head_dim=width, vocab_size=vocab_size, sequence_length=tokens
+        )
+    )
+    text = torch.zeros(1, tokens, dtype=torch.long)
+    with Peak() as peak:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = model(text, text, chunk=chunk).loss
+        loss.backward()
+    rung = dataclasses.replace(plan_rung("enoki", 6), model=model.config)
+    hardware = Hardware(dataclasses.replace(DEVICES["h100"], bf16=bf16))
+    needs = estimate(rung, "adamw", hardware, LayoutConfig(loss_chunk=chunk, micro_batch=1))
+    copy = 2 * vocab_size * width if bf16 else 0
+    measured = peak.most - copy
+    assert 0.95 * measured < terms(needs)["logits"] < 1.2 * measured
+
+
 # --- what optimizers keep -------------------------------------------------------------------------
 
 
@@ -102,7 +152,7 @@ def test_the_terms_follow_their_formulas():
         "optimizer state": 8 * n,
         "bf16 copies": 2 * (rung.counts.non_embedding + matrix),
         "activations": 51 * 4 * 384 * 4 * 2048,
-        "logits": 10 * 50_304 * LayoutConfig().logits_chunk(4 * 2048, 50_304),
+        "logits": 50_304 * (12 * LayoutConfig().logits_chunk(4 * 2048, 50_304) + 4 * 384),
     }
     assert needs.memory == sum(terms(needs).values())
     assert (needs.micro_batch, needs.accumulation) == (4, 8)
@@ -128,9 +178,9 @@ def test_checkpointing_keeps_one_block_and_the_inputs_of_the_others():
 
 def test_a_chunk_bounds_the_logits():
     rung = plan_rung("enoki", 6)
-    assert terms(on(loss_chunk=100)(rung))["logits"] == 10 * 50_304 * 100
+    assert terms(on(loss_chunk=100)(rung))["logits"] == 50_304 * (12 * 100 + 4 * 384)
     whole = plan_rung("enoki", 6, vocab_size=256, sequence_length=64)
-    assert terms(on(micro_batch=2)(whole))["logits"] == 10 * 256 * 2 * 64
+    assert terms(on(micro_batch=2)(whole))["logits"] == 12 * 256 * 2 * 64
 
 
 def test_the_micro_batch_is_the_largest_that_fits():

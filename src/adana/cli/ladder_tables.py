@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from adana import schedules
+from adana.cli.grid import Grid
 from adana.ladder import (
     LAW_SEQUENCE,
     PUBLISHED_HEADS,
@@ -47,7 +45,7 @@ def print_plan(
         (compute_table(rungs), COMPUTE_NOTES),
         (memory_table(trainings, hardware), memory_notes(trainings, hardware)),
     ):
-        console.print(table)
+        console.print(table.fitting(console))
         for note in notes:
             console.print(Padding(Text(note, warning_style(note)), (0, 0, 0, 3)))
         console.print()
@@ -91,19 +89,19 @@ def numbered(trainings: Iterable[PlannedTraining]) -> dict[str, int]:
 # --- sizes and budgets ----------------------------------------------------------------------------
 
 
-def sizes_table(rungs: Sequence[Rung]) -> Table:
+def sizes_table(rungs: Sequence[Rung]) -> Grid:
     """One row a rung: shape, parameters by convention, tokens, steps and what follows from them."""
     family = rungs[0].model.family
     parameters = list(rungs[0].parameters)
     if family == "enoki":
         parameters.remove("12 d^2 L")  # which is P
-    table = _table(
+    table = Grid(
         f"Sizes and budgets of {family}",
         *("H", "layers L", "width d", *parameters),
         *("tokens", "steps T", "warm-up W", "offset S"),
     )
     for rung in rungs:
-        table.add_row(
+        table.add(
             str(rung.heads) + ("" if rung.published else " *"),
             *(str(rung.model.depth), str(rung.model.width)),
             *(scaled(rung.parameters[name]) for name in parameters),
@@ -134,6 +132,9 @@ def sizes_notes(rungs: Sequence[Rung]) -> Iterable[str]:
         f"T = {rule}; tokens = T x {rung.tokens_per_step:,}; W = floor(T/50); S = T/10, at least "
         f"omega = {schedules.OMEGA:g}."
     )
+    short_runs = [str(rung.heads) for rung in rungs if rung.warmup_steps == 0]
+    if short_runs:
+        yield f"{WARNING} H = {', '.join(short_runs)}: fewer than 50 steps, so without warm-up."
     if not all(rung.published for rung in rungs):
         known = ", ".join(map(str, PUBLISHED_HEADS[model.family]))
         yield f"* not a published size; those are H = {known}."
@@ -142,7 +143,7 @@ def sizes_notes(rungs: Sequence[Rung]) -> Iterable[str]:
 # --- learning rates -------------------------------------------------------------------------------
 
 
-def rates_table(rungs: Sequence[Rung], trainings: Sequence[PlannedTraining]) -> Table:
+def rates_table(rungs: Sequence[Rung], trainings: Sequence[PlannedTraining]) -> Grid:
     """One row a rung, one column an optimizer, and AdamW's weight decay."""
     coupled = {t.optimizer for t in trainings if t.weight_decay is not None}
     columns = []
@@ -150,7 +151,7 @@ def rates_table(rungs: Sequence[Rung], trainings: Sequence[PlannedTraining]) -> 
         columns.append(f"{name} [{number}]")
         if name in coupled:
             columns.append(f"{name} weight_decay")
-    table = _table("Peak learning rates", "H", *columns)
+    table = Grid("Peak learning rates", "H", *columns)
     for rung in rungs:
         cells = []
         for t in trainings:
@@ -159,7 +160,7 @@ def rates_table(rungs: Sequence[Rung], trainings: Sequence[PlannedTraining]) -> 
                 cells.append(f"{t.rate.lr:.3g}{mark}")
                 if t.weight_decay is not None:
                     cells.append(f"{t.weight_decay:.3g}")
-        table.add_row(str(rung.heads), *cells)
+        table.add(str(rung.heads), *cells)
     return table
 
 
@@ -195,13 +196,13 @@ def describe_law(law: PublishedLaw) -> str:
 # --- compute --------------------------------------------------------------------------------------
 
 
-def compute_table(rungs: Sequence[Rung]) -> Table:
+def compute_table(rungs: Sequence[Rung]) -> Grid:
     """One row a rung, one column a formula, in PFH."""
     formulas = list(rungs[0].flops)
-    table = _table("Compute C in PFH (3.6e18 FLOP)", "H", *formulas, "all matrices")
+    table = Grid("Compute C in PFH (3.6e18 FLOP)", "H", *formulas, "all matrices")
     for rung in rungs:
         everything = [*(rung.flops[name] for name in formulas), rung.model_flops]
-        table.add_row(str(rung.heads), *(f"{flops / PFH:.4g}" for flops in everything))
+        table.add(str(rung.heads), *(f"{flops / PFH:.4g}" for flops in everything))
     return table
 
 
@@ -216,28 +217,28 @@ COMPUTE_NOTES = (
 # --- memory and hours -----------------------------------------------------------------------------
 
 
-def memory_table(trainings: Sequence[PlannedTraining], hardware: Hardware) -> Table:
+def memory_table(trainings: Sequence[PlannedTraining], hardware: Hardware) -> Grid:
     """One row a rung and size of optimizer state: every term of the memory, hours."""
-    terms = [term.name for term in trainings[0].estimate.terms]
+    terms = [term.name.removeprefix("optimizer ") for term in trainings[0].estimate.terms]
     groups = by_needs(trainings)
     apart = len(groups) > len(unique(t.rung for t in trainings))
-    table = _table(
+    table = Grid(
         f"Estimate for {hardware.devices} x {hardware.device.name}: GB on each, hours on all",
         *("H", *(["for"] if apart else []), *terms, "total", "fits"),
-        *("micro batch", "hours", "device hours"),
+        *("micro batch", "hours"),
     )
     numbers = numbered(trainings)
     for group in groups:
         needs = group[0].estimate
         own = ", ".join(str(numbers[t.optimizer]) for t in group)
-        table.add_row(
+        table.add(
             str(group[0].rung.heads),
-            *([escape(f"[{own}]")] if apart else []),
+            *([f"[{own}]"] if apart else []),
             *(gigabytes(term.bytes) for term in needs.terms),
             gigabytes(needs.memory),
-            "yes" if needs.fits else "[red]no[/red]",
+            "yes" if needs.fits else "NO",
             f"{needs.micro_batch} x {needs.accumulation}",
-            *(short(hours) for hours in (needs.hours, needs.device_hours)),
+            short(needs.hours),
         )
     return table
 
@@ -264,7 +265,7 @@ def memory_notes(trainings: Sequence[PlannedTraining], hardware: Hardware) -> It
     )
     source = "measured here" if device.measured else "data sheet, dense bf16"
     yield (
-        f"hours = all matrices / ({device.peak / 1e12:.3g} TFLOP/s ({source}) x MFU "
+        f"hours = all matrices / ({device.peak / 1e12:.4g} TFLOP/s ({source}) x MFU "
         f"{hardware.mfu:g} x {hardware.devices}). Evaluation and optimizer are not counted."
     )
     if not all(t.estimate.fits for t in trainings):
@@ -278,8 +279,9 @@ def total_text(trainings: Sequence[PlannedTraining]) -> str:
     """Return the sums over all trainings, and of one optimizer's."""
     everything = total(trainings)
     one = total([t for t in trainings if t.optimizer == trainings[0].optimizer])
+    rungs = "1 rung" if one.trainings == 1 else f"{one.trainings} rungs"
     text = (
-        f"{one.trainings} rungs: {scaled(one.tokens)} tokens, {one.compute:.4g} PFH (6PD), "
+        f"{rungs}: {scaled(one.tokens)} tokens, {one.compute:.4g} PFH (6PD), "
         f"{short(one.hours)} hours, {short(one.device_hours)} device-hours"
     )
     if everything.trainings > one.trainings:
@@ -292,19 +294,6 @@ def total_text(trainings: Sequence[PlannedTraining]) -> str:
 
 
 # --- words and numbers ----------------------------------------------------------------------------
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    for column in columns:
-        table.add_column(escape(column), justify="right")
-    return table
 
 
 def scaled(count: float) -> str:

@@ -198,7 +198,7 @@ def describe(config: TrainConfig, shards: Shards) -> list[tuple[str, str]]:
     rule = config.schedule
     budget = config.provenance.get("steps")
     return [
-        ("width", f"{model.width} = {model.heads} heads x {model.head_dim}; {model.depth} layers"),
+        ("width", _describe_shape(model)),
         (
             "parameters",
             f"{counts.non_embedding:,} without embeddings (P), {counts.total:,} with both (N)",
@@ -217,6 +217,13 @@ def describe(config: TrainConfig, shards: Shards) -> list[tuple[str, str]]:
         ("learning rate", f"{opt.lr:.4g}: {config.provenance.get('lr', 'given')}"),
         ("weight decay", _describe_decay(opt, steps, epochs)),
     ]
+
+
+def _describe_shape(model: ModelConfig) -> str:
+    heads = ""
+    if isinstance(model, EnokiConfig | Qwen3Config):
+        heads = f" = {model.heads} heads x {model.head_dim}"
+    return f"{model.width}{heads}; {model.depth} layers"
 
 
 def _describe_decay(optimizer: OptimizerConfig, steps: int, epochs: float) -> str:

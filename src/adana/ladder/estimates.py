@@ -31,9 +31,8 @@ BLOCK_BYTES = {
 """Bytes that one block keeps for the backward pass, per token and channel of the width, by family
 and whether under bf16 autocast. Counted on our models without a compiler, which would keep less;
 under autocast the residual stream and the inputs of norms stay float32."""
-LOGIT_BYTES = {True: 10, False: 8}
-"""Bytes a logit takes at the worst moment: itself in bf16 and in float32 and its log-softmax under
-autocast, else two float32."""
+LOGIT_BYTES = 12
+"""Bytes that a logit takes at the worst moment, counted likewise: three numbers in float32."""
 FLOAT32 = 4
 
 
@@ -191,17 +190,26 @@ def _compute_terms(rung: Rung, bf16: bool, layout: LayoutConfig, micro_batch: in
         kept, rule = FLOAT32 * model.depth + block, f"({FLOAT32} L + {block}) d tokens"
     else:
         kept, rule = block * model.depth, f"{block} L d tokens"
-    chunk = layout.logits_chunk(tokens, model.vocab_size)
-    at_once = tokens if chunk is None else min(chunk, tokens)
-    logit = LOGIT_BYTES[bf16]
     terms = [
         Term("activations", float(kept * model.width * tokens), rule),
-        Term("logits", float(logit * model.vocab_size * at_once), f"{logit} V x {at_once} tokens"),
+        _logits_term(rung, layout, tokens),
     ]
     if bf16:
         copies = 2.0 * (rung.counts.non_embedding + model.vocab_size * model.width)
         terms.insert(0, Term("bf16 copies", copies, "2 (P + V d)"))
     return terms
+
+
+def _logits_term(rung: Rung, layout: LayoutConfig, tokens: int) -> Term:
+    """Logits in pieces, with the gradient of the head that then waits for the backward pass."""
+    vocab_size, width = rung.model.vocab_size, rung.model.width
+    chunk = layout.logits_chunk(tokens, vocab_size)
+    if chunk is None:
+        needs, rule = LOGIT_BYTES * tokens, f"{LOGIT_BYTES} V tokens"
+    else:
+        needs = LOGIT_BYTES * min(chunk, tokens) + FLOAT32 * width
+        rule = f"V ({LOGIT_BYTES} x {chunk} + {FLOAT32} d)"
+    return Term("logits", float(vocab_size * needs), rule)
 
 
 @functools.cache

@@ -28,11 +28,10 @@ PUBLISHED_HEADS = {
     "qwen3": (*range(4, 17, 2),),
 }
 """The published rungs by family, in heads H (spec/training.md section 2)."""
-PAPER_HEADS = {"enoki": (6, 40)}
-"""The smallest and the largest rung of the paper's own figures: 45.7 M to 2.62 B."""
 TOKENS_PER_PARAM = 20.0
 """Training tokens per parameter N of the published ladders ("Chinchilla")."""
 MOST_TOKENS_PER_PARAM = 1e6
+"""More than this is taken for a slip."""
 BATCH_SIZE = 32
 """Sequences a step of the published ladders."""
 

@@ -79,7 +79,8 @@ def _whole_loss(logits: Tensor, targets: Tensor, z_coeff: float) -> LossTerms:
     cross_entropy = F.cross_entropy(logits, targets.flatten(), reduction="none")
     loss = cross_entropy.mean()
     with torch.set_grad_enabled(torch.is_grad_enabled() and z_coeff != 0.0):
-        z = logits.logsumexp(-1).square()
+        # logsumexp without another pass over the logits: it is what cross-entropy subtracts from.
+        z = (cross_entropy + logits.gather(1, targets.flatten()[:, None])[:, 0]).square()
     if z_coeff != 0.0:
         loss = loss + z_coeff * z.mean()
     return _terms(loss, cross_entropy, z, targets)

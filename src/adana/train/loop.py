@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from adana.data import BatchStream, Shards, validation_windows
-from adana.nn import model_flops
-from adana.nn.matmul_peak import measure_matmul_peak
+from adana.nn import measure_matmul_peak, model_flops
 from adana.runs import Run, RunError, State, identity, write_json
 from adana.train.averages import WeightAverage, parse_average
 from adana.train.checkpoint import newest_whole, read_tensors, save_checkpoint
