@@ -44,6 +44,13 @@ def test_the_newest_checkpoint_of_a_finished_run_stays(tmp_path):
     assert run.finished
 
 
+def test_checkpoints_to_branch_from_stay_unless_none_shall(tmp_path):
+    run = make(tmp_path, "trunk", "finished")
+    write_json(run.path / "config.json", run.config() | {"layout": {"keep_every": 20}})
+    assert planned(tmp_path) == [("trunk", "step-00000010")]
+    assert len(planned(tmp_path, keep=0)) == 3
+
+
 def test_runs_that_can_go_on_keep_their_checkpoints(tmp_path):
     for state in ("interrupted", "failed", "running"):
         make(tmp_path, state, state, unfinished=state == "interrupted")

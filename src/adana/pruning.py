@@ -13,7 +13,7 @@ from pathlib import Path
 
 from adana.report import Listing, disk_bytes
 from adana.runs import Run, RunError
-from adana.train import list_checkpoints
+from adana.train import checkpoint_step, list_checkpoints
 from adana.train.checkpoint import UNFINISHED
 
 PATIENCE = 0.0
@@ -44,8 +44,9 @@ def plan(
 ) -> list[Removal]:
     """Return what can go from these runs.
 
-    Of a finished run all whole checkpoints but the newest `keep` (0 keeps none); of any run that
-    nobody trains, checkpoints that were never completed. With `failed`, whole directories of runs
+    Of a finished run all whole checkpoints but the newest `keep` and those that it was told to keep
+    for branches (`keep_every`); with `keep` 0 these too. Of any run that nobody trains, checkpoints
+    that were never completed. With `failed`, whole directories of runs
     that failed or diverged; with `empty`, those of runs in which no step was trained. Directories
     with a problem are left alone.
 
@@ -94,10 +95,21 @@ def _checkpoints(listing: Listing, keep: int) -> list[Removal]:
     run = listing.run
     going = dict.fromkeys(sorted(run.checkpoints.glob(f"{UNFINISHED}*")), "never completed")
     if run.finished:
-        whole = list_checkpoints(run.checkpoints)
-        why = f"of a finished run, of which the newest {keep} stay" if keep else "of a finished run"
-        going |= dict.fromkeys(whole[: len(whole) - keep] if keep < len(whole) else [], why)
+        going |= _superseded(run, keep)
     return [
         Removal(run, listing.name, path, why, disk_bytes(path, shared=False))
         for path, why in going.items()
     ]
+
+
+def _superseded(run: Run, keep: int) -> dict[Path, str]:
+    """Return the checkpoints that a finished run needs no more, and why."""
+    whole = list_checkpoints(run.checkpoints)
+    if keep == 0:
+        return dict.fromkeys(whole, "of a finished run")
+    every = (run.config().get("layout") or {}).get("keep_every")
+    return {
+        path: f"of a finished run; the newest {keep} stay"
+        for path in whole[:-keep]
+        if not every or checkpoint_step(path) % every
+    }

@@ -218,10 +218,10 @@ def wandb_records(path):
 
 
 def offline_history(run):
-    """Return the ids and the rows in the files that W&B would send."""
+    """Return the ids, the rows and the summary in the files that W&B would send."""
     from wandb.proto.wandb_internal_pb2 import Record  # noqa: PLC0415
 
-    ids, rows = set(), []
+    ids, rows, summary = set(), [], {}
     for file in sorted((run.path / "wandb").glob("offline-run-*/run-*.wandb")):
         for message in wandb_records(file):
             record = Record()
@@ -231,7 +231,9 @@ def offline_history(run):
             items = {i.key or "/".join(i.nested_key): i.value_json for i in record.history.item}
             if items:
                 rows.append({key: json.loads(value) for key, value in items.items()})
-    return ids, rows
+            for item in record.summary.update:
+                summary[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
+    return ids, rows, summary
 
 
 def test_wandb_offline_keeps_one_run_and_each_row_once(tmp_path, monkeypatch):
@@ -241,11 +243,15 @@ def test_wandb_offline_keeps_one_run_and_each_row_once(tmp_path, monkeypatch):
     run = make_run(tmp_path, rows=[])
     session(run, open_trackers(["wandb"])[0], -1, ROWS[:5])
     session(run, open_trackers(["wandb"])[0], 2, ROWS[2:])
-    ids, rows = offline_history(run)
+    write_json(run.path / "summary.json", {"val_loss": 0.78, "train_loss": 0.71})
+    run.set_status("finished", step=6)
+    assert replay(run, open_trackers(["wandb"])) == ["wandb"]
+    ids, rows, summary = offline_history(run)
     assert len(ids) == 1
     assert [(row["step"], "val/loss" in row) for row in rows] == [
         (row["step"], "val_loss" in row) for row in ROWS
     ]
+    assert (summary["final/val/loss"], summary["final/train/loss"]) == (0.78, 0.71)
     assert rows[1]["train/loss"] == ROWS[1]["train_loss"]
     assert rows[1]["schedule/gamma"] == 0.2
 

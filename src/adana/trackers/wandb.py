@@ -48,5 +48,5 @@ class WandB:
         """Send the final numbers and the rest of the queue."""
         self._run.summary["state"] = state
         for name, value in flatten_row(dict(summary or {})).items():
-            self._run.summary[f"final/{name.split('/', 1)[-1]}"] = value
+            self._run.summary[f"final/{name}"] = value
         self._run.finish(exit_code=1 if state in {"failed", "diverged"} else 0)

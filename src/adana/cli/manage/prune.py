@@ -22,10 +22,10 @@ from adana.report import list_runs, select, words
 class PruneRuns:
     """Show what could be deleted; delete it with --yes.
 
-    By default: the checkpoints of finished runs except the newest, and checkpoints that a killed
-    process never completed. Settings, metrics and results stay, so reports still work and no run
-    is trained twice; `adana sample`, `export` and `branch` need checkpoints. Never touched: runs
-    that are being trained, and directories with a problem.
+    By default: the checkpoints of finished runs except the newest and those of --keep-every, and
+    checkpoints that a killed process never completed. Settings, metrics and results stay, so
+    reports still work and no run is trained twice; `adana sample`, `export` and `branch` need
+    checkpoints. Never touched: runs that are being trained, and directories with a problem.
     """
 
     runs: Path = Settings.runs
@@ -33,7 +33,8 @@ class PruneRuns:
     contains: str = ""
     """Only runs with this text in their name, label, optimizer or model."""
     keep: int = 1
-    """Newest checkpoints of a finished run that stay; 0 keeps none."""
+    """Newest checkpoints of a finished run that stay; 0 keeps none, not even those of
+    --keep-every."""
     failed: bool = False
     """Also delete the directories of runs that failed or diverged, with all they hold. A failed run
     that has checkpoints could go on."""
