@@ -211,14 +211,32 @@ def test_the_forget_gates_of_an_lstm_start_open():
 # --- compiling ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("family", TRANSFORMERS)
-def test_a_block_compiles_whole_and_warns_of_nothing(family, recwarn):
+def assert_compiles_whole(family, backend):
     model = build_model(TINY[family])
     block, x = model.blocks[0], torch.randn(2, TIME, 32, requires_grad=True)
-    compiled = torch.compile(block, fullgraph=True)
-    expected, found = block(x, model.rotary), compiled(x, model.rotary)
+    expected = block(x, model.rotary)
+    found = torch.compile(block, fullgraph=True, backend=backend)(x, model.rotary)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-    by_compiled = torch.autograd.grad(found.square().sum(), x)[0]
-    by_eager = torch.autograd.grad(expected.square().sum(), x)[0]
-    torch.testing.assert_close(by_compiled, by_eager, rtol=1e-4, atol=1e-4)
+    gradients = (torch.autograd.grad(y.square().sum(), x)[0] for y in (found, expected))
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", TRANSFORMERS)
+def test_a_block_is_one_graph_without_complex_numbers(family):
+    graphs = []
+
+    def record(graph, _inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    assert_compiles_whole(family, record)
+    assert len(graphs) == 1
+    assert "complex" not in graphs[0].code
+    assert "scaled_dot_product_attention" in graphs[0].code  # the code is what the check reads
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", TRANSFORMERS)
+def test_a_block_compiled_by_inductor_agrees_and_warns_of_nothing(family, recwarn):
+    assert_compiles_whole(family, "inductor")
     assert not [w for w in recwarn if "complex" in str(w.message)]

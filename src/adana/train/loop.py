@@ -143,7 +143,7 @@ class Trainer:
     def _forward(self, tokens: Tensor, targets: Tensor) -> Any:
         """Return the `LossTerms` of a batch, in the precision of the run."""
         config = self.config
-        chunk = config.layout.logits_chunk(tokens.numel(), config.model.vocab_size)
+        chunk = config.layout.chunk(self.world.device.type)
         with self._autocast():
             return self.model.forward(tokens, targets, z_coeff=config.z_coeff, chunk=chunk)
 
