@@ -7,6 +7,7 @@
 from adana.data.cache import Entry, cache_folder, delete, entries, find
 from adana.data.config import DataConfig
 from adana.data.errors import CorpusError, ShardError, Unreachable
+from adana.data.kept import run_tokenizer, save_tokenizer
 from adana.data.prefetch import Prefetcher
 from adana.data.prepare import prepare
 from adana.data.shards import Shards, open_shards
@@ -36,5 +37,7 @@ __all__ = [
     "padded",
     "prepare",
     "read_corpus",
+    "run_tokenizer",
+    "save_tokenizer",
     "validation_windows",
 ]
