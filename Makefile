@@ -29,7 +29,8 @@ test-slow: $(VENV)/installed-dev  ## the slow tests: what takes more than about 
 	$(BIN)/python -m pytest -n 2 -m slow
 
 test-libraries: $(VENV)/installed-libraries  ## with JAX, transformers, Lightning, ... (installs them)
-	PYTHONPATH=$(VENV)/timm $(BIN)/python -m pytest -n 2 tests/examples tests/optax tests/test_integrations.py tests/test_docs.py
+	PYTHONPATH=$(VENV)/timm $(BIN)/python -m pytest -n 2 tests/examples tests/optax tests/hf tests/trackers \
+	  tests/data/test_sources.py tests/cli/test_runs_verbs.py tests/test_integrations.py tests/test_docs.py
 
 test-all: test test-slow test-libraries  ## all tests
 
@@ -70,8 +71,8 @@ $(VENV)/installed: $(VENV)/torch pyproject.toml
 
 # timm.optim works without torchvision, which has no build for this torch: hence --no-deps.
 $(VENV)/installed-libraries: $(VENV)/installed-dev
-	@echo "installing JAX, transformers, accelerate, lightning and timm"
-	@$(PIP) -c $(PINS) --editable '.[dev,jax,examples]' 'jsonargparse[signatures]'
+	@echo "installing JAX, transformers, accelerate, lightning, timm, datasets and trackers"
+	@$(PIP) -c $(PINS) --editable '.[dev,jax,examples,data,hf,trackers]' 'jsonargparse[signatures]'
 	@$(PIP) -c $(PINS) --no-deps --upgrade --target $(VENV)/timm timm
 	@touch $@
 

@@ -99,6 +99,8 @@ class Settings(DataFlags):
     change the result."""
     threads: int | None = None
     """CPU threads of each training. Default: all cores, divided by the trainings at a time."""
+    trackers: tuple[str, ...] = ()
+    """Where to mirror the metrics: tensorboard, wandb, trackio (docs/runs.md)."""
     precision: Literal["float32", "bfloat16"] = TrainConfig.precision
     """What matrices are multiplied in; weights, gradients and optimizer states stay float32."""
     compile: bool = False
@@ -114,6 +116,7 @@ class Settings(DataFlags):
             threads=threads,
             compile=self.compile,
             activation_checkpointing=self.activation_checkpointing,
+            trackers=self.trackers,
         )
 
     @property

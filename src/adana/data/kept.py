@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from adana.data.config import TRAINED
 from adana.data.errors import ShardError
 from adana.data.prepare import cache_folder
 from adana.data.shards import MANIFEST, TOKENIZER, open_shards
@@ -33,8 +34,11 @@ def run_tokenizer(run: Run, cache: Path | None = None) -> Tokenizer:
             raise RunError(f"{path} cannot be used: {error}") from error
     data = run.config().get("data", {})
     cache = cache or cache_folder()
+    trained = data.get("tokenizer", TRAINED) == TRAINED
     for folder in sorted(manifest.parent for manifest in cache.glob(f"*/{MANIFEST}")):
-        tokenizer = _if_same_data(folder, data.get("fingerprint"), data.get("vocab_size"))
+        tokenizer = _if_same_data(
+            folder, data.get("fingerprint"), data.get("vocab_size") if trained else None
+        )
         if tokenizer is not None:
             return tokenizer
     raise RunError(

@@ -132,6 +132,8 @@ class LayoutConfig:
     loss_chunk: int | None = None
     """Tokens whose logits are made at a time (`adana.nn.loss`). Default: 512 on a CPU, 2048 on a
     GPU."""
+    trackers: tuple[str, ...] = ()
+    """Mirrors of the metrics: tensorboard, wandb, trackio (`adana.trackers`)."""
     measure_peak: bool = False
     """Measure the device's matmul peak at the start, for the summary's MFU."""
     time_limit: float | None = None
@@ -154,6 +156,7 @@ class LayoutConfig:
         ):
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 1)
+        object.__setattr__(self, "trackers", tuple(self.trackers))
         if self.time_limit is not None:
             check_range("time_limit", self.time_limit, low=0.0, low_open=True)
 
@@ -268,6 +271,7 @@ def config_to_dict(config: TrainConfig, data_fingerprint: str) -> dict[str, Any]
     content = dataclasses.asdict(config) | {"model": model_config_to_dict(config.model)}
     content["data"]["fingerprint"] = data_fingerprint
     content["averages"] = list(config.averages)
+    content["layout"]["trackers"] = list(config.layout.trackers)
     return {"version": CONFIG_VERSION, **content}
 
 

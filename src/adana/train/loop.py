@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from adana.data import BatchStream, Shards, validation_windows
+from adana.data import BatchStream, Prefetcher, Shards, save_tokenizer, validation_windows
 from adana.nn import measure_matmul_peak, model_flops
 from adana.runs import Run, RunError, State, identity, write_json
+from adana.trackers import Mirror, open_trackers
 from adana.train.averages import WeightAverage, parse_average
+from adana.train.batches import share_of
 from adana.train.checkpoint import newest_whole, read_tensors, save_checkpoint
 from adana.train.clock import Clock
 from adana.train.config import TrainConfig, config_to_dict
@@ -43,9 +45,11 @@ class Trainer:
         self.on_progress = on_progress
         if config.layout.threads:
             torch.set_num_threads(config.layout.threads)
-        _check_fits(config, shards, world)
+        _check_fits(config, shards)
         length = config.model.sequence_length
-        self.stream = BatchStream(shards.train, length, config.seed)
+        self.share = share_of(config, world)
+        stream = BatchStream(shards.train, length, config.seed)
+        self.batches = Prefetcher(stream, following=self.share.following)
         self.windows = validation_windows(shards.validation, length, config.eval_tokens)
         self.token_bytes = shards.tokenizer.token_bytes()
         self.gamma = config.schedule.gamma(config.steps)
@@ -58,6 +62,8 @@ class Trainer:
             WeightAverage(parse_average(name), model, config.steps) for name in config.averages
         ]
         self.state = TrainState(model, optimizer, averages)
+        trackers = open_trackers(config.layout.trackers) if world.first else []
+        self.mirror = Mirror(run, trackers, on_message=self._say)
         self.clock = Clock(world.device)
         self.peak = self._measure_peak() if config.layout.measure_peak else None
 
@@ -65,6 +71,16 @@ class Trainer:
         """Train from the newest checkpoint to the end, an interruption or a non-finite loss."""
         self._resume()
         self.world.decide(self._announce)
+        try:
+            with self.batches:
+                outcome = self._run()
+        except BaseException:
+            self.mirror.finish("failed")
+            raise
+        self.mirror.finish(outcome.state, outcome.summary)
+        return outcome
+
+    def _run(self) -> Outcome:
         started = time.perf_counter() - self.state.seconds
         with InterruptFlag(self.config.layout.time_limit) as interrupted:
             problem = self._evaluate() if self.state.step == 0 else ""
@@ -118,27 +134,21 @@ class Trainer:
         """Leave the gradient of the mean loss over the batch in the model.
 
         Returns this rank's mean cross-entropy and mean squared log-partition, float32 (2,).
-
-        The batch is the same whatever the ranks and micro-batches: sequences step * B ...
-        (step + 1) * B - 1 of the stream, of which each rank takes an equal run.
         """
-        config, state, clock = self.config, self.state, self.clock
+        state, clock, share = self.state, self.clock, self.share
         state.optimizer.zero_grad(set_to_none=True)
-        own = config.batch_size // self.world.size
-        micro = min(config.layout.micro_batch or own, own)
-        first = state.step * config.batch_size + self.world.rank * own
+        requests = share.step(state.step)
         sums = torch.zeros(2, device=self.world.device)
-        for start in range(0, own, micro):
-            count = min(micro, own - start)
+        for number, (first, count) in enumerate(requests, start=1):
             with clock.section("data"):
-                tokens = torch.from_numpy(self.stream.batch(first + start, count))
+                tokens = torch.from_numpy(self.batches.get(first, count))
                 tokens = tokens.to(self.world.device, non_blocking=True)
             with clock.section("model"):
-                self.model.last_micro_batch(start + count == own)
+                self.model.last_micro_batch(number == len(requests))
                 terms = self._forward(tokens[:, :-1], tokens[:, 1:])
-                (terms.loss * (count / own)).backward()
+                (terms.loss * (count / share.size)).backward()
                 sums += torch.stack([terms.cross_entropy.sum(), terms.z.sum()])
-        return sums / own
+        return sums / share.size
 
     def _forward(self, tokens: Tensor, targets: Tensor) -> Any:
         """Return the `LossTerms` of a batch, in the precision of the run."""
@@ -196,14 +206,14 @@ class Trainer:
         if not self.world.first:
             return
         step = self.state.step
-        self.run.append_metrics(
-            {
-                "step": step,
-                "tokens": step * self.config.tokens_per_step,
-                **columns,
-                "timing": {"seconds": round(self.state.seconds, 3), **(timing or {})},
-            }
-        )
+        row = {
+            "step": step,
+            "tokens": step * self.config.tokens_per_step,
+            **columns,
+            "timing": {"seconds": round(self.state.seconds, 3), **(timing or {})},
+        }
+        self.run.append_metrics(row)
+        self.mirror.row(row)
 
     def _checkpoint(self) -> None:
         state, layout = self.state, self.config.layout
@@ -245,7 +255,9 @@ class Trainer:
             self._say_if_other("ranks", plain["ranks"], self.world.size)
         if self.world.first:
             # Without a checkpoint the run starts over, with its first evaluation: keep no row.
-            self.run.truncate_metrics(self.state.step if found is not None else -1)
+            last = self.state.step if found is not None else -1
+            self.run.truncate_metrics(last)
+            self.mirror.start(self.run.config(), last)
 
     def _say_if_other(self, what: str, before: int, now: int) -> None:
         if before != now:
@@ -256,6 +268,7 @@ class Trainer:
 
     def _announce(self) -> None:
         write_json(self.run.path / "environment.json", self._environment())
+        save_tokenizer(self.run, self.shards.tokenizer)
         self.run.set_status("running", step=self.state.step)
 
     def _why_stopped(self, interrupted: InterruptFlag) -> str:
@@ -316,17 +329,12 @@ class Trainer:
             self.on_progress(progress)
 
 
-def _check_fits(config: TrainConfig, shards: Shards, world: World) -> None:
-    """Raise `ValueError` where model, data and ranks do not go together."""
+def _check_fits(config: TrainConfig, shards: Shards) -> None:
+    """Raise `ValueError` where the model cannot have the data's tokens."""
     if config.model.vocab_size < shards.tokenizer.vocab_size:
         raise ValueError(
             f"the model has {config.model.vocab_size} tokens, the data's tokenizer "
             f"{shards.tokenizer.vocab_size}; the model needs at least as many"
-        )
-    if config.batch_size % world.size:
-        raise ValueError(
-            f"a batch of {config.batch_size} sequences cannot be shared equally by {world.size} "
-            "ranks. Start a number of ranks that divides it, or change --batch-size."
         )
 
 
