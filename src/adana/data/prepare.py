@@ -33,7 +33,7 @@ from adana.data.errors import CorpusError, ShardError, Unreachable
 from adana.data.journal import JOURNAL
 from adana.data.shards import FORMAT_VERSION, MANIFEST, SHARD_TOKENS, Shards, open_shards
 from adana.data.sources import open_text
-from adana.data.tokenizer import SMALLEST_VOCABULARY, ready_made
+from adana.data.tokenizer import check_vocabulary, ready_made
 from adana.runs import RunError
 
 
@@ -61,7 +61,8 @@ def prepare(
     """
     tell = on_progress or _silent
     cache = cache or cache_folder()
-    _check_vocabulary(config)
+    if config.tokenizer == TRAINED:  # before a large corpus is read, rather than after
+        check_vocabulary(config.vocab_size)
     tell("reading the corpus", 0.0)
     try:
         tokenizer, text = ready_made(config.tokenizer), open_text(config, cache)
@@ -70,7 +71,8 @@ def prepare(
     else:
         job = Job(text, config, tokenizer, shard_tokens)
         folder = cache / cache_key(job)
-        shards = _open_cached(folder, tell, verify) or _build(job, folder, tell)
+        missing = not folder.exists()
+        shards = _open_cached(folder, tell, verify) or _build(job, folder, tell, missing)
     tell("the tokens are ready", 1.0)
     return shards
 
@@ -91,15 +93,6 @@ def cache_key(job: Job) -> str:
 
 def _silent(stage: str, fraction: float) -> None:
     """Report nothing."""
-
-
-def _check_vocabulary(config: DataConfig) -> None:
-    """Refuse before a large corpus is read what training the tokenizer would refuse after."""
-    if config.tokenizer == TRAINED and config.vocab_size < SMALLEST_VOCABULARY:
-        raise ValueError(
-            f"vocab_size is {config.vocab_size}, expected at least {SMALLEST_VOCABULARY}: the 256 "
-            "bytes, so that every text can be written, and the end of text."
-        )
 
 
 def _prepared_before(
@@ -123,12 +116,12 @@ def _open_cached(folder: Path, tell: Progress, verify: bool) -> Shards | None:
         return None
 
 
-def _build(job: Job, folder: Path, tell: Progress) -> Shards:
-    """Build, or wait for whoever is building the same and take theirs."""
+def _build(job: Job, folder: Path, tell: Progress, missing: bool) -> Shards:
+    """Build, or take what somebody else has built since `folder` was found missing or damaged."""
     place = folder.with_name(BUILDING + folder.name)
     with _explain_disk_errors(folder.parent), hold(place, tell) as waited:
         remove_abandoned(folder.parent)
-        if waited:
+        if waited or (missing and folder.exists()):
             with contextlib.suppress(ShardError):
                 return open_shards(folder)
         with _nothing_left_without_progress(place):

@@ -140,11 +140,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     The same texts give the same tokenizer, in any order. Raises `ValueError` for a vocabulary
     below `SMALLEST_VOCABULARY`, `CorpusError` if the texts do not yield that many tokens.
     """
-    if vocab_size < SMALLEST_VOCABULARY:
-        raise ValueError(
-            f"vocab_size is {vocab_size}, expected at least {SMALLEST_VOCABULARY}: the 256 bytes, "
-            "so that every text can be written, and the end of text."
-        )
+    check_vocabulary(vocab_size)
     inner = tokenizers.Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     inner.decoder = decoders.ByteLevel()
@@ -162,6 +158,15 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
             f"Pass --vocab-size {made} or smaller, or give more text."
         )
     return Tokenizer(inner.to_str())
+
+
+def check_vocabulary(vocab_size: int) -> None:
+    """Raise `ValueError` for a vocabulary below `SMALLEST_VOCABULARY`."""
+    if vocab_size < SMALLEST_VOCABULARY:
+        raise ValueError(
+            f"vocab_size is {vocab_size}, expected at least {SMALLEST_VOCABULARY}: the 256 bytes, "
+            "so that every text can be written, and the end of text."
+        )
 
 
 def padded(vocab_size: int, multiple: int = PAD_TO) -> int:
