@@ -9,9 +9,10 @@ training rows but without evaluations and checkpoints, whose time is the user's 
 train the same model class with the same optimizer on the same shards, and take turns of a few
 steps, so that a busy machine slows both alike.
 
-Prints tokens/s (median, middle half of the rounds), the ratio engine/plain within each round
-(median, middle half), the engine's time by section, and its MFU: model FLOPs a second over the
-peak of a matrix product measured on this machine in the same precision.
+Prints tokens/s (median, middle half of the rounds); the ratio of speeds engine/plain within each
+round (median, middle half), on the CPU also by the CPU time used, which other programs disturb
+less; the engine's time by section; and its MFU: model FLOPs a second over the peak of a matrix
+product measured on this machine in the same precision.
 """
 
 from __future__ import annotations
@@ -27,11 +28,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from adana.nn.matmul_peak import measure_matmul_peak
 from torch import nn
 
 from adana.data import DataConfig, Shards, prepare
-from adana.nn import EnokiConfig, build_model, model_flops
+from adana.nn import EnokiConfig, build_model, measure_matmul_peak, model_flops
 from adana.runs import Run
 from adana.train import LayoutConfig, OptimizerConfig, TrainConfig, World, build_optimizer
 from adana.train.interrupt import InterruptFlag
@@ -95,12 +95,13 @@ def engine(trainer: Trainer) -> Turn:
     return train
 
 
-def timed(turn: Turn, steps: int, device: torch.device) -> float:
-    begin = time.perf_counter()
+def timed(turn: Turn, steps: int, device: torch.device) -> tuple[float, float]:
+    """Return the seconds on the wall, and those of this process's CPUs."""
+    begin, cpu = time.perf_counter(), time.process_time()
     turn(steps)
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - begin
+    return time.perf_counter() - begin, time.process_time() - cpu
 
 
 def middle(values: list[float]) -> str:
@@ -153,7 +154,7 @@ def main() -> None:
         for turn in turns.values():  # warm-up: compilation, allocators, optimizer states
             timed(turn, 3, device)
         trainer.clock.totals = dict.fromkeys(trainer.clock.totals, 0.0)
-        seconds: dict[str, list[float]] = {name: [] for name in turns}
+        seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in turns}
         for round_ in range(a.rounds):
             for name in list(turns)[:: 1 if round_ % 2 else -1]:
                 seconds[name].append(timed(turns[name], a.steps, device))
@@ -162,7 +163,7 @@ def main() -> None:
 
 def report(
     config: TrainConfig,
-    seconds: dict[str, list[float]],
+    seconds: dict[str, list[tuple[float, float]]],
     trainer: Trainer,
     steps: int,
     device: torch.device,
@@ -172,17 +173,20 @@ def report(
     print(f"{name}, torch {torch.__version__}, {torch.get_num_threads()} threads")
     print(f"{config.model}\nbatch {config.batch_size}, {config.optimizer.name}, {config.precision}")
     for each, times in seconds.items():
-        print(f"{each:7} tokens/s {middle([tokens / s for s in times])}")
-    ratios = [p / e for p, e in zip(seconds["plain"], seconds["engine"], strict=True)]
-    print(f"engine / plain {middle(ratios)}")
+        print(f"{each:7} tokens/s {middle([tokens / wall for wall, _ in times])}")
+    pairs = list(zip(seconds["plain"], seconds["engine"], strict=True))
+    print(f"engine / plain, by the wall clock {middle([p[0] / e[0] for p, e in pairs])}")
+    if device.type == "cpu":
+        print(f"engine / plain, by CPU time       {middle([p[1] / e[1] for p, e in pairs])}")
     trainer.clock.lap()
     totals = {k: v for k, v in trainer.clock.totals.items() if v}
     whole = sum(totals.values())
     print("engine's time: " + ", ".join(f"{k} {v / whole:.1%}" for k, v in totals.items()))
     dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
     peak = measure_matmul_peak(device, dtype)
-    rate = statistics.median(tokens / s for s in seconds["engine"])
-    print(f"matmul peak {peak / 1e12:.3g} TFLOP/s, MFU {model_flops(config.model, rate) / peak:.1%}")
+    rate = statistics.median(tokens / wall for wall, _ in seconds["engine"])
+    used = model_flops(config.model, rate) / peak
+    print(f"matmul peak {peak / 1e12:.3g} TFLOP/s, MFU {used:.1%}")
     if device.type == "cuda":
         print(f"peak memory {torch.cuda.max_memory_allocated(device) / 2**30:.2f} GiB (both)")
 

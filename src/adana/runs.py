@@ -215,14 +215,27 @@ class Run:
         text = "".join(json.dumps(row) + "\n" for row in rows)
         write_bytes(self.path / "metrics.jsonl", text.encode())
 
+    @property
+    def held(self) -> bool:
+        """Whether a process trains here at this moment."""
+        try:
+            with open(self.path / "lock") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, patience: float | None = None) -> Iterator[None]:
         """Hold the directory for one training process; `RunError` if another one has it.
 
-        Waits `LOCK_PATIENCE` seconds first: a process that was just killed may still be ending.
+        Waits `patience` seconds first, by default `LOCK_PATIENCE`: a process that was just killed
+        may still be ending.
         """
         with open(self.path / "lock", "w") as file:
-            deadline = time.monotonic() + LOCK_PATIENCE
+            deadline = time.monotonic() + (LOCK_PATIENCE if patience is None else patience)
             while True:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

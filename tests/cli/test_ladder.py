@@ -64,7 +64,7 @@ def test_qwen3_is_planned_with_the_variant_that_has_a_law(capsys):
     assert "4 8 512 29.37 M 55.13 M 80.88 M 80.88 M 25.17 M 1.618 B 24,683 493 2,468.3" in out
     assert "adana-released [2]" in out
     assert "clip off" in out
-    assert "--family qwen3 --heads 4 --layers 8 --head-dim 128" in out
+    assert "--model qwen3 --heads 4 --layers 8 --head-dim 128" in out
 
 
 def test_beyond_the_swept_sizes_the_plan_warns(capsys):

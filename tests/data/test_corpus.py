@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adana.data.corpus import PIECE_BYTES, Document, _cut, read_corpus, split
+from adana.data.documents import Document
 from adana.data.errors import CorpusError
+from adana.data.sources import read_corpus
+from adana.data.split import PIECE_BYTES, _cut, split
 
 
 def documents(count, length=400):

@@ -2,14 +2,24 @@ import errno
 import importlib
 import os
 import random
+import re
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from adana.data import CorpusError, DataConfig, ShardError, cache_folder, open_shards, prepare
+from adana.data import (
+    CorpusError,
+    DataConfig,
+    ShardError,
+    cache_folder,
+    entries,
+    open_shards,
+    prepare,
+)
 
-prepare_module = importlib.import_module("adana.data.prepare")
+build_module = importlib.import_module("adana.data.build")
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +43,7 @@ def times(folder):
 
 
 def documents(tokens, end):
+    tokens = np.asarray(tokens)
     return {tuple(part[:-1]) for part in np.split(tokens, np.flatnonzero(tokens == end) + 1)[:-1]}
 
 
@@ -91,17 +102,17 @@ def test_other_settings_or_text_have_their_own_folder(config, cache, tmp_path, c
     assert prepare(changed, cache).folder != prepare(config, cache).folder
 
 
-def flip(folder):
-    data = bytearray((folder / "train.bin").read_bytes())
+def flip(folder, name="train-00000.bin"):
+    data = bytearray((folder / name).read_bytes())
     data[100] ^= 1
-    (folder / "train.bin").write_bytes(data)
+    (folder / name).write_bytes(data)
 
 
 @pytest.mark.parametrize(
     "damage",
     [
         flip,
-        lambda folder: os.truncate(folder / "validation.bin", 10),
+        lambda folder: os.truncate(folder / "validation-00000.bin", 10),
         lambda folder: os.truncate(folder / "manifest.json", 50),
         lambda folder: (folder / "manifest.json").unlink(),
         lambda folder: (folder / "tokenizer.json").unlink(),
@@ -123,26 +134,36 @@ def test_half_written_folder_of_a_killed_process_is_ignored_and_later_removed(co
     recent, old = cache / ".building-dead-1", cache / ".building-dead-2"
     for folder in (recent, old):
         folder.mkdir(parents=True)
-        (folder / "train.bin.part").write_bytes(b"half")
+        (folder / "train-00000.bin.part").write_bytes(b"half")
     os.utime(old, (0, 0))
     shards = prepare(config, cache)
     assert sorted(os.listdir(cache)) == sorted([recent.name, shards.folder.name])
 
 
-def test_faster_process_wins_and_its_files_are_used(config, cache, monkeypatch):
-    write, theirs = prepare_module._write, []
+def test_a_second_process_waits_for_the_first_and_uses_its_files(config, cache):
+    told, results = [], []
+    begun, go_on = threading.Event(), threading.Event()
 
-    def overtaken(folder, **arguments):
-        write(folder, **arguments)
-        monkeypatch.setattr(prepare_module, "_write", write)
-        theirs.append(prepare(config, cache))
-        theirs.append(times(theirs[0].folder))
+    def slow(stage, fraction):
+        if fraction > 0.3:
+            begun.set()
+            assert go_on.wait(60)
 
-    monkeypatch.setattr(prepare_module, "_write", overtaken)
-    ours = prepare(config, cache)
-    assert ours.folder == theirs[0].folder
-    assert times(ours.folder) == theirs[1]
-    assert os.listdir(cache) == [ours.folder.name]
+    def report(stage, fraction):
+        told.append(stage)
+        if "waiting for another process" in stage:
+            go_on.set()
+
+    first = threading.Thread(target=lambda: results.append(prepare(config, cache, slow)))
+    first.start()
+    assert begun.wait(60)
+    second = prepare(config, cache, report)
+    first.join()
+    assert results[0].folder == second.folder
+    assert any("waiting for another process" in stage for stage in told)
+    assert not any("tokenizer" in stage for stage in told)
+    assert os.listdir(cache) == [second.folder.name]
+    assert "lock" not in os.listdir(second.folder)
 
 
 def test_opened_tokens_stay_valid_when_the_cache_is_built_again(config, cache):
@@ -153,30 +174,42 @@ def test_opened_tokens_stay_valid_when_the_cache_is_built_again(config, cache):
     np.testing.assert_array_equal(first.train, tokens)
 
 
-@pytest.mark.parametrize("call", ["fsync", "rename"])
-def test_full_disk_is_explained_and_nothing_is_left(config, cache, monkeypatch, call):
-    def full(*arguments):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+def full(*arguments):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+
+@pytest.mark.parametrize(("call", "left"), [("fsync", 0), ("rename", 1)])
+def test_full_disk_is_explained_and_what_is_done_is_kept(config, cache, monkeypatch, call, left):
     monkeypatch.setattr(os, call, full)
     with pytest.raises(ShardError, match=r"cannot be written.*No space left.*ADANA_CACHE"):
         prepare(config, cache)
-    assert os.listdir(cache) == []
+    monkeypatch.undo()
+    assert len(os.listdir(cache)) == left
+    told = []
+    shards = prepare(config, cache, lambda stage, fraction: told.append(stage))
+    assert any("training a tokenizer" in stage for stage in told) == (not left)
+    assert os.listdir(cache) == [shards.folder.name]
 
 
-def test_disk_full_at_the_manifest_is_explained_too(config, cache, monkeypatch):
+@pytest.mark.parametrize("last", range(1, 9))
+def test_disk_full_at_any_moment_is_explained_and_recovered_from(
+    config, cache, tmp_path, monkeypatch, last
+):
     fsync, calls = os.fsync, []
 
-    def full_at_last(descriptor):
+    def full_from(descriptor):
         calls.append(descriptor)
-        if len(calls) == 4:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if len(calls) >= last:
+            full()
         fsync(descriptor)
 
-    monkeypatch.setattr(os, "fsync", full_at_last)
+    monkeypatch.setattr(os, "fsync", full_from)
     with pytest.raises(ShardError, match="No space left"):
-        prepare(config, cache)
-    assert os.listdir(cache) == []
+        prepare(config, cache, shard_tokens=2000)
+    monkeypatch.undo()
+    again = prepare(config, cache, shard_tokens=2000)
+    assert again.fingerprint == prepare(config, tmp_path / "other", shard_tokens=2000).fingerprint
+    assert os.listdir(cache) == [again.folder.name]
 
 
 def test_cache_that_cannot_be_a_folder_is_explained(config, tmp_path):
@@ -185,18 +218,56 @@ def test_cache_that_cannot_be_a_folder_is_explained(config, tmp_path):
         prepare(config, tmp_path / "file")
 
 
-def test_interruption_leaves_nothing(config, cache):
-    def interrupt(stage, fraction):
-        if fraction > 0.3:
+def interrupt_after(batches):
+    count = 0
+
+    def tell(stage, fraction):
+        nonlocal count
+        count += "turning text" in stage
+        if count > batches:
             raise KeyboardInterrupt
 
+    return tell
+
+
+@pytest.mark.parametrize("batches", [0, 1, 7, 20])
+def test_interruption_keeps_what_is_done(config, cache, tmp_path, monkeypatch, batches):
+    monkeypatch.setattr(build_module, "BATCH_BYTES", 1000)
     with pytest.raises(KeyboardInterrupt):
-        prepare(config, cache, interrupt)
-    assert os.listdir(cache) == []
+        prepare(config, cache, interrupt_after(batches), shard_tokens=700)
+    (left,) = entries(cache)
+    assert "unfinished" in left.state
+    told = []
+    shards = prepare(config, cache, lambda stage, _: told.append(stage), shard_tokens=700)
+    assert any("going on after" in stage for stage in told)
+    assert not any("training a tokenizer" in stage for stage in told)
+    whole = prepare(config, tmp_path / "whole", shard_tokens=700)
+    assert shards.fingerprint == whole.fingerprint
+    assert content(shards) == content(whole)
+    assert os.listdir(cache) == [shards.folder.name]
+
+
+def content(shards):
+    return {k: v for k, v in shards.manifest.items() if k not in ("files", "checksum")}
+
+
+@pytest.mark.parametrize("name", ["train-00000.bin", "part", "journal.json"])
+def test_damage_to_what_is_half_done_means_beginning_again(config, cache, monkeypatch, name):
+    monkeypatch.setattr(build_module, "BATCH_BYTES", 1000)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(config, cache, interrupt_after(15), shard_tokens=900)
+    (folder,) = cache.iterdir()
+    if name == "part":
+        name = next(folder.glob("train-*.part")).name
+    flip(folder, name)
+    told = []
+    shards = prepare(config, cache, lambda stage, _: told.append(stage), shard_tokens=900)
+    assert any("beginning again" in stage and name in stage for stage in told)
+    assert shards.fingerprint == prepare(config, cache / "other", shard_tokens=900).fingerprint
 
 
 def test_progress_rises_to_one(config, cache, monkeypatch):
-    monkeypatch.setattr(prepare_module, "_CHUNK_BYTES", 1000)
+    monkeypatch.setattr(build_module, "BATCH_BYTES", 1000)
     fractions = []
     prepare(config, cache, lambda stage, fraction: fractions.append(fraction))
     assert fractions == sorted(fractions)
@@ -205,14 +276,25 @@ def test_progress_rises_to_one(config, cache, monkeypatch):
     assert len(fractions) > 20
 
 
-def test_unusable_settings_are_refused_before_anything_is_written(config, cache):
+def test_progress_says_tokens_rate_and_time_left(config, cache):
+    told = []
+    prepare(config, cache, lambda stage, fraction: told.append(stage))
+    assert any(
+        re.match(r"turning text.*[\d,]+ so far, [\d,]+ a second, about 0 s left", t) for t in told
+    )
+
+
+def test_unusable_settings_leave_nothing(config, cache):
     with pytest.raises(ValueError, match="256 bytes"):
         prepare(DataConfig(config.corpus, vocab_size=100), cache)
     with pytest.raises(ValueError, match="validation_fraction"):
         prepare(DataConfig(config.corpus, validation_fraction=2.0), cache)
+    with pytest.raises(ValueError, match="limit_tokens must be at least 1"):
+        DataConfig(config.corpus, limit_tokens=0)
+    assert not cache.exists()
     with pytest.raises(CorpusError, match="--vocab-size"):
         prepare(DataConfig(config.corpus, vocab_size=50_000), cache)
-    assert not cache.exists()
+    assert os.listdir(cache) == []
 
 
 def test_cache_folder_follows_the_environment(monkeypatch, tmp_path):

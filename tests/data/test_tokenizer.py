@@ -1,10 +1,21 @@
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adana.data.errors import CorpusError
-from adana.data.tokenizer import END_OF_TEXT, Tokenizer, train_tokenizer
+from adana.data.config import DataConfig
+from adana.data.errors import CorpusError, Unreachable
+from adana.data.prepare import prepare
+from adana.data.tokenizer import (
+    END_OF_TEXT,
+    Tokenizer,
+    model_vocab_size,
+    padded,
+    ready_made,
+    train_tokenizer,
+)
 
 TEXTS = [
     "def read(path):\n    return open(path).read()\n" * 3,
@@ -98,3 +109,98 @@ def test_text_that_is_no_tokenizer_is_refused(text):
 def test_tokenizer_without_end_of_text_is_refused(tokenizer):
     with pytest.raises(ValueError, match="ends every document"):
         Tokenizer.from_json(tokenizer.to_json().replace(END_OF_TEXT, "<|other|>"))
+
+
+# --- ready-made tokenizers ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def file(tokenizer, tmp_path):
+    """A tokenizer of another maker: its end of text comes last, and it has other special tokens."""
+    content = json.loads(tokenizer.to_json())
+    content["model"]["vocab"].pop(END_OF_TEXT)
+    vocab = {token: i for i, token in enumerate(content["model"]["vocab"])}
+    content["model"]["vocab"] = vocab
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    content["added_tokens"] = [
+        {"id": len(vocab), "content": "<|pad|>", "special": True, **flags},
+        {"id": len(vocab) + 1, "content": "<own>", "special": False, **flags},
+        {"id": len(vocab) + 2, "content": "<|end_of_text|>", "special": True, **flags},
+    ]
+    content["truncation"] = {
+        **{"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0}
+    }
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_tokenizer_from_a_file_is_used_as_it_is(file):
+    tokenizer = ready_made(str(file))
+    assert tokenizer.vocab_size == 322
+    assert tokenizer.end_of_text == 321
+    text = "the quick <|pad|> brown <|end_of_text|> fox <own>"
+    (ids,) = tokenizer.encode_documents([text])
+    assert tokenizer.decode(ids) == text
+    assert 321 not in ids
+    assert 319 not in ids
+    assert tokenizer.token_bytes()[ids].sum() == len(text)
+    assert (tokenizer.token_bytes()[[319, 321]] == 0).all()
+
+
+def test_padded_vocabulary_has_room_and_its_padding_stands_for_nothing(file):
+    tokenizer = ready_made(str(file))
+    lengths = tokenizer.token_bytes(384)
+    assert lengths.shape == (384,)
+    np.testing.assert_array_equal(lengths[:322], tokenizer.token_bytes())
+    assert (lengths[322:] == 0).all()
+    with pytest.raises(ValueError, match=r"321 has no room for the 322 .* at least 384"):
+        tokenizer.token_bytes(321)
+
+
+def test_gpt2_is_padded_to_the_published_vocabulary(file):
+    assert padded(50257) == 50304
+    assert padded(50304) == 50304
+    assert model_vocab_size(DataConfig(tokenizer=str(file))) == 384
+    assert model_vocab_size(DataConfig(vocab_size=1000)) == 1000
+    assert model_vocab_size(DataConfig(tokenizer="gpt2")) == 50304
+
+
+def test_prepared_with_a_ready_made_tokenizer_it_is_in_the_record(file, tmp_path):
+    for i in range(60):
+        (tmp_path / f"{i}.txt").write_text(f"{i} " + TEXTS[i % 3])
+    config = DataConfig(str(tmp_path), tokenizer=str(file), validation_fraction=0.3)
+    shards = prepare(config, tmp_path / "cache")
+    assert shards.manifest["tokenizer"] == str(file)
+    assert shards.manifest["tokenizer_fingerprint"] == ready_made(str(file)).fingerprint
+    assert shards.manifest["vocab_size"] == 322
+    assert np.asarray(shards.train)[-1] == 321
+    moved = file.rename(file.with_name("renamed.json"))
+    again = prepare(DataConfig(str(tmp_path), 5000, 0.3, tokenizer=str(moved)), tmp_path / "cache")
+    assert again.folder == shards.folder, "path and --vocab-size do not matter, content does"
+
+
+def test_gpt2_comes_from_the_cache_of_the_hub_without_asking_it(file, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *names: str(file))
+    assert ready_made("gpt2").vocab_size == 322
+
+
+def test_gpt2_that_cannot_be_had_offers_the_trained_one(monkeypatch):
+    def nobody(*arguments, **options):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *names: None)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", nobody)
+    with pytest.raises(Unreachable, match=r"Use --tokenizer trained .*tokenizer\.json"):
+        ready_made("gpt2")
+
+
+def test_unusable_tokenizer_files_are_named(tmp_path, file):
+    with pytest.raises(CorpusError, match=r"'gpt3' cannot be read.*'trained', 'gpt2'"):
+        ready_made("gpt3")
+    content = json.loads(file.read_text())
+    for change in ({"normalizer": {"type": "Lowercase"}}, {"pre_tokenizer": None}):
+        broken = tmp_path / "broken.json"
+        broken.write_text(json.dumps({**content, **change}))
+        with pytest.raises(CorpusError, match=r"broken\.json is no tokenizer.*give back the text"):
+            ready_made(str(broken))

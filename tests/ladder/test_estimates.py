@@ -152,7 +152,7 @@ def test_the_terms_follow_their_formulas():
         "optimizer state": 8 * n,
         "bf16 copies": 2 * (rung.counts.non_embedding + matrix),
         "activations": 51 * 4 * 384 * 4 * 2048,
-        "logits": 50_304 * (12 * LayoutConfig().logits_chunk(4 * 2048, 50_304) + 4 * 384),
+        "logits": 50_304 * (12 * LayoutConfig().chunk("cuda") + 4 * 384),
     }
     assert needs.memory == sum(terms(needs).values())
     assert (needs.micro_batch, needs.accumulation) == (4, 8)
@@ -180,7 +180,7 @@ def test_a_chunk_bounds_the_logits():
     rung = plan_rung("enoki", 6)
     assert terms(on(loss_chunk=100)(rung))["logits"] == 50_304 * (12 * 100 + 4 * 384)
     whole = plan_rung("enoki", 6, vocab_size=256, sequence_length=64)
-    assert terms(on(micro_batch=2)(whole))["logits"] == 12 * 256 * 2 * 64
+    assert terms(on(micro_batch=2)(whole))["logits"] == 256 * (12 * 2 * 64 + 4 * 384)
 
 
 def test_the_micro_batch_is_the_largest_that_fits():

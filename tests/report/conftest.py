@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from adana.report import Comparison, compare
-from adana.runs import Run, find_runs, write_json
+from adana.runs import CONFIG_VERSION, Run, find_runs, write_json
 
 TOKENS_PER_STEP = 2048
 PARAMETERS = 250_000
@@ -51,7 +51,7 @@ def write_run(
     run.path.mkdir(parents=True)
     lr = LR.get(label, 0.004)
     config = {
-        "version": 1,
+        "version": CONFIG_VERSION,
         "seed": seed,
         "steps": steps,
         "batch_size": 16,

@@ -143,10 +143,3 @@ def test_a_placed_model_has_the_weights_and_names_of_a_plain_one(family):
     assert placed.state_dict().keys() == plain.state_dict().keys()
     for name, value in plain.state_dict().items():
         assert placed.state_dict()[name].equal(value), name
-
-
-def test_logits_are_held_whole_while_they_are_small():
-    layout = LayoutConfig()
-    assert layout.logits_chunk(1000, 1000) is None
-    assert layout.logits_chunk(65536, 50304) == (1 << 26) // (50304 * 4)
-    assert LayoutConfig(loss_chunk=64).logits_chunk(1000, 1000) == 64

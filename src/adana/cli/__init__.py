@@ -12,8 +12,11 @@ import tyro
 from adana.cli.branch import BranchArguments, branch_command
 from adana.cli.compare import CompareArguments, compare_command
 from adana.cli.data import DataArguments, data_command
+from adana.cli.export import ExportArguments, export_command
 from adana.cli.ladder import LadderArguments, ladder_command
+from adana.cli.manage import RunsArguments, runs_command, with_default_action
 from adana.cli.report import ReportArguments, report_command
+from adana.cli.sample import SampleArguments, sample_command
 from adana.cli.schedules import SchedulesArguments, schedules_command
 from adana.cli.train import TrainArguments, train_command
 
@@ -35,6 +38,9 @@ Verb = (
     | Annotated[ReportArguments, tyro.conf.subcommand("report")]
     | Annotated[DataArguments, tyro.conf.subcommand("data")]
     | Annotated[LadderArguments, tyro.conf.subcommand("ladder")]
+    | Annotated[RunsArguments, tyro.conf.subcommand("runs")]
+    | Annotated[SampleArguments, tyro.conf.subcommand("sample")]
+    | Annotated[ExportArguments, tyro.conf.subcommand("export")]
     | Annotated[SchedulesArguments, tyro.conf.subcommand("schedules")]
 )
 
@@ -45,6 +51,9 @@ _COMMANDS: dict[type, Callable[[Any], int]] = {
     ReportArguments: report_command,
     DataArguments: data_command,
     LadderArguments: ladder_command,
+    RunsArguments: runs_command,
+    SampleArguments: sample_command,
+    ExportArguments: export_command,
     SchedulesArguments: schedules_command,
 }
 
@@ -58,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Verb,
         prog="adana",
         description=DESCRIPTION,
-        args=arguments,
+        args=with_default_action(sys.argv[1:] if arguments is None else arguments),
         config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
     )
     try:

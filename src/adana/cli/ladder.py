@@ -178,7 +178,7 @@ def training_command(training: PlannedTraining, arguments: LadderArguments) -> s
         "--optimizer": training.optimizer,
         "--kappa": None if training.kappa is None else f"{training.kappa:g}",
         "--lr": f"{training.rate.lr:.4g}",
-        "--family": model.family,
+        "--model": model.family,
         "--heads": rung.heads,
         "--layers": model.depth,
         "--head-dim": model.width // rung.heads,

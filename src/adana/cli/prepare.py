@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from adana.cli.progress import say
-from adana.data import DataConfig, Shards, prepare
+from adana.data import DataConfig, Shards, open_shards, prepare
+
+LINE_SECONDS = 20.0
+"""Seconds between two plain lines of one stage."""
+
+_WORTH_A_LINE = ("damaged", "waiting", "going on", "prepared before")
 
 
-def prepare_with_bar(config: DataConfig, console: Console) -> Shards:
-    """Return the tokens of `config`, telling the console how far it is."""
-    if not console.is_terminal:
-        said: set[str] = set()
-
-        def tell(stage: str, fraction: float) -> None:
-            if stage not in said:
-                said.add(stage)
-                say(console, f"data: {stage}")
-
-        shards = prepare(config, on_progress=tell)
-    else:
-        columns = (
-            SpinnerColumn(),
-            TextColumn("data: {task.description}", markup=False),
-            BarColumn(),
-            TimeElapsedColumn(),
-        )
-        with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task("reading the corpus", total=1.0)
-
-            def show(stage: str, fraction: float) -> None:
-                bar.update(task, description=stage, completed=fraction)
-                if "damaged" in stage:  # a bar would be overwritten at once
-                    say(console, f"data: {stage}")
-
-            shards = prepare(config, on_progress=show)
+def prepare_with_bar(config: DataConfig, console: Console, *, verify: bool = False) -> Shards:
+    """Return the tokens of `config`, telling the console how far it is and how long it takes."""
+    try:
+        with _telling(console) as tell:
+            shards = prepare(config, on_progress=tell, verify=verify)
+    except KeyboardInterrupt:
+        say(console, "data: interrupted; what is done is kept, the same command goes on from there")
+        raise
     splits = shards.manifest["splits"]
     say(
         console,
@@ -43,3 +34,45 @@ def prepare_with_bar(config: DataConfig, console: Console) -> Shards:
         f"{splits['validation']['tokens']:,} validation tokens, in {shards.folder}",
     )
     return shards
+
+
+def open_with_bar(folder: Path, console: Console) -> Shards:
+    """Open shards after reading every byte, telling the console how far it is."""
+    with _telling(console) as tell:
+        return open_shards(folder, verify=True, on_progress=tell)
+
+
+@contextlib.contextmanager
+def _telling(console: Console) -> Iterator[Callable[[str, float], None]]:
+    """Give a function that shows a stage and the fraction done, as a bar or as lines."""
+    if not console.is_terminal:
+        yield _Lines(console)
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("data: {task.description}", markup=False),
+        BarColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("reading the corpus", total=1.0)
+
+        def show(stage: str, fraction: float) -> None:
+            bar.update(task, description=stage, completed=fraction)
+            if any(word in stage for word in _WORTH_A_LINE):  # a bar would be overwritten at once
+                say(console, f"data: {stage}")
+
+        yield show
+
+
+class _Lines:
+    """Says each stage when it begins, and again now and then while it goes on."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._stage, self._due = console, "", 0.0
+
+    def __call__(self, line: str, fraction: float) -> None:
+        stage, now = line.partition(":")[0], time.monotonic()
+        if stage != self._stage or now > self._due:
+            self._stage, self._due = stage, now + LINE_SECONDS
+            say(self._console, f"data: {line}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
@@ -13,9 +13,17 @@ from rich.table import Table
 from rich.text import Text
 
 from adana import schedules
-from adana.data import DataConfig, Shards
+from adana.cli.data_flags import DataFlags
+from adana.data import Shards
 from adana.ladder import DEMO_BATCH, DEMO_MODEL, DEMO_STEPS, budget_rule, steps_of_budget
-from adana.nn import EnokiConfig, ModelConfig, Qwen3Config, count_parameters
+from adana.nn import (
+    EnokiConfig,
+    InitScheme,
+    LSTMConfig,
+    ModelConfig,
+    Qwen3Config,
+    count_parameters,
+)
 from adana.train import (
     LayoutConfig,
     OptimizerConfig,
@@ -29,24 +37,23 @@ _BUDGET = tyro.conf.create_mutex_group(required=False)
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(DataFlags):
     """Model, data and training. The defaults are the demo's: a minute a run on two CPU cores."""
 
-    data: str = DataConfig.corpus
-    """`python` (the standard library's sources, on every machine), or your own .txt, .md, .py or
-    .jsonl file, or a folder of them."""
-    vocab_size: int = DataConfig.vocab_size
-    """Tokens of the byte-level BPE trained on the corpus, at least 257."""
-    family: Literal["enoki", "qwen3"] = "enoki"
-    """Architecture of the model."""
-    heads: int = DEMO_MODEL.heads
-    """Attention heads; the width is heads * head-dim. `adana ladder plan` prints the published
-    rungs: Enoki from 6 to 40 with --head-dim 64, Qwen3 from 4 to 16 with --head-dim 128."""
+    model: Literal["enoki", "qwen3", "lstm"] = "enoki"
+    """Family of the model (docs/models.md)."""
+    init: InitScheme = EnokiConfig.init
+    """Initial weights (docs/models.md)."""
+    heads: int | None = None
+    """Attention heads of the transformers; the width is heads * head-dim. Published rungs: Enoki 6
+    to 40 with --head-dim 64, Qwen3 4 to 16 with 128. Default: 2."""
+    head_dim: int | None = None
+    """Channels of a head. Default: 32."""
+    width: int | None = None
+    """Width of the LSTM. Default: 64."""
     layers: int | None = None
-    """Blocks. Default: floor(3 * heads / 4) of Enoki as in the published rungs, but 2 for 2 heads;
-    2 * heads of Qwen3."""
-    head_dim: int = DEMO_MODEL.head_dim
-    """Channels of a head."""
+    """Blocks. Default: floor(3 * heads / 4) for Enoki, 2 * heads for Qwen3, as in the published
+    rungs, but 2 for an Enoki of 2 heads; 2 for the LSTM."""
     sequence_length: int = DEMO_MODEL.sequence_length
     """Context in tokens."""
     batch_size: int = DEMO_BATCH
@@ -109,10 +116,6 @@ class Settings:
             activation_checkpointing=self.activation_checkpointing,
         )
 
-    def data_config(self) -> DataConfig:
-        """Return what to prepare."""
-        return DataConfig(corpus=self.data, vocab_size=self.vocab_size)
-
     @property
     def total_steps(self) -> int:
         """T, by --steps or from --tokens-per-param."""
@@ -121,18 +124,33 @@ class Settings:
         return steps_of_budget(self.model_config(), self.batch_size, self.tokens_per_param)
 
     def model_config(self) -> ModelConfig:
-        """Return the model's shape."""
-        layers = self.layers
-        if layers is None and (self.family, self.heads) == (DEMO_MODEL.family, DEMO_MODEL.heads):
-            layers = DEMO_MODEL.layers
-        kind = {"enoki": EnokiConfig, "qwen3": Qwen3Config}[self.family]
-        return kind(
-            heads=self.heads,
-            layers=layers,
-            head_dim=self.head_dim,
-            vocab_size=self.vocab_size,
-            sequence_length=self.sequence_length,
-        )
+        """Return the model's shape.
+
+        Raises:
+            ValueError: a flag was given that the family does not have, or a value out of range.
+        """
+        foreign = ("heads", "head_dim") if self.model == "lstm" else ("width",)
+        for name in foreign:
+            if getattr(self, name) is not None:
+                flag = name.replace("_", "-")
+                raise ValueError(f"--{flag} does not go with --model {self.model}: it has none")
+        heads = DEMO_MODEL.heads if self.heads is None else self.heads
+        head_dim = DEMO_MODEL.head_dim if self.head_dim is None else self.head_dim
+        common: dict[str, Any] = {
+            "vocab_size": self.model_vocab_size(),
+            "sequence_length": self.sequence_length,
+            "init": self.init,
+        }
+        if self.model == "lstm":
+            width = DEMO_MODEL.width if self.width is None else self.width
+            layers = LSTMConfig.layers if self.layers is None else self.layers
+            return LSTMConfig(width=width, layers=layers, **common)
+        if self.model == "qwen3":
+            return Qwen3Config(heads=heads, layers=self.layers, head_dim=head_dim, **common)
+        depth = self.layers
+        if depth is None and heads == DEMO_MODEL.heads:
+            depth = DEMO_MODEL.layers
+        return EnokiConfig(heads=heads, layers=depth, head_dim=head_dim, **common)
 
     def train_config(self, optimizer: OptimizerConfig) -> TrainConfig:
         """Return the full configuration of a training with `optimizer`."""
@@ -198,7 +216,7 @@ def describe(config: TrainConfig, shards: Shards) -> list[tuple[str, str]]:
     rule = config.schedule
     budget = config.provenance.get("steps")
     return [
-        ("width", _describe_shape(model)),
+        ("model", _describe_shape(model)),
         (
             "parameters",
             f"{counts.non_embedding:,} without embeddings (P), {counts.total:,} with both (N)",
@@ -220,10 +238,9 @@ def describe(config: TrainConfig, shards: Shards) -> list[tuple[str, str]]:
 
 
 def _describe_shape(model: ModelConfig) -> str:
-    heads = ""
-    if isinstance(model, EnokiConfig | Qwen3Config):
-        heads = f" = {model.heads} heads x {model.head_dim}"
-    return f"{model.width}{heads}; {model.depth} layers"
+    """Say what the width is made of."""
+    heads = "" if isinstance(model, LSTMConfig) else f" = {model.heads} heads x {model.head_dim}"
+    return f"{model.family}, width {model.width}{heads}; {model.depth} layers; init {model.init}"
 
 
 def _describe_decay(optimizer: OptimizerConfig, steps: int, epochs: float) -> str:

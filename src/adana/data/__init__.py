@@ -1,26 +1,43 @@
 """Corpora, tokenizer, shards and the deterministic stream of batches.
 
-`prepare` does it all once and keeps the result; `BatchStream` and `validation_windows` read it.
+`prepare` does it all once and keeps the result; `BatchStream` and `validation_windows` read it,
+`Prefetcher` reads ahead.
 """
 
-from adana.data.corpus import Corpus, read_corpus
-from adana.data.errors import CorpusError, ShardError
-from adana.data.prepare import DataConfig, cache_folder, prepare
+from adana.data.cache import Entry, cache_folder, delete, entries, find
+from adana.data.config import DataConfig
+from adana.data.errors import CorpusError, ShardError, Unreachable
+from adana.data.kept import run_tokenizer, save_tokenizer
+from adana.data.prefetch import Prefetcher
+from adana.data.prepare import prepare
 from adana.data.shards import Shards, open_shards
+from adana.data.sources import Corpus, read_corpus
 from adana.data.stream import BatchStream, validation_windows
-from adana.data.tokenizer import Tokenizer
+from adana.data.tokenizer import Tokenizer, model_vocab_size, padded
+from adana.data.tokens import Tokens
 
 __all__ = [
     "BatchStream",
     "Corpus",
     "CorpusError",
     "DataConfig",
+    "Entry",
+    "Prefetcher",
     "ShardError",
     "Shards",
     "Tokenizer",
+    "Tokens",
+    "Unreachable",
     "cache_folder",
+    "delete",
+    "entries",
+    "find",
+    "model_vocab_size",
     "open_shards",
+    "padded",
     "prepare",
     "read_corpus",
+    "run_tokenizer",
+    "save_tokenizer",
     "validation_windows",
 ]

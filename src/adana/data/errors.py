@@ -1,10 +1,14 @@
-"""The two ways in which data can be unusable: the text itself, or the tokens kept on disk."""
+"""The ways in which data can be unusable: the text itself, or the tokens kept on disk."""
 
 from __future__ import annotations
 
 
 class CorpusError(ValueError):
     """A corpus that cannot be read, split or used; the message says which and what to do."""
+
+
+class Unreachable(CorpusError):
+    """A corpus or tokenizer on another machine that does not answer; it may tomorrow."""
 
 
 class ShardError(RuntimeError):

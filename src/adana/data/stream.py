@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from adana.data.errors import CorpusError
+from adana.data.tokens import Tokens, gather
 
 _WORD = (1 << 64) - 1
 _ROUNDS = 6
@@ -22,7 +23,7 @@ _ROUNDS = 6
 class BatchStream:
     """Sequences of ``sequence_length + 1`` tokens in an endless, deterministic order."""
 
-    def __init__(self, tokens: np.ndarray, sequence_length: int, seed: int) -> None:
+    def __init__(self, tokens: np.ndarray | Tokens, sequence_length: int, seed: int) -> None:
         """Take the tokens ``(n,)`` of any integer type; they are read when asked for, not copied.
 
         Raises `ValueError` for a sequence length below 1, and `CorpusError` if there are fewer
@@ -56,7 +57,7 @@ class BatchStream:
             positions = np.arange(position, position + here, dtype=np.uint64)
             starts[index - first : index - first + here] = self._starts(epoch, positions)
             index += here
-        return _gather(self.tokens, starts, self.sequence_length)
+        return gather(self.tokens, starts, self.sequence_length + 1)
 
     def _starts(self, epoch: int, positions: np.ndarray) -> np.ndarray:
         """Return where in the tokens the sequences at these positions of an epoch begin."""
@@ -67,7 +68,9 @@ class BatchStream:
         return offset + windows.astype(np.int64) * self.sequence_length
 
 
-def validation_windows(tokens: np.ndarray, sequence_length: int, max_tokens: int) -> np.ndarray:
+def validation_windows(
+    tokens: np.ndarray | Tokens, sequence_length: int, max_tokens: int
+) -> np.ndarray:
     """Return windows spread evenly over the tokens, in order: int64 ``(n, sequence_length + 1)``.
 
     The tokens are cut into windows that overlap by the one token that is a window's last target
@@ -84,7 +87,7 @@ def validation_windows(tokens: np.ndarray, sequence_length: int, max_tokens: int
     there = (len(tokens) - 1) // sequence_length
     count = min(there, max_tokens // sequence_length)
     windows = np.arange(count, dtype=np.int64) * there // count
-    return _gather(tokens, windows * sequence_length, sequence_length)
+    return gather(tokens, windows * sequence_length, sequence_length + 1)
 
 
 def permute(positions: np.ndarray, size: int, key: int) -> np.ndarray:
@@ -122,11 +125,6 @@ def _mix_array(values: np.ndarray) -> np.ndarray:
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return mixed ^ (mixed >> np.uint64(31))
-
-
-def _gather(tokens: np.ndarray, starts: np.ndarray, sequence_length: int) -> np.ndarray:
-    span = np.arange(sequence_length + 1, dtype=np.int64)
-    return np.asarray(tokens[starts[:, None] + span]).astype(np.int64)
 
 
 def _check_fits(tokens: int, sequence_length: int) -> None:

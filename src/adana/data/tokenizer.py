@@ -2,25 +2,49 @@
 
 Training and encoding are done by the `tokenizers` library; this wrapper pins the choices that make
 the result lossless and deterministic, and answers the two questions a language model asks: which
-token ends a document, and how many bytes of text each token stands for.
+token ends a document, and how many bytes of text each token stands for. A tokenizer is trained on
+the corpus, is GPT-2's, or comes from a file; all three are then the same to everybody else.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from adana.data.errors import CorpusError
+from adana.data.config import TRAINED, DataConfig
+from adana.data.errors import CorpusError, Unreachable
+from adana.data.extras import need
 
 END_OF_TEXT = "<|endoftext|>"
 """Name of the token that ends every document; as text inside a document it is ordinary text."""
 
+ENDS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>")
+"""Names of that token in ready-made tokenizers; the first one found is it."""
+
 SMALLEST_VOCABULARY = 257
 """One token for each of the 256 bytes, and the end of text."""
+
+PAD_TO = 64
+"""The model's vocabulary is a ready-made tokenizer's rounded up to a multiple of this: matrix
+products of such sizes are fast, and GPT-2's 50257 become the published 50304 (spec/training.md
+section 1)."""
+
+GPT2 = "gpt2"
+"""Name of GPT-2's byte-level BPE."""
+
+GPT2_TOKENS = 50257
+"""How many it has: known without the tokenizer, so that a machine with prepared tokens and no
+network can make the model for them."""
+
+_GPT2_REPOSITORY = "openai-community/gpt2"
+_TIMEOUT = 10.0
+_PROBE = "  Grüße,\r\n\tx = 'q';\u2028 東京 \U0001f600 e\u0301\x00\ufb01 42   "
+"""Text that a tokenizer with a normalizer, a prefix space or unknown tokens does not give back."""
 
 
 class Tokenizer:
@@ -33,16 +57,24 @@ class Tokenizer:
             raise ValueError(
                 f"not the JSON of a tokenizer: {error}. Expected what Tokenizer.to_json() returns."
             ) from error
-        end_of_text = inner.token_to_id(END_OF_TEXT)
-        if end_of_text is None:
+        ids = (inner.token_to_id(name) for name in ENDS)
+        ends = [found for found in ids if found is not None]
+        if not ends:
             raise ValueError(
-                f"the tokenizer has no {END_OF_TEXT} token, which ends every document. "
-                "Use a tokenizer made by train_tokenizer()."
+                f"the tokenizer has no {END_OF_TEXT} token, which ends every document "
+                f"(nor any of {', '.join(ENDS[1:])}). Use one made by train_tokenizer(), or gpt2."
             )
+        inner.no_padding()
+        inner.no_truncation()
         inner.encode_special_tokens = True
         self._inner = inner
         self._json = text
-        self.end_of_text: int = end_of_text
+        self.end_of_text: int = ends[0]
+        if self.decode(inner.encode(_PROBE, add_special_tokens=False).ids) != _PROBE:
+            raise ValueError(
+                "the tokenizer does not give back the text it was given (a normalizer, a prefix "
+                "space or unknown tokens?). Use a byte-level BPE without these, such as GPT-2's."
+            )
 
     @property
     def vocab_size(self) -> int:
@@ -70,15 +102,27 @@ class Tokenizer:
         """
         return str(self._inner.decode([int(i) for i in ids], skip_special_tokens=False))
 
-    def token_bytes(self) -> np.ndarray:
-        """Return how many bytes of text each token stands for: int64 ``(vocab_size,)``.
+    def token_bytes(self, size: int | None = None) -> np.ndarray:
+        """Return how many bytes of text each token stands for: int64 ``(size,)``.
 
-        The end of text stands for 0 bytes, so that ``token_bytes()[ids].sum()`` is the length of
-        the text. Loss per token becomes bits per byte with it.
+        `size` defaults to `vocab_size`; the ids beyond it, padding of the model's vocabulary, stand
+        for 0 bytes, and so do the end of text and other special tokens. So
+        ``token_bytes()[ids].sum()`` is the length of the text, and loss per token becomes bits per
+        byte. Raises `ValueError` for a size below `vocab_size`.
         """
-        lengths = [len(self._inner.id_to_token(i) or "") for i in range(self.vocab_size)]
+        size = self.vocab_size if size is None else size
+        if size < self.vocab_size:
+            raise ValueError(
+                f"a vocabulary of {size} has no room for the {self.vocab_size} tokens of the "
+                f"tokenizer: give the model at least {padded(self.vocab_size)}."
+            )
+        lengths = np.zeros(size, dtype=np.int64)
+        for i in range(self.vocab_size):
+            lengths[i] = len(self._inner.id_to_token(i) or "")  # one character a byte
+        for i, token in self._inner.get_added_tokens_decoder().items():
+            lengths[i] = 0 if token.special else len(token.content.encode())
         lengths[self.end_of_text] = 0
-        return np.array(lengths, dtype=np.int64)
+        return lengths
 
     def to_json(self) -> str:
         """Return the tokenizer in the JSON format of the `tokenizers` library."""
@@ -118,3 +162,59 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
             f"Pass --vocab-size {made} or smaller, or give more text."
         )
     return Tokenizer(inner.to_str())
+
+
+def padded(vocab_size: int, multiple: int = PAD_TO) -> int:
+    """Return `vocab_size` rounded up to a `multiple`: 50257 gives 50304."""
+    return -(-vocab_size // multiple) * multiple
+
+
+def model_vocab_size(config: DataConfig) -> int:
+    """Return the vocabulary a model needs for `config`, padded where the tokenizer is ready-made.
+
+    Raises what `ready_made` raises.
+    """
+    if config.tokenizer == GPT2:
+        return padded(GPT2_TOKENS)
+    tokenizer = ready_made(config.tokenizer)
+    return config.vocab_size if tokenizer is None else padded(tokenizer.vocab_size)
+
+
+def ready_made(name: str) -> Tokenizer | None:
+    """Return the tokenizer `name`: ``"gpt2"`` or a file; `None` for the one to be trained.
+
+    GPT-2's is taken from the hub's cache on this machine, or fetched. Raises `Unreachable` if it is
+    not there and cannot be fetched, `CorpusError` for a file that is no usable tokenizer.
+    """
+    if name == TRAINED:
+        return None
+    path = _fetch_gpt2() if name == GPT2 else Path(name).expanduser()
+    try:
+        return Tokenizer.from_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CorpusError(
+            f"the tokenizer {name!r} cannot be read: {error.strerror or error}. Give "
+            f"{TRAINED!r}, {GPT2!r}, or the path of a tokenizer.json."
+        ) from error
+    except ValueError as error:
+        raise CorpusError(f"{path} is no tokenizer to train with: {error}") from error
+
+
+def _fetch_gpt2() -> Path:
+    """Return the file of GPT-2's tokenizer, from the hub's cache or from the hub."""
+    hub = need("huggingface_hub", "GPT-2's tokenizer")
+    for repository in (_GPT2_REPOSITORY, GPT2):
+        if isinstance(found := hub.try_to_load_from_cache(repository, "tokenizer.json"), str):
+            return Path(found)
+    try:
+        # Asking first fails at once where nobody answers; a download would try for half a minute.
+        revision = hub.HfApi().model_info(_GPT2_REPOSITORY, timeout=_TIMEOUT).sha
+        return Path(hub.hf_hub_download(_GPT2_REPOSITORY, "tokenizer.json", revision=revision))
+    except Exception as error:  # the library lets those of its HTTP client through
+        why = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise Unreachable(
+            f"GPT-2's tokenizer is not on this machine and cannot be fetched ({why}). Use "
+            f"--tokenizer {TRAINED} (made from the corpus itself), or fetch "
+            f"https://huggingface.co/{_GPT2_REPOSITORY}/resolve/main/tokenizer.json elsewhere and "
+            "give its path as --tokenizer."
+        ) from error

@@ -190,7 +190,7 @@ def _compute_terms(rung: Rung, bf16: bool, layout: LayoutConfig, micro_batch: in
         kept, rule = block * model.depth, f"{block} L d tokens"
     terms = [
         Term("activations", float(kept * model.width * tokens), rule),
-        _logits_term(rung, layout, tokens),
+        _logits_term(rung, layout.chunk("cuda" if bf16 else "cpu"), tokens),
     ]
     if bf16:
         copies = 2.0 * (rung.counts.non_embedding + model.vocab_size * model.width)
@@ -198,15 +198,11 @@ def _compute_terms(rung: Rung, bf16: bool, layout: LayoutConfig, micro_batch: in
     return terms
 
 
-def _logits_term(rung: Rung, layout: LayoutConfig, tokens: int) -> Term:
+def _logits_term(rung: Rung, chunk: int, tokens: int) -> Term:
     """Logits in pieces, with the gradient of the head that then waits for the backward pass."""
     vocab_size, width = rung.model.vocab_size, rung.model.width
-    chunk = layout.logits_chunk(tokens, vocab_size)
-    if chunk is None:
-        needs, rule = LOGIT_BYTES * tokens, f"{LOGIT_BYTES} V tokens"
-    else:
-        needs = LOGIT_BYTES * min(chunk, tokens) + FLOAT32 * width
-        rule = f"V ({LOGIT_BYTES} x {chunk} + {FLOAT32} d)"
+    needs = LOGIT_BYTES * min(chunk, tokens) + FLOAT32 * width
+    rule = f"V ({LOGIT_BYTES} x {chunk} + {FLOAT32} d)"
     return Term("logits", float(vocab_size * needs), rule)
 
 

@@ -7,10 +7,47 @@ are the same whatever the order of construction, the sharding or the number of r
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from adana.nn.config import InitScheme
+
+SMALL_STD = 0.02
+"""Standard deviation of the small-std scheme (GPT-2's)."""
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """Standard deviations of normal initial weights; norm gains are always 1, biases 0."""
+
+    matrix: Callable[[int], float]
+    """Of a linear or recurrent matrix and of the head, from its number of columns (fan-in)."""
+    embedding: Callable[[int], float]
+    """Of the embedding, from the width."""
+    scale_residual: bool
+    """Divide by sqrt(2 L) in the projections that write to the residual stream."""
+
+
+def _fan_in(columns: int) -> float:
+    return columns**-0.5
+
+
+SCHEMES: dict[InitScheme, Scheme] = {
+    "scaled-gpt": Scheme(_fan_in, _fan_in, scale_residual=True),
+    "standard": Scheme(_fan_in, lambda width: 1.0, scale_residual=False),
+    "small-std": Scheme(lambda columns: SMALL_STD, lambda width: SMALL_STD, scale_residual=True),
+}
+"""The schemes of spec/training.md section 1.3: ScaledGPT, Standard and KarpathyGPT2 there."""
+
+
+def residual_std(std: float, depth: int) -> float:
+    """Return the deviation of a residual projection in a model of `depth` blocks."""
+    return std / math.sqrt(2 * depth)
 
 
 def parameter_generator(seed: int, name: str) -> torch.Generator:
@@ -19,16 +56,21 @@ def parameter_generator(seed: int, name: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
-@torch.no_grad()
-def initialise(model: nn.Module, seed: int, std: Callable[[str, nn.Parameter], float]) -> None:
-    """Fill every parameter with N(0, std^2) draws of its own generator.
+def normal(shape: torch.Size, std: float, seed: int, name: str) -> Tensor:
+    """Return N(0, std^2) draws of the generator of (seed, name), float32 on the CPU."""
+    generator = parameter_generator(seed, name)
+    return torch.randn(shape, generator=generator, device="cpu") * std
 
-    `std(name, parameter)` gives the standard deviation; parameters with fewer than two dimensions
-    (norm gains) are set to 1 instead.
+
+@torch.no_grad()
+def fill(parameter: Tensor, value: Tensor) -> None:
+    """Copy the whole `value` into a parameter, or this rank's part of it into a `DTensor`.
+
+    No rank sends anything: each has drawn the same value.
     """
-    for name, p in model.named_parameters():
-        if p.ndim < 2:
-            p.fill_(1.0)
-        else:
-            draw = torch.randn(p.shape, generator=parameter_generator(seed, name))
-            p.copy_(draw * std(name, p))
+    if isinstance(parameter, DTensor):
+        mesh, placements = parameter.device_mesh, parameter.placements
+        part = distribute_tensor(value, mesh, placements, src_data_rank=None)
+        parameter.to_local().copy_(part.to_local())
+    else:
+        parameter.copy_(value)

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from adana.optim.matrices import HEADS, hidden_matrices, plain_name
+from adana.names import plain_name
+from adana.optim.matrices import HEADS, hidden_matrices
 
 
 def param_groups(

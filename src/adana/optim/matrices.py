@@ -13,23 +13,16 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from adana.names import HEAD_NAMES
+from adana.names import HEAD_NAMES, plain_name
 
 Named = Sequence[tuple[str, nn.Parameter]]
 
-WRAPPERS = r"(^|\.)(module|_orig_mod|_checkpoint_wrapped_module)(?=\.)"
-"""What DDP, torch.compile and activation checkpointing add to names."""
 HEADS = rf"^(\w+\.)?({HEAD_NAMES})\.weight$"
 """Default of `heads`: names that libraries give the layer from width to vocabulary or classes."""
 KNOWN = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd, nn.MultiheadAttention, nn.RNNBase)
 """Modules of torch whose own parameters of two or more dimensions are hidden matrices."""
 KNOWN_NAMES = r"Linear(\d\w*)?$|^Conv1D$"
 """Class names that libraries give such modules (transformers' `Conv1D` is a transposed Linear)."""
-
-
-def plain_name(name: str) -> str:
-    """Return a parameter's name without what wrappers added to it."""
-    return re.sub(WRAPPERS, "", name).lstrip(".")
 
 
 def hidden_matrices(

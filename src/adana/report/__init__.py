@@ -5,6 +5,7 @@
 >>> write_report(comparison, Path("report.html"))                        # doctest: +SKIP
 """
 
+from adana.report.card import model_card
 from adana.report.charts import (
     all_charts,
     multiplier_chart,
@@ -12,20 +13,45 @@ from adana.report.charts import (
     training_chart,
     validation_chart,
 )
-from adana.report.compare import Comparison, Estimate, Group, Point, Record, Row, compare
+from adana.report.compare import (
+    Comparison,
+    Estimate,
+    Group,
+    Point,
+    Record,
+    Row,
+    compare,
+    read_record,
+)
+from adana.report.differences import differences
 from adana.report.drawing import save_static
+from adana.report.follow import Follower
 from adana.report.html import render, write_report
+from adana.report.listing import (
+    SORT_KEYS,
+    Listing,
+    disk_bytes,
+    find_run,
+    last_rows,
+    list_runs,
+    read_listing,
+    select,
+)
 from adana.report.schedule_page import overview, write_schedules
 from adana.report.schedules import Course, totals
 from adana.report.sweep import Trial, read_trials, sweep_edges, sweep_table
 from adana.report.tables import as_dict, markdown, terminal
+from adana.report.textplot import line_chart, sparkline
 from adana.report.words import verdict
 
 __all__ = [
+    "SORT_KEYS",
     "Comparison",
     "Course",
     "Estimate",
+    "Follower",
     "Group",
+    "Listing",
     "Point",
     "Record",
     "Row",
@@ -33,13 +59,24 @@ __all__ = [
     "all_charts",
     "as_dict",
     "compare",
+    "differences",
+    "disk_bytes",
+    "find_run",
+    "last_rows",
+    "line_chart",
+    "list_runs",
     "markdown",
+    "model_card",
     "multiplier_chart",
     "overview",
+    "read_listing",
+    "read_record",
     "read_trials",
     "render",
     "save_static",
     "schedule_charts",
+    "select",
+    "sparkline",
     "sweep_edges",
     "sweep_table",
     "terminal",

@@ -53,6 +53,16 @@ def short(value: float | None) -> str:
     return NONE if value is None else f"{value:.4g}"
 
 
+def short_count(value: float | None) -> str:
+    """Return a count in three digits: ``2.46M``, ``1.2B``."""
+    if value is None:
+        return NONE
+    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.0f}"
+
+
 def grouped(value: float | None) -> str:
     """Return a large number in groups of three digits: ``66,000``."""
     return NONE if value is None else f"{value:,.0f}"

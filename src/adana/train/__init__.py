@@ -1,6 +1,7 @@
 """One training run: configuration, loop, checkpoints, evaluation."""
 
 from adana.train.branch import Branch, branch_config, find_branch, plant
+from adana.train.checkpoint import checkpoint_step, list_checkpoints
 from adana.train.config import (
     LayoutConfig,
     OptimizerConfig,
@@ -10,6 +11,7 @@ from adana.train.config import (
     config_from_dict,
     config_to_dict,
 )
+from adana.train.load import find_checkpoint, load_trained
 from adana.train.optimizers import HYPERPARAMETERS, OPTIMIZERS, build_optimizer
 from adana.train.optimizers import entry as optimizer_entry
 from adana.train.progress import OnProgress, Outcome, Progress
@@ -31,10 +33,14 @@ __all__ = [
     "World",
     "branch_config",
     "build_optimizer",
+    "checkpoint_step",
     "config_from_dict",
     "config_to_dict",
     "find_branch",
+    "find_checkpoint",
     "join_world",
+    "list_checkpoints",
+    "load_trained",
     "local_ranks",
     "optimizer_entry",
     "pick_device",

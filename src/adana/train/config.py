@@ -23,10 +23,10 @@ LOG_ROWS = 250
 """About how many training rows a run writes by default."""
 CHECKPOINTS = 10
 """How often a run is checkpointed by default."""
-WHOLE_LOGITS_BYTES = 1 << 28
-"""Logits up to this size are held whole."""
-CHUNK_LOGITS_BYTES = 1 << 26
-"""Size of the pieces of larger ones."""
+CPU_LOSS_CHUNK, GPU_LOSS_CHUNK = 512, 2048
+"""Tokens whose logits are made at a time by default. On the CPU that is the fastest of 64 to all
+2048 at vocabularies from 1024 to 50304, by up to 30 % (benchmarks/loss_memory.py); on a GPU
+products of fewer rows leave it idle."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,8 @@ class LayoutConfig:
     activation_checkpointing: bool = False
     """Recompute the blocks' activations in the backward pass instead of keeping them."""
     loss_chunk: int | None = None
-    """Tokens whose logits are held at a time. Default: all up to 256 MB of logits, else 64 MB."""
+    """Tokens whose logits are made at a time (`adana.nn.loss`). Default: 512 on a CPU, 2048 on a
+    GPU."""
     measure_peak: bool = False
     """Measure the device's matmul peak at the start, for the summary's MFU."""
     time_limit: float | None = None
@@ -165,11 +166,9 @@ class LayoutConfig:
             self, micro_batch=self.micro_batch or batch_size, checkpoint_every=every
         )
 
-    def logits_chunk(self, tokens: int, vocab_size: int) -> int | None:
-        """Return how many tokens' float32 logits to hold at a time; None: those of all `tokens`."""
-        if self.loss_chunk is not None or tokens * vocab_size * 4 <= WHOLE_LOGITS_BYTES:
-            return self.loss_chunk
-        return max(1, CHUNK_LOGITS_BYTES // (vocab_size * 4))
+    def chunk(self, device_type: str) -> int:
+        """Return the tokens whose logits are made at a time on a "cpu" or "cuda" device."""
+        return self.loss_chunk or (CPU_LOSS_CHUNK if device_type == "cpu" else GPU_LOSS_CHUNK)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from adana.data import BatchStream, Shards, validation_windows
-from adana.nn import model_flops
-from adana.nn.matmul_peak import measure_matmul_peak
+from adana.nn import measure_matmul_peak, model_flops
 from adana.runs import Run, RunError, State, identity, write_json
 from adana.train.averages import WeightAverage, parse_average
 from adana.train.checkpoint import newest_whole, read_tensors, save_checkpoint
@@ -144,7 +143,7 @@ class Trainer:
     def _forward(self, tokens: Tensor, targets: Tensor) -> Any:
         """Return the `LossTerms` of a batch, in the precision of the run."""
         config = self.config
-        chunk = config.layout.logits_chunk(tokens.numel(), config.model.vocab_size)
+        chunk = config.layout.chunk(self.world.device.type)
         with self._autocast():
             return self.model.forward(tokens, targets, z_coeff=config.z_coeff, chunk=chunk)
 

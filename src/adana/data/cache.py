@@ -1,0 +1,192 @@
+"""The folder of prepared tokens: where it is, what is in it, and who is working in it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adana.data.config import DataConfig
+from adana.data.errors import ShardError
+from adana.data.journal import Journal
+from adana.data.shards import MANIFEST, read_manifest
+
+BUILDING = ".building-"
+"""What the names of folders begin with that are not complete."""
+
+ABANDONED_SECONDS = 7 * 24 * 3600
+"""Age at which half of a build that nobody went on with is removed: a week."""
+
+_LOCK = "lock"
+_PATIENCE = 0.2
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One folder of the cache."""
+
+    key: str
+    """Its name, without what marks an unfinished one."""
+    folder: Path
+    bytes: int
+    """What it takes on disk."""
+    manifest: dict[str, Any] | None
+    """Of a complete one."""
+    state: str
+    """``complete``, ``unfinished``, or why it cannot be used."""
+
+
+def cache_folder() -> Path:
+    """Return ``$ADANA_CACHE``, else ``$XDG_CACHE_HOME/adana``, else ``~/.cache/adana``."""
+    if chosen := os.environ.get("ADANA_CACHE"):
+        return Path(chosen).expanduser()
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared).expanduser() / "adana"
+    return Path.home() / ".cache" / "adana"
+
+
+def entries(cache: Path) -> list[Entry]:
+    """Return the folders of the cache, sorted by name; an absent cache has none."""
+    if not cache.is_dir():
+        return []
+    return [_entry(folder) for folder in sorted(cache.iterdir()) if _is_ours(folder)]
+
+
+def find(cache: Path, key: str) -> list[Entry]:
+    """Return the folder whose key begins with `key`, and an unfinished one of the same key.
+
+    Raises `ValueError` if there is none, or if several keys begin so.
+    """
+    found = [entry for entry in entries(cache) if key and entry.key.startswith(key)]
+    if len({entry.key for entry in found}) != 1:
+        raise ValueError(
+            f"{len(found)} folders of {cache} begin with {key!r}, expected one. "
+            "`adana data list` shows what there is."
+        )
+    return found
+
+
+def delete(cache: Path, key: str) -> list[Entry]:
+    """Delete what `find` finds; return what it was.
+
+    Raises `ValueError` as `find` does, `ShardError` if someone is working in it.
+    """
+    found = find(cache, key)
+    for entry in found:
+        if _is_held(entry.folder):
+            raise ShardError(f"{entry.folder} is being built by another process. End it, or wait.")
+        aside = cache / f"{BUILDING}deleted-{entry.folder.name.removeprefix(BUILDING)}"
+        os.rename(entry.folder, aside)
+        shutil.rmtree(aside, ignore_errors=True)
+    return found
+
+
+def find_prepared(cache: Path, config: DataConfig) -> Path | None:
+    """Return the newest complete folder that was prepared with exactly these settings, if any."""
+    wanted = dataclasses.asdict(config)
+    complete = [e for e in entries(cache) if e.manifest and e.manifest["settings"] == wanted]
+    complete.sort(key=lambda entry: (entry.folder / MANIFEST).stat().st_mtime)
+    return complete[-1].folder if complete else None
+
+
+@contextlib.contextmanager
+def hold(folder: Path, tell: Callable[[str, float], None]) -> Iterator[bool]:
+    """Make `folder` and work in it alone; yields whether somebody else had to be waited for.
+
+    The lock belongs to the process and goes with it, however it ends. Raises `OSError` if the
+    folder cannot be made.
+    """
+    waited = False
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError), open(folder / _LOCK, "w") as file:
+            if not _try_lock(file.fileno()):
+                if not waited:
+                    tell("waiting for another process that prepares the same corpus", 0.05)
+                waited = True
+                time.sleep(_PATIENCE)
+                continue
+            if not _is_at(file.fileno(), folder / _LOCK):
+                waited = True  # they finished and the folder has another name now
+                continue
+            try:
+                yield waited
+            finally:
+                release(folder)
+                with contextlib.suppress(OSError):
+                    folder.rmdir()  # if nothing was left in it
+            return
+
+
+def release(folder: Path) -> None:
+    """Take the lock file away: nobody works in this folder any more, or it has another name now."""
+    with contextlib.suppress(OSError):
+        (folder / _LOCK).unlink(missing_ok=True)
+
+
+def clear(folder: Path) -> None:
+    """Delete what is in a folder that we hold, so that a build can begin anew."""
+    for path in folder.iterdir():
+        if path.name != _LOCK:
+            path.unlink()
+
+
+def remove_abandoned(cache: Path) -> None:
+    """Remove half-made folders that nobody has touched for `ABANDONED_SECONDS`."""
+    now = time.time()
+    for left in cache.glob(f"{BUILDING}*"):
+        with contextlib.suppress(OSError):
+            if now - left.stat().st_mtime > ABANDONED_SECONDS and not _is_held(left):
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _entry(folder: Path) -> Entry:
+    size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    key = folder.name.removeprefix(BUILDING)
+    if folder.name.startswith(BUILDING):
+        return Entry(key, folder, size, None, f"unfinished, {_how_far(folder)}")
+    try:
+        return Entry(key, folder, size, read_manifest(folder), "complete")
+    except ShardError as error:
+        return Entry(key, folder, size, None, str(error))
+
+
+def _how_far(folder: Path) -> str:
+    with contextlib.suppress(ShardError):
+        tokens = sum(mark.tokens for mark in Journal(folder).load().marks.values())
+        return f"{tokens:,} tokens done; the command that began it goes on"
+    return "damaged"
+
+
+def _is_ours(folder: Path) -> bool:
+    return folder.is_dir() and (folder.name.startswith(BUILDING) or len(folder.name) == 16)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Return whether a path still is the opened file."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except OSError:
+        return False
+
+
+def _is_held(folder: Path) -> bool:
+    """Return whether a process is building in a folder."""
+    with contextlib.suppress(OSError), open(folder / _LOCK) as file:
+        return not _try_lock(file.fileno())
+    return False

@@ -1,0 +1,169 @@
+"""What every source yields and every build reads: texts, known by their content.
+
+Everything downstream is a function of the *content* of the documents: not of file names, folder
+order, dates or machine. So the same text gives the same tokens everywhere, a moved folder is still
+the same corpus, and a document that occurs twice cannot sit in training and in validation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from adana.data.errors import CorpusError
+
+
+class AnyDocument(Protocol):
+    """One text: its name, its content hash, its size, and the text itself, read when asked for."""
+
+    @property
+    def name(self) -> str:
+        """Where the text came from, for people."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Length of the text in UTF-8 bytes."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the text in UTF-8, in hexadecimal; the name plays no part."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """The text."""
+        ...
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text in memory, with a name that says where it came from."""
+
+    name: str
+    text: str
+
+    @cached_property
+    def size(self) -> int:
+        """Length of the text in UTF-8 bytes."""
+        return len(self.text.encode())
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the text, in hexadecimal; the name plays no part."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class FileDocument:
+    """The whole text of a file, left on disk until it is read."""
+
+    name: str
+    path: Path
+    size: int
+    digest: str
+
+    @property
+    def text(self) -> str:
+        """The text; `CorpusError` if the file is no longer what was listed."""
+        document = Document(self.name, read_text(self.path))
+        if document.digest != self.digest:
+            raise CorpusError(
+                f"{self.path} changed while the corpus was being prepared. Run the same command "
+                "again when nothing is writing there."
+            )
+        return document.text
+
+
+class Reader(Protocol):
+    """Documents one after the other, from a place that can be written down and gone back to."""
+
+    def __iter__(self) -> Iterator[AnyDocument]:
+        """Yield the documents from here on."""
+        ...
+
+    def cursor(self) -> Any:
+        """Return where the next document is, as something JSON can hold."""
+        ...
+
+
+@dataclass(frozen=True)
+class Text:
+    """A corpus as a build reads it: documents in an order that never changes, each on one side."""
+
+    source: str
+    """What was asked for, for people."""
+    fingerprint: str
+    """Decides which text this is: equal only if the documents and their order are."""
+    read: Callable[[Any], Reader]
+    """Returns a reader that goes on at a cursor; `None` is the beginning."""
+    held_out: Callable[[AnyDocument], bool]
+    """Whether a document is for validation: a function of its content."""
+    rule: str
+    """`held_out` in words."""
+    distinct: bool
+    """Whether the documents are known to be distinct and non-empty; else the build drops copies."""
+    size: int | None
+    """Bytes of text, for progress and ETA: exact if listed, else about; `None` if nobody knows."""
+    documents: int | None = None
+    """How many documents there are, if listed (before they are cut to be split)."""
+    notes: tuple[str, ...] = ()
+    """What was left out or cut, for people."""
+    split_notes: tuple[str, ...] = ()
+    """What was unusual about the split, for people."""
+
+
+class ListReader:
+    """Reads a list of documents; the cursor is the number of the next one."""
+
+    def __init__(self, documents: list[AnyDocument], cursor: int | None) -> None:
+        self._documents, self._next = documents, cursor or 0
+
+    def __iter__(self) -> Iterator[AnyDocument]:
+        """Yield the documents from the cursor on."""
+        for document in self._documents[self._next :]:
+            self._next += 1
+            yield document
+
+    def cursor(self) -> int:
+        """Return the number of the next document."""
+        return self._next
+
+
+def read_text(path: Path) -> str:
+    """Read a file as UTF-8 without touching its line ends; `CorpusError` names it otherwise."""
+    try:
+        if not path.is_file():
+            raise CorpusError(
+                f"{path} is not a regular file (a broken link, a pipe?). "
+                "Remove it from the corpus, or put the text in its place."
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return decode(data, path, 0)
+
+
+def decode(data: bytes, path: Path, offset: int) -> str:
+    """Decode bytes that begin at `offset` of a file; `CorpusError` says which byte is wrong."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            f"{path} is not valid UTF-8: byte {data[error.start]:#04x} at offset "
+            f"{offset + error.start}. Convert it (for example `iconv -f latin1 -t utf-8`), or move "
+            "it out of the corpus."
+        ) from error
+
+
+def unreadable(path: Path, error: OSError) -> CorpusError:
+    """Return the error for a file of the user's that the system does not let us read."""
+    return CorpusError(
+        f"{path} cannot be read: {error.strerror or error}. Fix its permissions, "
+        "or move it out of the corpus."
+    )

@@ -1,0 +1,160 @@
+"""From the name of a corpus to a `Text`: which documents, in which order, on which side.
+
+Two kinds of corpora are told apart. *Listed* ones (files of text, and rows of files of moderate
+size) are read once to know the digest of every document; then they are put into the order of their
+contents, which does not depend on names, and split by what is there. *Streamed* ones (the hub, and
+rows of large files) are too large for that: they are read once, in their own order, and every
+document is sent to one side by its own hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from adana.data.config import DataConfig
+from adana.data.digests import FileDigests
+from adana.data.documents import AnyDocument, FileDocument, ListReader, Text
+from adana.data.errors import CorpusError
+from adana.data.sources import files, hub, installed, rows
+from adana.data.split import capped_fraction, check_fraction, hash_rule, is_held_out, split
+
+LISTED_ROW_BYTES = 256 << 20
+"""Bytes of .jsonl and .parquet files on disk above which a corpus is streamed: the rows of smaller
+ones are held in memory."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Distinct, non-empty documents sorted by name, and notes on what was left out."""
+
+    source: str
+    documents: list[AnyDocument]
+    notes: list[str]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the sorted content hashes: the same texts under other names are the same."""
+        digests = sorted(document.digest for document in self.documents)
+        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+    @property
+    def bytes(self) -> int:
+        """Length of all documents together in UTF-8 bytes."""
+        return sum(document.size for document in self.documents)
+
+
+def open_text(config: DataConfig, cache: Path | None = None) -> Text:
+    """Return the text of a configuration, listed or streamed.
+
+    `cache` is where the checksums of large files are remembered.
+
+    Raises `CorpusError` if there is nothing to read or if it cannot be read (`Unreachable` if it is
+    on the hub and the hub does not answer), `ValueError` for a fraction out of range.
+    """
+    check_fraction(config.validation_fraction)
+    if hub.is_hub(config.corpus):
+        return _streamed(config, hub.open_hub(config, FileDigests(cache)))
+    if config.corpus not in installed.BUILT_IN:
+        paths = files.find(config.corpus)
+        size = sum(path.stat().st_size for path in paths.paths if rows.has_rows(path))
+        if size > LISTED_ROW_BYTES:
+            stream = rows.open_rows(paths, config.text_field, FileDigests(cache))
+            return _streamed(config, stream)
+    return _listed(read_corpus(config.corpus, config.text_field, config.limit_documents), config)
+
+
+def read_corpus(source: str, text_field: str = "text", limit: int | None = None) -> Corpus:
+    """List a built-in corpus by name, or the user's file or folder by path.
+
+    ``"python"`` is the source of the running interpreter's standard library without its tests,
+    about 12 MB (a folder of that name is reached as ``./python``); ``"python-packages"`` is that
+    and every installed package. A file is ``.txt``, ``.md`` or ``.py`` (one document), or
+    ``.jsonl`` or ``.parquet`` (each line or row is a document, its text in `text_field`). A folder
+    is read with its subfolders, except hidden ones and linked ones. Text is kept as it is, line
+    ends included; files of text stay on disk, rows are held in memory. `limit` keeps the first
+    documents only.
+
+    Raises `CorpusError` if there is nothing to read or if a file of the user's cannot be read.
+    """
+    reader = installed.BUILT_IN.get(source)
+    try:
+        found = reader() if reader else files.read(files.find(source), text_field)
+        documents, notes = _distinct(found, source, limit)
+    except OSError as error:
+        raise CorpusError(
+            f"the corpus {source!r} cannot be read: {error.strerror or error}. "
+            "Fix the permissions of its folders, or give another corpus."
+        ) from error
+    return Corpus(source, documents, [*found.notes(), *notes])
+
+
+def _distinct(
+    found: Iterable[tuple[Path | None, AnyDocument]], source: str, limit: int | None
+) -> tuple[list[AnyDocument], list[str]]:
+    """Drop empty documents and exact copies (the first name stays), and say how many."""
+    kept: dict[str, AnyDocument] = {}
+    read = empty = 0
+
+    def filled() -> Iterable[AnyDocument]:
+        nonlocal read, empty
+        for path, document in found:
+            read += 1
+            if not document.text.strip():
+                empty += 1
+            elif document.digest in kept:
+                yield kept[document.digest]
+            elif path:
+                yield FileDocument(document.name, path, document.size, document.digest)
+            else:
+                yield document
+
+    for document in filled():
+        kept.setdefault(document.digest, document)
+        if limit is not None and len(kept) >= limit:
+            break
+    if not kept:
+        raise CorpusError(
+            f"the corpus {source!r} has no text: {read} documents were read, none with "
+            "anything in it. Give a file or folder with some text."
+        )
+    notes = [f"{empty} empty documents left out"] if empty else []
+    if copies := read - empty - len(kept):
+        notes.append(f"{copies} exact duplicates left out")
+    return sorted(kept.values(), key=lambda document: document.name), notes
+
+
+def _listed(corpus: Corpus, config: DataConfig) -> Text:
+    fraction = capped_fraction(config.validation_fraction, config.validation_tokens, corpus.bytes)
+    parts = split(corpus.documents, fraction)
+    held_out = {document.digest for document in parts.validation}
+    documents = [*parts.validation, *parts.train]
+    return Text(
+        source=corpus.source,
+        fingerprint=corpus.fingerprint,
+        read=lambda cursor: ListReader(documents, cursor),
+        held_out=lambda document: document.digest in held_out,
+        rule=parts.rule,
+        distinct=True,
+        size=corpus.bytes,
+        documents=len(corpus.documents),
+        notes=tuple(corpus.notes),
+        split_notes=tuple(parts.notes),
+    )
+
+
+def _streamed(config: DataConfig, stream: rows.Stream) -> Text:
+    fraction = capped_fraction(config.validation_fraction, config.validation_tokens, stream.size)
+    return Text(
+        source=config.corpus,
+        fingerprint=stream.fingerprint,
+        read=stream.read,
+        held_out=lambda document: is_held_out(document, fraction),
+        rule=hash_rule(fraction),
+        distinct=False,
+        size=stream.size,
+        documents=None,
+        notes=tuple(stream.notes),
+    )

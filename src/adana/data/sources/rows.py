@@ -1,0 +1,195 @@
+"""Files with many documents, a row each: .jsonl and .parquet, read from any row on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adana.data.digests import FileDigests
+from adana.data.documents import AnyDocument, Document, Reader, decode, read_text, unreadable
+from adana.data.errors import CorpusError
+from adana.data.extras import need
+
+if TYPE_CHECKING:
+    from adana.data.sources.files import Paths
+
+SUFFIXES = (".jsonl", ".parquet")
+"""Files that are read row by row."""
+
+_PARQUET_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Documents that are read in their own order, without a list of them."""
+
+    fingerprint: str
+    """Decides which documents, and in which order."""
+    read: Callable[[Any], Reader]
+    """Returns a reader that goes on at a cursor; `None` is the beginning."""
+    size: int | None
+    """About how many bytes of text there are, if that can be told."""
+    notes: list[str]
+
+
+def has_rows(path: Path) -> bool:
+    """Return whether a file is read row by row."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def read(path: Path, name: str, text_field: str, skip: int = 0) -> Iterator[Document]:
+    """Yield the rows of a file from number `skip` on, named ``NAME:ROW`` from 1.
+
+    An empty line of a .jsonl file, or a row without text in a .parquet file, is an empty document.
+    Raises `CorpusError` that names the file and row for anything that is not a text.
+    """
+    each = _read_jsonl if path.suffix.lower() == ".jsonl" else _read_parquet
+    try:
+        yield from each(path, name, text_field, skip)
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _read_jsonl(path: Path, name: str, text_field: str, skip: int) -> Iterator[Document]:
+    offset = 0
+    with open(path, "rb") as file:
+        for number, data in enumerate(file, start=1):
+            if number > skip:
+                line = decode(data, path, offset)
+                if number == 1:
+                    line = line.removeprefix("\ufeff")
+                text = _text_of_line(line, path, number, text_field) if line.strip() else ""
+                yield Document(f"{name}:{number}", text)
+            offset += len(data)
+
+
+def _text_of_line(line: str, path: Path, number: int, field: str) -> str:
+    """Return the text of one JSON line, with the file and line in every complaint."""
+    where = f"{path}, line {number}"
+    advice = f'Each line must be a JSON object such as {{"{field}": "..."}}.'
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise CorpusError(f"{where}: not valid JSON ({error}). {advice}") from error
+    text = value.get(field) if isinstance(value, dict) else None
+    if not isinstance(text, str):
+        raise CorpusError(
+            f'{where}: no string field "{field}". {advice} Another name is given by --text-field.'
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise CorpusError(
+            f'{where}: "{field}" has half of a surrogate pair at character {error.start}, which is '
+            "no Unicode text. Write the file again from its source, or remove the line."
+        ) from error
+    return text
+
+
+def _read_parquet(path: Path, name: str, text_field: str, skip: int) -> Iterator[Document]:
+    with _open_parquet(path, text_field) as file:
+        first = 0
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            if first + rows > skip:
+                yield from _read_group(
+                    file, group, path=path, name=name, field=text_field, first=first, skip=skip
+                )
+            first += rows
+
+
+def _read_group(
+    file: Any, group: int, *, path: Path, name: str, field: str, first: int, skip: int
+) -> Iterator[Document]:
+    """Yield the rows of one row group, whose first row is number `first`, from `skip` on."""
+    pyarrow = need("pyarrow", f"reading {path}")
+    try:
+        for batch in file.iter_batches(_PARQUET_ROWS, row_groups=[group], columns=[field]):
+            last = first + batch.num_rows
+            if last > skip:
+                texts = batch.column(0).slice(max(0, skip - first)).to_pylist()
+                for number, text in enumerate(texts, start=max(first, skip) + 1):
+                    yield Document(f"{name}:{number}", text or "")
+            first = last
+    except pyarrow.ArrowException as error:
+        raise CorpusError(
+            f"{path} is damaged after row {first}: {error}. Fetch or write the file again."
+        ) from error
+
+
+def _open_parquet(path: Path, field: str) -> Any:
+    """Return the opened file after checking that it has a column `field` of text."""
+    pyarrow = need("pyarrow", f"reading {path}")
+    parquet = need("pyarrow.parquet", f"reading {path}")
+    with open(path, "rb"):  # so that what the system refuses is said as for every other file
+        pass
+    try:
+        file = parquet.ParquetFile(path)
+    except pyarrow.ArrowException as error:
+        raise CorpusError(
+            f"{path} is not a readable parquet file: {error}. Fetch or write it again, or move it "
+            "out of the corpus."
+        ) from error
+    schema = file.schema_arrow
+    kind = schema.field(field).type if field in schema.names else None
+    is_text = (pyarrow.types.is_string, pyarrow.types.is_large_string)
+    if kind is None or not any(check(kind) for check in is_text):
+        raise CorpusError(
+            f'{path} has no text column "{field}" among {", ".join(schema.names)}. '
+            "Name the right one with --text-field."
+        )
+    return file
+
+
+def open_rows(paths: Paths, text_field: str, digests: FileDigests) -> Stream:
+    """Return files, row by row in the order of their names, as a stream.
+
+    The fingerprint covers the content of every file, so the first opening reads them all.
+    """
+    parts = [f"rows of {text_field}", *(digests.of(path) for path in paths.paths)]
+    return Stream(
+        fingerprint=hashlib.sha256("\n".join(parts).encode()).hexdigest(),
+        read=lambda cursor: _FileReader(paths, text_field, cursor),
+        size=sum(_text_bytes(path, text_field) for path in paths.paths),
+        notes=paths.notes,
+    )
+
+
+def _text_bytes(path: Path, field: str) -> int:
+    """Return about how many bytes of text a file holds."""
+    if path.suffix.lower() != ".parquet":
+        return path.stat().st_size
+    with _open_parquet(path, field) as file:
+        groups = (file.metadata.row_group(i) for i in range(file.num_row_groups))
+        columns = (group.column(i) for group in groups for i in range(group.num_columns))
+        return sum(c.total_uncompressed_size for c in columns if c.path_in_schema == field)
+
+
+class _FileReader:
+    """Reads files one after the other; the cursor is the file's number and the row in it."""
+
+    def __init__(self, paths: Paths, text_field: str, cursor: list[int] | None) -> None:
+        self._paths, self._field = paths, text_field
+        self._file, self._row = cursor or (0, 0)
+
+    def __iter__(self) -> Iterator[AnyDocument]:
+        """Yield the documents from the cursor on."""
+        while self._file < len(self._paths.paths):
+            path = self._paths.paths[self._file]
+            name = path.relative_to(self._paths.root).as_posix()
+            if has_rows(path):
+                for document in read(path, name, self._field, self._row):
+                    self._row += 1
+                    yield document
+            elif self._row == 0:
+                self._row = 1
+                yield Document(name, read_text(path))
+            self._file, self._row = self._file + 1, 0
+
+    def cursor(self) -> list[int]:
+        """Return the number of the file and of the row in it that come next."""
+        return [self._file, self._row]

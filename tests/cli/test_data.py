@@ -1,0 +1,147 @@
+"""`adana data` as a user meets it."""
+
+import io
+import os
+import re
+
+import pytest
+from rich.console import Console
+
+from adana.cli import main, prepare
+from adana.cli.data_flags import DataFlags
+from adana.data import DataConfig, entries
+from adana.data import build as build_module
+from tests.train.conftest import write_corpus
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ADANA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "200")
+    write_corpus(tmp_path / "corpus")
+    return tmp_path / "cache"
+
+
+def data(*arguments):
+    with pytest.raises(SystemExit) as exit_:
+        main(("data", *arguments))
+    return exit_.value.code
+
+
+def ready(*arguments):
+    assert data("prepare", "corpus", "--vocab-size", "300", *arguments) == 0
+
+
+def test_prepare_takes_the_corpus_by_position_or_by_flag(cache, capsys):
+    ready()
+    assert data("--data", "corpus", "--vocab-size", "300") == 0
+    assert len(entries(cache)) == 1
+    out = capsys.readouterr().out
+    for text in ("bytes a token", "tokenizer  trained, 300 tokens", "sha256", "corpus  corpus, "):
+        assert text in out
+
+
+def test_list_shows_what_is_there_finished_or_not(cache, capsys, monkeypatch):
+    assert data("list") == 0
+    assert f"0 in {cache}" in capsys.readouterr().out
+    ready()
+    monkeypatch.setattr(build_module, "BATCH_BYTES", 500)
+    interrupt(monkeypatch)
+    assert data("prepare", "corpus", "--vocab-size", "310") == 130
+    capsys.readouterr()
+    assert data("list") == 0
+    out = capsys.readouterr().out
+    assert re.search(r"corpus: [\d,]+ \+ [\d,]+ tokens, tokenizer trained of 300", out)
+    assert re.search(r"unfinished, [1-9][\d,]* tokens done", out)
+    assert "2 in" in out
+
+
+def interrupt(monkeypatch):
+    """Press Ctrl-C after a few batches."""
+    append, count = build_module._append, []
+
+    def pressed(*arguments):
+        count.append(1)
+        if len(count) == 4:
+            raise KeyboardInterrupt
+        return append(*arguments)
+
+    monkeypatch.setattr(build_module, "_append", pressed)
+
+
+def test_interruption_says_how_to_go_on_and_the_same_command_does(capsys, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(build_module, "BATCH_BYTES", 500)
+        interrupt(patch)
+        assert data("prepare", "corpus", "--vocab-size", "300") == 130
+    assert "what is done is kept, the same command goes on" in capsys.readouterr().out
+    ready()
+    assert re.search(r"going on after [1-9]\d* documents", capsys.readouterr().out)
+
+
+def test_describe_takes_the_first_letters_of_a_key(cache, capsys):
+    ready()
+    (entry,) = entries(cache)
+    capsys.readouterr()
+    assert data("describe", entry.key[:5]) == 0
+    assert "bytes a token" in capsys.readouterr().out
+    assert data("describe", "nothing") == 2
+    assert "`adana data list` shows" in capsys.readouterr().err
+
+
+def test_verify_names_the_damaged_file_and_goes_on_to_the_next(cache, capsys):
+    ready()
+    assert data("prepare", "corpus", "--vocab-size", "310") == 0
+    first, second = entries(cache)
+    path = first.folder / "train-00000.bin"
+    stamp = path.stat()
+    content = bytearray(path.read_bytes())
+    content[10] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    capsys.readouterr()
+    assert data("verify") == 1
+    out = capsys.readouterr().out
+    assert "train-00000.bin cannot be used: its content does not match its checksum" in out
+    assert f"{second.key}: every byte is right" in out
+    assert data("verify", second.key) == 0
+
+
+def test_delete_frees_one_folder_and_refuses_to_guess(cache, capsys):
+    ready()
+    assert data("prepare", "corpus", "--vocab-size", "310") == 0
+    first, second = entries(cache)
+    assert data("delete") == 2
+    assert data("delete", "nothing") == 2
+    assert "expected one" in capsys.readouterr().err
+    assert data("delete", first.key) == 0
+    assert entries(cache) == [second]
+
+
+def test_flags_make_the_configuration():
+    assert DataFlags().data_config() == DataConfig()
+    assert DataFlags(vocab_size=300).data_config().vocab_size == 300
+    assert DataFlags(vocab_size=50304, tokenizer="gpt2").data_config() == DataConfig(
+        tokenizer="gpt2"
+    )
+    assert DataFlags(vocab_size=50304, tokenizer="gpt2").model_vocab_size() == 50304
+    assert DataFlags().model_vocab_size() == DataConfig.vocab_size
+
+
+def test_on_a_terminal_a_bar_shows_the_rate(cache, monkeypatch):
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=True, width=160)
+    prepare.prepare_with_bar(DataConfig("corpus", 300), console)
+    assert "data: corpus, " in written.getvalue()
+
+
+def test_without_a_terminal_a_stage_is_one_line_until_it_lasts(monkeypatch):
+    written = io.StringIO()
+    clock = iter(range(0, 1000, 8))
+    monkeypatch.setattr(prepare.time, "monotonic", lambda: next(clock))
+    lines = prepare._Lines(Console(file=written, width=200))
+    for number in range(7):
+        lines(f"turning text into tokens: {number}", number / 7)
+    said = written.getvalue().split("\n")[:-1]
+    assert said == [f"data: turning text into tokens: {number}" for number in (0, 3, 6)]

@@ -1,0 +1,71 @@
+"""A preparation that is killed at any moment goes on, and ends with the very same files."""
+
+import json
+import random
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from adana.data import DataConfig, prepare
+from adana.data import build as build_module
+from adana.data.journal import Journal
+
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from adana.data import DataConfig, build, prepare, sources
+build.BATCH_BYTES, build.COMMIT_SECONDS, sources.LISTED_ROW_BYTES = 4000, 0.02, 0
+def tell(stage, fraction):
+    print(stage, flush=True)
+    time.sleep(0.002)
+prepare(DataConfig(sys.argv[1], 300, 0.2), Path(sys.argv[2]), tell, shard_tokens=5000)
+"""
+WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "kappa", "omega", "tau", "eta"]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    path = tmp_path_factory.mktemp("corpus") / "x.jsonl"
+    choose = np.random.default_rng(0)
+    rows = [f"{i % 2900} " + " ".join(choose.choice(WORDS, 60)) for i in range(3000)]
+    rows += rows[:50]  # copies, so that what was seen before a kill matters after it
+    path.write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(12, marks=pytest.mark.slow)])
+def test_kill_at_random_moments_changes_nothing(corpus, tmp_path, monkeypatch, kills):
+    monkeypatch.setattr(build_module, "BATCH_BYTES", 4000)
+    monkeypatch.setattr("adana.data.sources.LISTED_ROW_BYTES", 0)
+    config = DataConfig(str(corpus), 300, 0.2)
+    whole = prepare(config, tmp_path / "whole", shard_tokens=5000)
+    assert len(whole.manifest["splits"]["train"]["files"]) > 10
+
+    choose, cache = random.Random(1), tmp_path / "cache"
+    moments = [choose.randint(10, 250 // kills) for _ in range(kills)]
+    reached = [kill_after(lines, corpus, cache) for lines in moments]
+    assert reached == sorted(reached), "work that was done has been lost"
+    assert reached[-1] > 0
+    shards = prepare(config, cache, shard_tokens=5000)
+    assert shards.fingerprint == whole.fingerprint
+    assert shards.manifest["files"] == whole.manifest["files"]
+    assert shards.manifest["corpus"] == whole.manifest["corpus"]
+    assert not [path.name for path in shards.folder.iterdir() if path.name.endswith(".part")]
+
+
+def kill_after(lines, corpus, cache):
+    """Kill a preparation after it has written so many lines; return how many documents are done."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(corpus), str(cache)], stdout=subprocess.PIPE, text=True
+    )
+    for _, line in zip(range(lines), process.stdout, strict=False):
+        assert "beginning again" not in line
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    time.sleep(0.01)
+    (left,) = cache.iterdir()
+    return Journal(left).load().read
