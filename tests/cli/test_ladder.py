@@ -123,6 +123,15 @@ def test_what_does_not_fit_is_said(capsys):
     assert "--parallel fsdp on more --devices" in out
 
 
+@pytest.mark.parametrize("ratio", ["1", "5000"])
+def test_overtraining_is_an_axis(ratio, capsys):
+    assert plan("--heads", "6", "--tokens-per-param", ratio) == 0
+    rung = plan_rung("enoki", 6, tokens_per_param=float(ratio))
+    offset = f"{rung.decay_offset:,.1f}".removesuffix(".0")
+    row = f"{rung.steps:,} {rung.warmup_steps:,} {offset}"
+    assert row in words(capsys.readouterr().out)
+
+
 def test_a_budget_too_short_for_a_warm_up_is_said(capsys):
     assert plan("--heads", "6", "8", "--tokens-per-param", "0.06") == 0
     out = words(capsys.readouterr().out)

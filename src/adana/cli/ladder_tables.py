@@ -106,7 +106,11 @@ def sizes_table(rungs: Sequence[Rung]) -> Grid:
             *(str(rung.model.depth), str(rung.model.width)),
             *(scaled(rung.parameters[name]) for name in parameters),
             scaled(rung.tokens),
-            *(f"{rung.steps:,}", f"{rung.warmup_steps:,}", f"{rung.decay_offset:,g}"),
+            *(
+                f"{rung.steps:,}",
+                f"{rung.warmup_steps:,}",
+                f"{rung.decay_offset:,.1f}".removesuffix(".0"),
+            ),
         )
     return table
 

@@ -34,8 +34,6 @@ under autocast the residual stream and the inputs of norms stay float32."""
 LOGIT_BYTES = 12
 """Bytes that a logit takes at the worst moment, counted likewise: three numbers in float32."""
 FLOAT32 = 4
-
-
 HEADROOM = 0.9
 """Share of a device's memory that an estimate may fill and still be said to fit."""
 
