@@ -58,6 +58,7 @@ def test_identity_is_twelve_hex_digits_whatever_the_order_of_the_keys():
 def test_the_same_text_in_another_folder_is_the_same_data_and_other_text_is_not():
     moved = with_leaf(CONFIG, "data.corpus", "/elsewhere")
     assert identity(moved) == identity(CONFIG)
+    assert identity(with_leaf(moved, "data.tokenizer", "/elsewhere.json")) == identity(CONFIG)
     assert identity(with_leaf(moved, "data.fingerprint", "abd")) != identity(CONFIG)
     unknown = {**CONFIG, "data": {"corpus": "python"}}
     assert identity(with_leaf(unknown, "data.corpus", "other")) != identity(unknown)
@@ -85,7 +86,7 @@ def test_identity_ignores_where_a_run_executes_and_where_its_numbers_come_from(p
         ("optimizer.betas", [0.9, 0.99]),
         ("model.layers", 1),
         ("data.fingerprint", "abd"),
-        ("data.layout", "a key that only shares a name with the top-level one"),
+        ("model.layout", "a key that only shares a name with the top-level one"),
     ],
 )
 def test_identity_changes_with_everything_else(path, value):

@@ -48,13 +48,13 @@ class RunError(RuntimeError):
 def science(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a configuration that decides what is computed.
 
-    Left out are `NOT_IDENTITY` and, where a fingerprint says which text it is, the path to it: the
-    same text in another folder is the same data.
+    Left out are `NOT_IDENTITY` and, where a fingerprint says which tokens they are, how the data
+    was named and prepared: the same tokens from another folder or tokenizer file are the same data.
     """
     kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
     data = kept.get("data")
     if isinstance(data, Mapping) and "fingerprint" in data:
-        kept["data"] = {key: value for key, value in data.items() if key != "corpus"}
+        kept["data"] = {"fingerprint": data["fingerprint"]}
     return kept
 
 
