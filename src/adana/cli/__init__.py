@@ -29,6 +29,9 @@ Start with:
 Then, on your own text:
 
     adana compare adamw adana --data my_texts/ --sweep-lr 5
+
+`adana COMMAND --help` explains every option. Stop anything whenever you like: the same command goes
+on where it was.
 """
 
 Verb = (

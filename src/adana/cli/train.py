@@ -43,7 +43,7 @@ class TrainArguments(Settings):
     checkpoint and ends with the same weights. On several devices, start the same command with
     torchrun; it goes on with any number of them:
 
-        torchrun --nproc-per-node 8 -m adana train --heads 12 --parallel fsdp ...
+        torchrun --nproc-per-node 8 -m adana train --heads 12 --head-dim 64 --parallel fsdp ...
 
     Exit codes: 0 finished, 1 failed, 2 wrong arguments, 3 diverged, 130 interrupted by Ctrl-C,
     75 stopped by SIGTERM, SIGUSR1 or --time-limit: run the same command again.
