@@ -71,7 +71,7 @@ class Settings(DataFlags):
     cooldown_steps: int | None = None
     """Cooldown length of wsd in steps. Default: steps / 5."""
     final: float = ScheduleConfig.final
-    """Where the schedule ends, as a fraction of the peak learning rate."""
+    """Where the schedule ends, as a fraction of the peak learning rate; not for constant."""
     omega: float = schedules.OMEGA
     """Weight-decay strength. AdamW gets weight_decay = omega / (lr * steps); ADana omega /
     (steps/10 + t)."""
@@ -95,8 +95,8 @@ class Settings(DataFlags):
     device: str = "auto"
     """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
     micro_batch: int | None = None
-    """Sequences per forward pass, for models too large for the whole batch at once; does not
-    change the result."""
+    """Sequences that a device puts through the model at a time, where its share of the batch is too
+    large; does not change the result."""
     threads: int | None = None
     """CPU threads of each training. Default: all cores, divided by the trainings at a time."""
     trackers: tuple[str, ...] = ()
