@@ -34,7 +34,6 @@ from adana.data import DataConfig, Shards, prepare
 from adana.nn import EnokiConfig, build_model, measure_matmul_peak, model_flops
 from adana.runs import Run
 from adana.train import LayoutConfig, OptimizerConfig, TrainConfig, World, build_optimizer
-from adana.train.interrupt import InterruptFlag
 from adana.train.loop import Trainer
 from adana.train.optimizers import set_gamma
 from adana.train.progress import ignore
@@ -84,11 +83,10 @@ def plain_loop(config: TrainConfig, shards: Shards, device: torch.device) -> Tur
 
 def engine(trainer: Trainer) -> Turn:
     """Return a function that trains a number of steps as a run does."""
-    flag = InterruptFlag()
 
     def train(steps: int) -> None:
         for _ in range(steps):
-            problem, _ = trainer._step(flag)
+            problem, _ = trainer._step()
             assert not problem, problem
             trainer._log()
 

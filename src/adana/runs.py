@@ -240,13 +240,18 @@ class Run:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
-                except OSError as error:
+                except BlockingIOError as error:
                     if time.monotonic() > deadline:
                         raise RunError(
                             f"{self.path} is in use by another process. Wait for it to end, "
                             "or train into another directory."
                         ) from error
                     time.sleep(0.1)
+                except OSError as error:
+                    raise RunError(
+                        f"{self.path} cannot be locked: {error.strerror or error}. Put run "
+                        "directories on a file system with locks (flock)."
+                    ) from error
             yield
 
 

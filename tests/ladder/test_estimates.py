@@ -152,7 +152,7 @@ def test_the_terms_follow_their_formulas():
         "optimizer state": 8 * n,
         "bf16 copies": 2 * (rung.counts.non_embedding + matrix),
         "activations": 51 * 4 * 384 * 4 * 2048,
-        "logits": 50_304 * (12 * LayoutConfig().chunk("cuda") + 4 * 384),
+        "logits": 50_304 * (12 * LayoutConfig().chunk_tokens("cuda") + 4 * 384),
     }
     assert needs.memory == sum(terms(needs).values())
     assert (needs.micro_batch, needs.accumulation) == (4, 8)

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from adana import runs
 from adana.nn import build_model
 from adana.runs import Run, RunError, identity
 from adana.train import (
@@ -52,6 +53,42 @@ def test_a_branch_ends_bit_for_bit_like_a_run_from_the_beginning(trunk, shards, 
     assert train(config, shards, whole).state == "finished"
     assert_same_end(run, whole)
     assert identity(run.config()) == identity(whole.config())
+
+
+@pytest.mark.parametrize(("log_every", "fork"), [(3, 14), (8, 16)])
+def test_a_branch_at_the_end_of_the_trunk_is_exact_too(log_every, fork, config, shards, tmp_path):
+    """The trunk's last step writes a row even where none is due, so it may be too late."""
+    layout = dataclasses.replace(config.layout, checkpoint_every=2, keep_every=2)
+    config = dataclasses.replace(
+        config, steps=16, schedule=ScheduleConfig("constant"), log_every=log_every, layout=layout
+    )
+    trunk, run, whole = (Run(tmp_path / name) for name in ("trunk", "branch", "whole"))
+    train(config, shards, trunk)
+    longer, branch = find_branch(trunk, 20, 4)
+    assert branch.saved_steps == fork
+    plant(branch, longer, run, shards.fingerprint)
+    train(longer, shards, run)
+    train(longer, shards, whole)
+    assert_same_end(run, whole)
+
+
+def test_a_tail_that_the_trunk_began_earlier_is_not_taken_over(trunk, shards, tmp_path):
+    longer, branch = find_branch(trunk, 20, 4)
+    assert branch.saved_steps == 6  # the trunk's mean begins with step 8, the branch's with 10
+    run, whole = Run(tmp_path / "branch"), Run(tmp_path / "whole")
+    plant(branch, longer, run, shards.fingerprint)
+    train(longer, shards, run)
+    train(longer, shards, whole)
+    assert_same_end(run, whole)
+
+
+def test_a_run_in_use_is_not_planted_over(trunk, shards, tmp_path, monkeypatch):
+    config, branch = find_branch(trunk, STEPS, COOLDOWN)
+    run = Run(tmp_path / "branch")
+    run.create()
+    monkeypatch.setattr(runs, "LOCK_PATIENCE", 0.2)
+    with run.lock(), pytest.raises(RunError, match="in use by another process"):
+        plant(branch, config, run, shards.fingerprint)
 
 
 def test_a_branch_is_planted_once(trunk, shards, tmp_path):

@@ -121,9 +121,10 @@ def test_checkpoints_of_chosen_steps_stay(config, shards, tmp_path):
     assert [int(path.name[5:]) for path in list_checkpoints(run.checkpoints)] == [4, 8, 12]
 
 
-def test_steps_that_shall_stay_are_checkpointed(config):
-    layout = with_layout(config, checkpoint_every=6, keep_every=4).resolve().layout
-    assert layout.checkpoint_every == 2
+def test_checkpoints_that_stay_have_a_rhythm_of_their_own(config, shards, tmp_path):
+    run = Run(tmp_path / "run")
+    train(with_layout(config, checkpoint_every=7, keep=1, keep_every=5), shards, run)
+    assert [int(path.name[5:]) for path in list_checkpoints(run.checkpoints)] == [5, 10, 12]
 
 
 def test_the_summary_says_where_the_time_went(config, shards, tmp_path):

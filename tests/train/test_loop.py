@@ -208,6 +208,58 @@ def test_a_damaged_checkpoint_is_passed_over_for_an_older_one(
     assert_same_end(whole, killed)
 
 
+def break_checkpoint(path):
+    (file,) = path.glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:100])
+
+
+def interrupted_run(config, shards, path, monkeypatch, step):
+    run = Run(path)
+    with monkeypatch.context() as patch:
+        error = stop_at(patch, step)
+        with pytest.raises(error):
+            train(config, shards, run)
+    return run
+
+
+def test_a_broken_checkpoint_never_displaces_a_whole_one(config, shards, tmp_path, monkeypatch):
+    layout = dataclasses.replace(config.layout, checkpoint_every=4, keep=2)
+    config = dataclasses.replace(config, layout=layout)
+    run = interrupted_run(config, shards, tmp_path / "run", monkeypatch, 9)
+    break_checkpoint(list_checkpoints(run.checkpoints)[-1])  # of step 8
+    layout = dataclasses.replace(layout, checkpoint_every=3, keep=1)
+    config = dataclasses.replace(config, layout=layout)
+    with monkeypatch.context() as patch:
+        error = stop_at(patch, 7)
+        with pytest.raises(error):
+            train(config, shards, run)
+    assert [int(path.name[5:]) for path in list_checkpoints(run.checkpoints)] == [6]
+    assert (run.checkpoints / ".broken-step-00000008").exists()
+
+
+@pytest.mark.parametrize("how", ["broken", "unreadable"])
+def test_a_run_without_a_readable_checkpoint_stops_and_keeps_what_there_is(
+    how, config, shards, tmp_path, monkeypatch
+):
+    run = interrupted_run(config, shards, tmp_path / "run", monkeypatch, 9)
+    before = (run.path / "metrics.jsonl").read_bytes()
+    if how == "broken":
+        for path in list_checkpoints(run.checkpoints):
+            break_checkpoint(path)
+        message = r"none of the 2 checkpoints .* is whole: .*truncated.* delete the folder"
+    else:
+
+        def failing(path):
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(checkpoint_module, "_sha256", failing)
+        message = "cannot be read: Input/output error. Nothing was changed"
+    with pytest.raises(RunError, match=message):
+        train(config, shards, run)
+    assert len(list_checkpoints(run.checkpoints)) == 2
+    assert (run.path / "metrics.jsonl").read_bytes() == before
+
+
 def test_a_full_disk_fails_the_run_clearly_and_it_goes_on_later(
     config, shards, tmp_path, monkeypatch
 ):

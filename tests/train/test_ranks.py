@@ -14,7 +14,7 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 
 from adana.data import open_shards
-from adana.nn import EnokiConfig
+from adana.nn import EnokiConfig, LSTMConfig, Qwen3Config
 from adana.runs import Run, RunError
 from adana.train import LayoutConfig, OptimizerConfig, ScheduleConfig, train
 from adana.train import loop as loop_module
@@ -41,6 +41,7 @@ def config(corpus):
         model=EnokiConfig(heads=2, layers=2, head_dim=8, vocab_size=VOCAB, sequence_length=32),
         log_every=1,
         eval_every=25,
+        averages=("ema:0.9", "tail:0.5"),
         layout=LayoutConfig(device="cpu", threads=1, checkpoint_every=10, keep=9),
     )
 
@@ -95,6 +96,41 @@ def on_rank_full_disk(config, folder, path, rank):
     return "nothing"
 
 
+def on_rank_full_metrics(config, folder, path):
+    """A row cannot be written, which the first rank alone finds out. Returns what each was told."""
+    append = Run.append_metrics
+
+    def failing(self, row):
+        if row["step"] == 7:
+            raise RunError("cannot write metrics.jsonl: No space left on device")
+        append(self, row)
+
+    Run.append_metrics = failing
+    try:
+        train(config, open_shards(folder), Run(path))
+    except RunError as error:
+        return str(error)
+    finally:
+        Run.append_metrics = append
+    return "nothing"
+
+
+def on_rank_die_while_saving(config, folder, path, rank):
+    """One rank is gone in the middle of writing a checkpoint."""
+    write = dcp.HuggingFaceStorageWriter.write_data
+
+    def dying(self, plan, planner):
+        if dist.get_rank() == rank:
+            os._exit(9)
+        return write(self, plan, planner)
+
+    dcp.HuggingFaceStorageWriter.write_data = dying
+    try:
+        return train(config, open_shards(folder), Run(path)).state
+    finally:
+        dcp.HuggingFaceStorageWriter.write_data = write
+
+
 def on_rank_refuse(config, folder, path):
     try:
         train(config, open_shards(folder), Run(path))
@@ -119,12 +155,14 @@ def _with_action(step, act, config, folder, path):
 
 
 def losses(run):
-    return {
-        (row["step"], key): row[key]
-        for row in run.metrics()
-        for key in ("train_loss", "val_loss", "grad_norm", "train_z")
-        if key in row
-    }
+    found = {}
+    for row in run.metrics():
+        for key in ("train_loss", "val_loss", "grad_norm", "train_z"):
+            if key in row:
+                found[row["step"], key] = row[key]
+        for name, columns in row.get("averages", {}).items():
+            found[row["step"], name] = columns["val_loss"]
+    return found
 
 
 def assert_close(run, reference):
@@ -154,8 +192,7 @@ def test_losses_do_not_depend_on_the_ranks(
     assert losses(run)[first] == losses(alone)[first]
     told, expected = run.summary(), alone.summary()
     for key in ("tokens", "eval_tokens", "optimizer_state_bytes", "exact_parameters"):
-        if not (key == "optimizer_state_bytes" and parallel == "fsdp"):
-            assert told[key] == expected[key], key
+        assert told[key] == expected[key], key
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
@@ -231,6 +268,45 @@ def test_a_full_disk_on_one_rank_stops_all_with_the_reason(config, shards, alone
     assert not list(run.checkpoints.glob(".unfinished*"))
     assert worlds(2).run(on_rank_train, config, *at) == ["finished"] * 2
     assert_close(run, alone)
+
+
+def test_rows_that_cannot_be_written_stop_all_ranks(config, shards, alone, tmp_path, worlds):
+    run = Run(tmp_path / "run")
+    told = worlds(2).run(on_rank_full_metrics, config, shards.folder, run.path)
+    assert told == ["cannot write metrics.jsonl: No space left on device"] * 2
+    assert run.status()["state"] == "failed"
+    assert worlds(2).run(on_rank_train, config, shards.folder, run.path) == ["finished"] * 2
+    assert_close(run, alone)
+
+
+def test_a_rank_that_dies_while_saving_is_not_called_a_full_disk(config, shards, tmp_path, worlds):
+    run = Run(tmp_path / "run")
+    with pytest.raises(RankError, match="lost contact with another rank") as failure:
+        worlds(2).run(on_rank_die_while_saving, config, shards.folder, run.path, 1)
+    assert "Free some space" not in str(failure.value)
+    assert not list_checkpoints(run.checkpoints)
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+@pytest.mark.parametrize("family", ["enoki", "qwen3", "lstm"])
+def test_everything_at_once_is_the_same_on_two_ranks(
+    family, parallel, config, shards, tmp_path, worlds
+):
+    """bfloat16, z-loss, recomputation, chunks of the loss and micro-batches, for every model."""
+    model = {
+        "enoki": config.model,
+        "qwen3": Qwen3Config(heads=2, head_dim=8, layers=2, vocab_size=VOCAB, sequence_length=32),
+        "lstm": LSTMConfig(width=16, layers=2, vocab_size=VOCAB, sequence_length=32),
+    }[family]
+    config = dataclasses.replace(
+        config, model=model, steps=12, eval_every=6, precision="bfloat16", z_coeff=1e-3
+    )
+    config = laid_out(config, parallel, micro_batch=1, activation_checkpointing=True, loss_chunk=7)
+    one, two = Run(tmp_path / "one"), Run(tmp_path / "two")
+    train(config, shards, one)
+    assert worlds(2).run(on_rank_train, config, shards.folder, two.path) == ["finished"] * 2
+    for at, loss in losses(two).items():
+        assert loss == pytest.approx(losses(one)[at], abs=1e-3, rel=1e-3), at
 
 
 def test_every_rank_hears_why_a_run_is_refused(config, shards, alone, worlds):

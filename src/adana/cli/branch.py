@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -15,11 +14,19 @@ from adana.cli.prepare import prepare_with_bar
 from adana.cli.progress import Display, say
 from adana.cli.settings import check_folder
 from adana.cli.train import exit_code, outcome_text
-from adana.data import Shards
-from adana.ladder import plan_run
+from adana.data import Shards, open_shards
+from adana.ladder import PlannedRun, plan_run
 from adana.runs import Run
 from adana.schedules import default_cooldown_steps
-from adana.train import Branch, LayoutConfig, Outcome, TrainConfig, find_branch, plant, train
+from adana.train import (
+    Branch,
+    Outcome,
+    World,
+    find_branch,
+    join_world,
+    plant,
+    train,
+)
 
 
 @dataclass(frozen=True)
@@ -49,37 +56,42 @@ class BranchArguments:
     device: str = "auto"
     """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
     threads: int | None = None
-    """CPU threads. Default: all cores."""
+    """CPU threads. Default: the trunk's. Micro-batches, sharding and compilation are the trunk's
+    too; on several devices start this with torchrun, as the trunk."""
 
 
 def branch_command(arguments: BranchArguments) -> int:
     """Run `adana branch`; return the exit code."""
-    console = Console()
     check_folder("--runs", arguments.runs)
     if arguments.cooldown is not None and not 0 < arguments.cooldown < 1:
         raise ValueError(f"--cooldown must be between 0 and 1, got {arguments.cooldown}")
     trunk = Run(arguments.trunk)
     # All lengths are checked before the first is trained.
     found = [find_branch(trunk, steps, _cooldown(arguments, steps)) for steps in arguments.steps]
-    shards = prepare_with_bar(found[0][0].data, console)
-    for config, branch in found:
-        outcome = _train(arguments, config, branch, shards, console)
-        if outcome.state == "interrupted":
-            return exit_code(outcome)
-    return 0
+    codes = []
+    with join_world(arguments.device) as world:
+        console = Console(quiet=not world.first)
+        data = found[0][0].data
+        prepared = world.decide(lambda: prepare_with_bar(data, console).folder)
+        shards = world.together(lambda: open_shards(prepared))
+        for each, branch in found:
+            layout = dataclasses.replace(each.layout, device=arguments.device, time_limit=None)
+            if arguments.threads:
+                layout = dataclasses.replace(layout, threads=arguments.threads)
+            config = dataclasses.replace(each, layout=layout)
+            planned = plan_run(config, arguments.runs, shards.fingerprint)
+            outcome = _train(planned, branch, shards, console, world)
+            codes.append(exit_code(outcome))
+            if outcome.state == "interrupted":
+                break
+    return max(codes)
 
 
 def _train(
-    arguments: BranchArguments,
-    config: TrainConfig,
-    branch: Branch,
-    shards: Shards,
-    console: Console,
+    planned: PlannedRun, branch: Branch, shards: Shards, console: Console, world: World
 ) -> Outcome:
-    layout = LayoutConfig(device=arguments.device, threads=arguments.threads or os.cpu_count())
-    config = dataclasses.replace(config, layout=layout)
-    planned = plan_run(config, arguments.runs, shards.fingerprint)
-    plant(branch, config, planned.run, shards.fingerprint)
+    config = planned.config
+    world.decide(lambda: plant(branch, config, planned.run, shards.fingerprint))
     label = f"{config.optimizer.label} T{config.steps}"
     say(
         console,
@@ -87,7 +99,9 @@ def _train(
         f"{branch.saved_steps}, in {planned.path}",
     )
     with Display(console, config.steps, jobs=1) as display:
-        outcome = train(config, shards, planned.run, lambda sign: display.update(label, sign))
+        outcome = train(
+            config, shards, planned.run, lambda sign: display.update(label, sign), world
+        )
         display.finish(label, outcome_text(outcome))
     return outcome
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
+import signal
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -77,11 +81,13 @@ def train_command(arguments: TrainArguments) -> int:
     if arguments.run:
         check_folder("--run", arguments.run)
     config = train_config(arguments)
-    with join_world(config.layout.device) as world:
+    begun = time.monotonic()
+    with stopping_early(), join_world(config.layout.device) as world:
         console = Console(quiet=not world.first)
         # One rank makes the tokens, then all read them.
         prepared = world.decide(lambda: prepare_with_bar(config.data, console).folder)
-        shards = open_shards(prepared)
+        shards = world.together(lambda: open_shards(prepared))
+        config = _less_time(config, time.monotonic() - begun)
         planned = plan_run(config, arguments.runs, shards.fingerprint)
         run = Run(arguments.run) if arguments.run else planned.run
         print_rows(console, [*describe(config, shards), ("run", str(run.path))])
@@ -90,6 +96,31 @@ def train_command(arguments: TrainArguments) -> int:
             outcome = train(config, shards, run, lambda sign: display.update(label, sign), world)
             display.finish(label, outcome_text(outcome))
     return exit_code(outcome)
+
+
+@contextlib.contextmanager
+def stopping_early() -> Iterator[None]:
+    """Give a scheduler's signals the exit code of an interruption while nothing is trained yet."""
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(EXIT_CODES["interrupted"])
+
+    numbers = (signal.SIGTERM, signal.SIGUSR1)
+    previous = {number: signal.signal(number, leave) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _less_time(config: TrainConfig, seconds: float) -> TrainConfig:
+    """Take the time that has passed off the limit; what is left is at least a second."""
+    limit = config.layout.time_limit
+    if limit is None:
+        return config
+    layout = dataclasses.replace(config.layout, time_limit=max(1.0, limit - seconds))
+    return dataclasses.replace(config, layout=layout)
 
 
 def exit_code(outcome: Outcome) -> int:

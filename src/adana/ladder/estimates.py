@@ -190,7 +190,7 @@ def _compute_terms(rung: Rung, bf16: bool, layout: LayoutConfig, micro_batch: in
         kept, rule = block * model.depth, f"{block} L d tokens"
     terms = [
         Term("activations", float(kept * model.width * tokens), rule),
-        _logits_term(rung, layout.chunk("cuda" if bf16 else "cpu"), tokens),
+        _logits_term(rung, layout.chunk_tokens("cuda" if bf16 else "cpu"), tokens),
     ]
     if bf16:
         copies = 2.0 * (rung.counts.non_embedding + model.vocab_size * model.width)

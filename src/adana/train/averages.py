@@ -88,15 +88,20 @@ class WeightAverage:
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
         """Have the model hold the average inside the block, and its own weights again after it."""
-        mean, live = _local(self._mean.values()), _local(self._live.values())
-        with torch.no_grad():
-            own = [p.clone() for p in live]
-            torch._foreach_copy_(live, mean)
+        self._exchange()
         try:
             yield
         finally:
-            with torch.no_grad():
-                torch._foreach_copy_(live, own)
+            self._exchange()
+
+    @torch.no_grad()
+    def _exchange(self) -> None:
+        """Swap the average and the model's weights, one tensor at a time."""
+        pairs = zip(_local(self._mean.values()), _local(self._live.values()), strict=True)
+        for mean, live in pairs:
+            own = live.clone()
+            live.copy_(mean)
+            mean.copy_(own)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return its weights for a checkpoint, live."""

@@ -89,9 +89,7 @@ def find_branch(trunk: Run, steps: int, cooldown_steps: int) -> tuple[TrainConfi
     """
     config = branch_config(config_from_dict(trunk.config()), steps, cooldown_steps)
     fork = steps - cooldown_steps
-    # A mean over the branch's own tail must not have begun: the trunk's begins elsewhere.
-    tails = [parse_average(name) for name in config.averages]
-    last = min([fork, *(rule.begins(steps) - 1 for rule in tails if rule.tail < 1)])
+    last = min(fork, _common_past(config, config_from_dict(trunk.config()).resolve()))
     there = list_checkpoints(trunk.checkpoints)
     usable = [path for path in there if checkpoint_step(path) <= last]
     if not usable:
@@ -103,6 +101,18 @@ def find_branch(trunk: Run, steps: int, cooldown_steps: int) -> tuple[TrainConfi
     return config, Branch(trunk, usable[-1], fork)
 
 
+def _common_past(config: TrainConfig, trunk: TrainConfig) -> int:
+    """Return the last step up to which the two runs leave the same state behind.
+
+    A mean over a tail must not have begun in either. The trunk's last step writes a row that the
+    branch does not, unless one was due.
+    """
+    tails = [rule for rule in map(parse_average, config.averages) if rule.tail < 1]
+    begins = [rule.begins(steps) - 1 for rule in tails for steps in (config.steps, trunk.steps)]
+    due = all(trunk.steps % (every or 1) == 0 for every in (trunk.log_every, trunk.eval_every))
+    return min([trunk.steps if due else trunk.steps - 1, *begins])
+
+
 def plant(branch: Branch, config: TrainConfig, run: Run, data_fingerprint: str) -> bool:
     """Make `run` go on from the trunk; False if it has checkpoints of its own already.
 
@@ -112,17 +122,19 @@ def plant(branch: Branch, config: TrainConfig, run: Run, data_fingerprint: str) 
     Raises:
         RunError: the checkpoint is damaged, or the two runs differ before the cooldown.
     """
-    if list_checkpoints(run.checkpoints):
-        return False
     content = config_to_dict(config, data_fingerprint)
     _check_same_past(branch, content)
     plain = verify_checkpoint(branch.checkpoint)
     run.create()
-    run.truncate_metrics(-1)
-    rows = [row for row in branch.trunk.metrics() if row["step"] <= branch.saved_steps]
-    for row in rows:
-        run.append_metrics(row)
-    _copy_checkpoint(branch.checkpoint, run.checkpoints, {**plain, "identity": identity(content)})
+    with run.lock():
+        if run.finished or list_checkpoints(run.checkpoints):
+            return False
+        run.truncate_metrics(-1)
+        for row in branch.trunk.metrics():
+            if row["step"] <= branch.saved_steps:
+                run.append_metrics(row)
+        own = {**plain, "identity": identity(content)}
+        _copy_checkpoint(branch.checkpoint, run.checkpoints, own)
     return True
 
 

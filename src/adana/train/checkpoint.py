@@ -27,12 +27,13 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from adana.runs import RunError, read_json, write_json
-from adana.train.world import World
+from adana.train.world import World, lost_contact
 
 CHECKPOINT_VERSION = 2
 """Raised when the files change their meaning. 1 was a single `state.pt`."""
 
 _PREFIX = "step-"
+_BROKEN = ".broken-"
 UNFINISHED = ".unfinished-"
 """What the name of a folder begins with until it is a whole checkpoint."""
 STATE, MANIFEST = "state.json", "manifest.json"
@@ -71,14 +72,17 @@ def save_checkpoint(
         world.decide(lambda: _complete(unfinished, final, plain, {**manifest, "files": described}))
     except (OSError, RuntimeError, SafetensorError, dcp.CheckpointException) as error:
         shutil.rmtree(unfinished, ignore_errors=True)
+        cause = _cause(error)
+        if not isinstance(cause, OSError | SafetensorError | RunError):
+            raise  # a lost rank, say: nothing that free space would cure
         raise RunError(
-            f"cannot write the checkpoint {final}: {_reason(error)}. Earlier checkpoints are "
+            f"cannot write the checkpoint {final}: {_reason(cause)}. Earlier checkpoints are "
             "intact. Free some space, then run the same command again to go on."
         ) from error
     if world.first:
         for old in list_checkpoints(folder)[:-keep]:
             if not keep_every or checkpoint_step(old) % keep_every:
-                shutil.rmtree(old, ignore_errors=True)
+                remove_checkpoint(old)
     return final
 
 
@@ -119,19 +123,48 @@ def verify_checkpoint(path: Path) -> dict[str, Any]:
     return {**read_json(path / STATE), "step": manifest["step"], "ranks": manifest["ranks"]}
 
 
-def newest_whole(folder: Path, on_message: Callable[[str], None]) -> tuple[Path, dict] | None:
-    """Return the newest checkpoint that verifies and its plain values, or None if there is none.
+def remove_checkpoint(path: Path) -> None:
+    """Delete a checkpoint, so that a kill on the way leaves nothing that looks like one."""
+    going = path.with_name(f"{UNFINISHED}{path.name}")
+    with contextlib.suppress(OSError):
+        os.rename(path, going)
+    shutil.rmtree(going, ignore_errors=True)
 
-    Broken ones are passed over with a message: training from an older one gives the same result.
-    `CheckpointVersionError` for one of another version.
+
+def newest_whole(folder: Path, on_message: Callable[[str], None]) -> tuple[Path, dict] | None:
+    """Return the newest checkpoint that verifies and its plain values, or None if there are none.
+
+    Broken ones that are newer are renamed to `.broken-...` with a message: training from an older
+    one gives the same result, and they must not count as newest when old ones are dropped.
+
+    Raises:
+        RunError: there are checkpoints, and all are broken; or one cannot be read at the moment.
+        CheckpointVersionError: one is of another version.
     """
+    broken: dict[Path, str] = {}
     for path in reversed(list_checkpoints(folder)):
         try:
-            return path, verify_checkpoint(path)
+            plain = verify_checkpoint(path)
         except CheckpointVersionError:
             raise
-        except (RunError, OSError, KeyError, TypeError, AttributeError) as error:
-            on_message(f"passing over a broken checkpoint: {error}")
+        except OSError as error:
+            raise RunError(
+                f"{path} cannot be read: {error.strerror or error}. Nothing was changed. Check the "
+                "disk or the network file system, then run the same command again."
+            ) from error
+        except (RunError, KeyError, TypeError, AttributeError) as error:
+            broken[path] = str(error)
+            continue
+        for each, why in broken.items():
+            on_message(f"passing over a broken checkpoint: {why}")
+            os.rename(each, each.with_name(f"{_BROKEN}{each.name}"))
+        return path, plain
+    if broken:
+        raise RunError(
+            f"none of the {len(broken)} checkpoints in {folder} is whole: "
+            f"{'; '.join(broken.values())}. Restore one from a backup, or delete "
+            "the folder to train from the beginning."
+        )
     return None
 
 
@@ -148,9 +181,17 @@ def read_tensors(path: Path, tensors: Mapping[str, Tensor], world: World | None 
         with _quiet():
             reader = dcp.HuggingFaceStorageReader(str(path))
             dcp.load(dict(tensors), storage_reader=reader, no_dist=alone)
-    except (RuntimeError, ValueError, SafetensorError, dcp.CheckpointException) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError, dcp.CheckpointException) as error:
+        cause = _cause(error)
+        if isinstance(cause, OSError):
+            raise RunError(
+                f"{path} cannot be read: {_reason(cause)}. Check that every rank sees the file "
+                "system, then run the same command again."
+            ) from error
+        if lost_contact(cause):
+            raise
         raise RunError(
-            f"{path} does not hold this model: {_reason(error)}. It belongs to another "
+            f"{path} does not hold this model: {_reason(cause)}. It belongs to another "
             "configuration: train into a new directory, or delete the checkpoint to start over."
         ) from error
 
@@ -170,9 +211,8 @@ def _write_tensors(folder: Path, tensors: Mapping[str, Tensor], world: World) ->
 
 
 def _describe_own(folder: Path, world: World) -> dict[str, dict[str, Any]]:
-    """Sync and measure this rank's share of the files; together the ranks do all of them."""
-    files = sorted(folder.glob("*.safetensors"))[world.rank :: world.size]
-    return {file.name: describe(file) for file in files}
+    """Sync and measure the files that this rank wrote: named by it, counted from 1."""
+    return {file.name: describe(file) for file in folder.glob(f"shard-{world.rank + 1:05d}-*")}
 
 
 def describe(file: Path) -> dict[str, Any]:
@@ -185,6 +225,9 @@ def describe(file: Path) -> dict[str, Any]:
 def _complete(
     unfinished: Path, final: Path, plain: Mapping[str, Any], manifest: dict[str, Any]
 ) -> None:
+    there = {path.name for path in unfinished.iterdir()}
+    if there != manifest["files"].keys():
+        raise OSError(f"the ranks wrote {sorted(manifest['files'])}, there are {sorted(there)}")
     write_json(unfinished / STATE, plain)
     manifest["files"][STATE] = describe(unfinished / STATE)
     write_json(unfinished / MANIFEST, manifest)
@@ -194,10 +237,14 @@ def _complete(
     _sync_folder(final.parent)
 
 
-def _reason(error: BaseException) -> str:
-    """Return the cause in words, without the wrapping that distributed checkpoints add."""
+def _cause(error: BaseException) -> BaseException:
+    """Return the error of the rank that failed, without the wrapping that torch adds."""
     if isinstance(error, dcp.CheckpointException) and error.failures:
-        error = next(iter(error.failures.values()))[0]
+        return next(iter(error.failures.values()))[0]
+    return error
+
+
+def _reason(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 

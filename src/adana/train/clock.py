@@ -77,6 +77,11 @@ class Clock:
         self._lap, self._tokens = now, 0
         return row
 
+    def split(self) -> dict[str, float]:
+        """Return the seconds of all sessions by section so far, rounded to milliseconds."""
+        self._read_events()
+        return {name: round(seconds, 3) for name, seconds in self.totals.items()}
+
     def _read_events(self) -> None:
         """Turn the events that were recorded into times; waits for the device."""
         if self._pending:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -129,9 +128,9 @@ class LayoutConfig:
     """Compile every block with torch.compile."""
     activation_checkpointing: bool = False
     """Recompute the blocks' activations in the backward pass instead of keeping them."""
-    loss_chunk: int | None = None
-    """Tokens whose logits are made at a time (`adana.nn.loss`). Default: 512 on a CPU, 2048 on a
-    GPU."""
+    loss_chunk: int | Literal["liger"] | None = None
+    """Tokens whose logits are made at a time (`adana.nn.loss`), or "liger" for Liger's kernel on a
+    GPU. Default: 512 on a CPU, 2048 on a GPU."""
     trackers: tuple[str, ...] = ()
     """Mirrors of the metrics: tensorboard, wandb, trackio (`adana.trackers`)."""
     measure_peak: bool = False
@@ -143,7 +142,7 @@ class LayoutConfig:
     keep: int = 2
     """How many of the newest checkpoints stay on disk."""
     keep_every: int | None = None
-    """Checkpoints of multiples of this many steps stay for good, for branches and later looks."""
+    """Multiples of this many steps have checkpoints that stay, for branches and later looks."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -161,17 +160,26 @@ class LayoutConfig:
             check_range("time_limit", self.time_limit, low=0.0, low_open=True)
 
     def resolve(self, steps: int, batch_size: int) -> LayoutConfig:
-        """Fill in what depends on the run; checkpoints that shall stay are written."""
+        """Fill in what depends on the run."""
         every = self.checkpoint_every or max(1, steps // CHECKPOINTS)
-        if self.keep_every is not None and self.keep_every % every:
-            every = math.gcd(every, self.keep_every)
         return dataclasses.replace(
             self, micro_batch=self.micro_batch or batch_size, checkpoint_every=every
         )
 
-    def chunk(self, device_type: str) -> int:
-        """Return the tokens whose logits are made at a time on a "cpu" or "cuda" device."""
-        return self.loss_chunk or (CPU_LOSS_CHUNK if device_type == "cpu" else GPU_LOSS_CHUNK)
+    def chunk(self, device_type: str, training: bool) -> int | Literal["liger"]:
+        """Return how to make logits on a "cpu" or "cuda" device: so many at a time, or by Liger.
+
+        Liger's kernel tells no losses of single sequences, so it is for training only.
+        """
+        if training and self.loss_chunk == "liger":
+            return "liger"
+        return self.chunk_tokens(device_type)
+
+    def chunk_tokens(self, device_type: str) -> int:
+        """Return the tokens whose logits are made at a time, on a "cpu" or "cuda" device."""
+        if self.loss_chunk is None or self.loss_chunk == "liger":
+            return CPU_LOSS_CHUNK if device_type == "cpu" else GPU_LOSS_CHUNK
+        return self.loss_chunk
 
 
 @dataclass(frozen=True)

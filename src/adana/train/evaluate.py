@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 
 from adana.train.world import World
 
@@ -66,6 +67,8 @@ def evaluate(
         if index < len(batches):
             own[index] = terms.cross_entropy.double().cpu().numpy()
     model.train()
+    if isinstance(model, FSDPModule):  # its root stays whole after a pass, and deaf to its shards
+        model.reshard()
     found = {index: losses for part in world.gather(own) for index, losses in part.items()}
     losses = np.concatenate([found[index] for index in range(len(batches))])
     return _summarise(losses, windows[:, 1:], token_bytes)

@@ -14,7 +14,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 class InterruptFlag:
     """While active, turns the first of `SIGNALS`, or the time limit, into a flag.
 
-    A second signal acts as usual. The limit is in seconds from entering the block.
+    A second Ctrl-C acts as usual. Further signals of a scheduler change nothing: SLURM and torchrun
+    send several. The limit is in seconds from the construction.
     """
 
     def __init__(self, time_limit: float | None = None) -> None:
@@ -36,7 +37,6 @@ class InterruptFlag:
         return ""
 
     def __enter__(self) -> InterruptFlag:
-        self._began = time.monotonic()
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 self._previous[number] = signal.signal(number, self._handle)
@@ -48,13 +48,11 @@ class InterruptFlag:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._restore()
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.signal = signal.Signals(number)
-        self._restore()
-
-    def _restore(self) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.signal = self.signal or signal.Signals(number)
+        if number == signal.SIGINT:
+            signal.signal(number, self._previous.pop(number))

@@ -62,9 +62,11 @@ class Trainer:
             WeightAverage(parse_average(name), model, config.steps) for name in config.averages
         ]
         self.state = TrainState(model, optimizer, averages)
-        trackers = open_trackers(config.layout.trackers) if world.first else []
-        self.mirror = Mirror(run, trackers, on_message=self._say)
+        trackers = open_trackers(config.layout.trackers)  # refused on all ranks, used on the first
+        self.mirror = Mirror(run, trackers if world.first else [], on_message=self._say)
         self.clock = Clock(world.device)
+        self.interrupted = InterruptFlag(config.layout.time_limit)
+        self.unwritten: RunError | None = None
         self.peak = self._measure_peak() if config.layout.measure_peak else None
 
     def run_to_end(self) -> Outcome:
@@ -82,25 +84,25 @@ class Trainer:
 
     def _run(self) -> Outcome:
         started = time.perf_counter() - self.state.seconds
-        with InterruptFlag(self.config.layout.time_limit) as interrupted:
+        with self.interrupted:
             problem = self._evaluate() if self.state.step == 0 else ""
             while not problem and self.state.step < self.config.steps:
-                problem, stop = self._step(interrupted)
+                problem, stop = self._step()
                 if problem:
                     break
                 self.state.seconds = time.perf_counter() - started
                 self._log()
                 if self._due(self.config.eval_every):
                     problem = self._evaluate()
-                if not problem and (stop or self._due(self.config.layout.checkpoint_every)):
+                if not problem and (stop or self._checkpoint_due()):
                     self._checkpoint()
                 if not problem and stop and self.state.step < self.config.steps:
-                    return self._stop("interrupted", self._why_stopped(interrupted))
+                    return self._stop("interrupted", self._why_stopped())
             return self._stop("diverged", problem) if problem else self._finish()
 
     # --- one step -------------------------------------------------------------------------------
 
-    def _step(self, interrupted: InterruptFlag) -> tuple[str, bool]:
+    def _step(self) -> tuple[str, bool]:
         """Make one update.
 
         Returns what went wrong, or an empty string (nothing is updated then), and whether any rank
@@ -113,9 +115,11 @@ class Trainer:
         with clock.section("model"):
             norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.clip)
             whole = norm.full_tensor() if isinstance(norm, DTensor) else norm
-            stop = torch.tensor(float(bool(interrupted)), device=sums.device)
-            numbers = torch.stack([*sums, whole.to(sums), stop])
-            loss, z, norm_value, stopping = self.world.mean(numbers)
+            flags = [float(bool(self.interrupted)), float(self.unwritten is not None)]
+            numbers = torch.stack([*sums, whole.to(sums), *torch.tensor(flags).to(sums)])
+            loss, z, norm_value, stopping, failing = self.world.mean(numbers)
+        if failing:
+            self.world.decide(self._raise_unwritten)
         if not _finite(loss):
             return f"the training loss became {loss} at step {t}", False
         if not _finite(norm_value):
@@ -141,8 +145,7 @@ class Trainer:
         sums = torch.zeros(2, device=self.world.device)
         for number, (first, count) in enumerate(requests, start=1):
             with clock.section("data"):
-                tokens = torch.from_numpy(self.batches.get(first, count))
-                tokens = tokens.to(self.world.device, non_blocking=True)
+                tokens = self._to_device(torch.from_numpy(self.batches.get(first, count)))
             with clock.section("model"):
                 self.model.last_micro_batch(number == len(requests))
                 terms = self._forward(tokens[:, :-1], tokens[:, 1:])
@@ -153,9 +156,14 @@ class Trainer:
     def _forward(self, tokens: Tensor, targets: Tensor) -> Any:
         """Return the `LossTerms` of a batch, in the precision of the run."""
         config = self.config
-        chunk = config.layout.chunk(self.world.device.type)
+        chunk = config.layout.chunk(self.world.device.type, torch.is_grad_enabled())
         with self._autocast():
             return self.model.forward(tokens, targets, z_coeff=config.z_coeff, chunk=chunk)
+
+    def _to_device(self, tokens: Tensor) -> Tensor:
+        if self.world.device.type != "cuda":
+            return tokens.to(self.world.device)
+        return tokens.pin_memory().to(self.world.device, non_blocking=True)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.config.precision == "float32":
@@ -167,6 +175,10 @@ class Trainer:
     def _due(self, every: int | None) -> bool:
         step = self.state.step
         return step == self.config.steps or bool(every and step % every == 0)
+
+    def _checkpoint_due(self) -> bool:
+        layout = self.config.layout
+        return self._due(layout.checkpoint_every) or self._due(layout.keep_every)
 
     def _log(self) -> None:
         state, config = self.state, self.config
@@ -212,13 +224,22 @@ class Trainer:
             **columns,
             "timing": {"seconds": round(self.state.seconds, 3), **(timing or {})},
         }
-        self.run.append_metrics(row)
+        try:
+            self.run.append_metrics(row)
+        except RunError as error:
+            if self.world.size == 1:
+                raise
+            self.unwritten = error  # raised on all ranks at once, at the next step
         self.mirror.row(row)
+
+    def _raise_unwritten(self) -> None:
+        if self.unwritten is not None:
+            raise self.unwritten
 
     def _checkpoint(self) -> None:
         state, layout = self.state, self.config.layout
         with self.clock.section("checkpoint"):
-            state.split = {name: round(value, 3) for name, value in self.clock.totals.items()}
+            state.split = self.clock.split()
             plain = {
                 "identity": self._identity(),
                 "threads": torch.get_num_threads(),
@@ -233,8 +254,7 @@ class Trainer:
                 keep_every=layout.keep_every,
                 world=self.world,
             )
-        if self.world.first:
-            self.run.set_status("running", step=state.step)
+        self._set_status("running")
 
     def _resume(self) -> None:
         """Continue from the newest whole checkpoint, and drop the metrics written after it."""
@@ -253,10 +273,10 @@ class Trainer:
             self._say(f"going on from step {self.state.step}")
             self._say_if_other("threads", plain["threads"], torch.get_num_threads())
             self._say_if_other("ranks", plain["ranks"], self.world.size)
+        # Without a checkpoint the run starts over, with its first evaluation: keep no row.
+        last = self.state.step if found is not None else -1
+        self.world.decide(lambda: self.run.truncate_metrics(last))
         if self.world.first:
-            # Without a checkpoint the run starts over, with its first evaluation: keep no row.
-            last = self.state.step if found is not None else -1
-            self.run.truncate_metrics(last)
             self.mirror.start(self.run.config(), last)
 
     def _say_if_other(self, what: str, before: int, now: int) -> None:
@@ -267,21 +287,26 @@ class Trainer:
             )
 
     def _announce(self) -> None:
-        write_json(self.run.path / "environment.json", self._environment())
+        before = self.run.environment().get("sessions", [])
+        write_json(self.run.path / "environment.json", self._environment(before))
         save_tokenizer(self.run, self.shards.tokenizer)
         self.run.set_status("running", step=self.state.step)
 
-    def _why_stopped(self, interrupted: InterruptFlag) -> str:
+    def _why_stopped(self) -> str:
         """Return the first reason that any rank has."""
-        return next(reason for reason in self.world.gather(interrupted.reason) if reason)
+        return next(reason for reason in self.world.gather(self.interrupted.reason) if reason)
+
+    def _set_status(self, state: State, reason: str = "") -> None:
+        step = self.state.step
+        self.world.decide(lambda: self.run.set_status(state, step=step, reason=reason))
 
     def _stop(self, how: State, reason: str) -> Outcome:
-        if self.world.first:
-            self.run.set_status(how, step=self.state.step, reason=reason)
+        self._set_status(how, reason)
         return Outcome(how, self.state.step, reason)
 
     def _finish(self) -> Outcome:
         """Sum the run up and mark it finished."""
+        self.world.decide(self._raise_unwritten)
         memory = max(self.world.gather(peak_memory_bytes(self.world.device)))
         summary = self.world.decide(lambda: self._write_summary(memory))
         return Outcome("finished", self.state.step, summary=summary)
@@ -296,7 +321,7 @@ class Trainer:
         summary |= {
             "eval_tokens": int(self.windows[:, 1:].size),
             "epochs": tokens / len(self.shards.train),
-            "time_split": {name: round(value, 3) for name, value in self.clock.totals.items()},
+            "time_split": self.clock.split(),
             "optimizer_state_bytes": state_bytes(state.optimizer),
             "peak_memory_bytes": memory,
         }
@@ -309,11 +334,14 @@ class Trainer:
         dtype = torch.bfloat16 if self.config.precision == "bfloat16" else torch.float32
         return measure_matmul_peak(self.world.device, dtype)
 
-    def _environment(self) -> dict[str, Any]:
+    def _environment(self, before: list[dict[str, Any]]) -> dict[str, Any]:
+        """Describe this session, and list where the earlier ones were."""
         manifest = self.shards.manifest
+        here = {**environment(self.world.device), "ranks": self.world.size}
+        session = {name: here[name] for name in ("device", "processor", "ranks", "threads")}
         return {
-            **environment(self.world.device),
-            "ranks": self.world.size,
+            **here,
+            "sessions": [*before, {"from_step": self.state.step, **session}],
             "matmul_peak": self.peak,
             "corpus": manifest.get("corpus", {}),
         }

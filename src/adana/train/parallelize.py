@@ -61,7 +61,14 @@ def place_model(config: ModelConfig, seed: int, layout: LayoutConfig, world: Wor
     if world.size == 1 or sharded:
         return PlacedModel(model, model)
     ids = [world.device.index] if world.device.type == "cuda" else None
-    replicas = DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
+    # Weights and buffers are the same on all ranks by construction: nothing to send around.
+    replicas = DistributedDataParallel(
+        model,
+        device_ids=ids,
+        gradient_as_bucket_view=True,
+        broadcast_buffers=False,
+        init_sync=False,
+    )
     return PlacedModel(model, replicas, replicas)
 
 

@@ -13,7 +13,7 @@ from adana.runs import NOT_IDENTITY, Run, RunError, identity, write_json
 from adana.train.config import TrainConfig, config_to_dict
 from adana.train.loop import Trainer
 from adana.train.progress import OnProgress, Outcome, ignore
-from adana.train.world import World, join_world
+from adana.train.world import World, join_world, lost_contact
 
 
 def train(
@@ -44,13 +44,17 @@ def train(
         settled = world.decide(lambda: _open(run, content, held))
         if settled is not None:
             return settled
-        trainer = Trainer(config, shards, run, on_progress, world)  # refuses what cannot be trained
-        world.decide(lambda: _begin(run, content))
+        trainer = None
         try:
+            trainer = Trainer(config, shards, run, on_progress, world)
+            world.decide(lambda: _begin(run, content))
             return trainer.run_to_end()
         except Exception as error:
-            explained = _explain(error, trainer.state.step) if world.size > 1 else error
-            _record_failure(run, trainer.state.step, explained, world)
+            if trainer is None and isinstance(error, ValueError):
+                raise  # refused, on all ranks alike: the directory stays as it was
+            step = trainer.state.step if trainer else 0
+            explained = _explain(error, step) if world.size > 1 else error
+            _record_failure(run, step, explained, world)
             if explained is error:
                 raise
             raise explained from error
@@ -76,14 +80,12 @@ def _begin(run: Run, content: dict[str, Any]) -> None:
 
 def _explain(error: Exception, step: int) -> Exception:
     """Say what a failed exchange between ranks means."""
-    text = str(error)
-    if isinstance(error, RunError) or not any(
-        word in text.lower() for word in ("gloo", "nccl", "peer", "connection")
-    ):
+    if isinstance(error, RunError) or not lost_contact(error):
         return error
     return RunError(
         f"lost contact with another rank after step {step}: it was killed, ran out of memory or "
-        f"failed (see its own message). The same command goes on from the last checkpoint. [{text}]"
+        "failed (see its own message). The same command goes on from the last checkpoint. "
+        f"[{error}]"
     )
 
 

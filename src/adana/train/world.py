@@ -166,6 +166,12 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def lost_contact(error: BaseException) -> bool:
+    """Whether an error is that of an exchange that another rank did not take part in."""
+    words = ("gloo", "nccl", "peer", "connection")
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+
+
 def _sendable(error: Exception) -> Exception:
     """Return the error itself if it can go to another process, else its text."""
     try:
