@@ -65,6 +65,19 @@ def kill_at_random(process: subprocess.Popen, seconds: float, a: argparse.Namesp
     return True
 
 
+def undisturbed(run: Path, a: argparse.Namespace, quiet: dict[str, int]) -> tuple[float, float]:
+    """Train to the end; return the seconds to the first checkpoint and in all."""
+    begin, ready = time.monotonic(), None
+    process = subprocess.Popen(command(run, a), **quiet)
+    while process.poll() is None:
+        if ready is None and steps_reached(run):
+            ready = time.monotonic() - begin
+        time.sleep(0.05)
+    if process.returncode or ready is None:
+        raise SystemExit(f"the undisturbed run failed with exit code {process.returncode}")
+    return ready, time.monotonic() - begin
+
+
 def steps_reached(run: Path) -> int:
     found = list_checkpoints(Run(run).checkpoints)
     return checkpoint_step(found[-1]) if found else 0
@@ -112,16 +125,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         whole, killed = Path(folder) / "whole", Path(folder) / "killed"
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        begin = time.monotonic()
-        subprocess.run(command(whole, a), check=True, **quiet)
-        alone = time.monotonic() - begin
-        print(f"without disturbance: {alone:.0f} s", flush=True)
+        ready, alone = undisturbed(whole, a, quiet)
+        print(f"undisturbed: {alone:.0f} s, first checkpoint after {ready:.0f} s", flush=True)
         kills, moments = 0, collections.Counter()
         while kills < a.kills:
             before = steps_reached(killed)
-            # From a fresh start to a little beyond the time that the next checkpoint takes.
+            # From a fresh start to beyond the time that the next checkpoint takes.
             process = subprocess.Popen(command(killed, a), **quiet)
-            if not kill_at_random(process, random.uniform(0.0, 10.0 + 2.0 * a.ranks), a):
+            if not kill_at_random(process, random.uniform(0.0, 2.0 * ready), a):
                 print(f"the run ended after {kills} kills; train more steps", flush=True)
                 break
             kills += 1

@@ -183,6 +183,7 @@ def training_command(training: PlannedTraining, arguments: LadderArguments) -> s
         "--layers": model.depth,
         "--head-dim": model.width // rung.heads,
         "--sequence-length": model.sequence_length,
+        "--tokenizer": "gpt2" if model.vocab_size == EnokiConfig.vocab_size else None,
         "--vocab-size": model.vocab_size,
         "--batch-size": rung.batch_size,
         "--tokens-per-param": f"{rung.tokens_per_param:g}",

@@ -49,8 +49,22 @@ def report_command(arguments: ReportArguments) -> int:
     if not runs:
         where = ", ".join(map(str, arguments.folders))
         raise RunError(f"there is no run directory (a folder with config.json) in {where}")
-    write_comparison(list(runs.values()), arguments.baseline, arguments.output, Console())
+    console = Console()
+    readable = [run for run in runs.values() if _readable(run, console)]
+    if not readable:
+        raise RunError("none of the run directories can be read by this adana")
+    write_comparison(readable, arguments.baseline, arguments.output, console)
     return 0
+
+
+def _readable(run: Run, console: Console) -> bool:
+    """Whether the run's configuration is of this version; say so if it is not."""
+    try:
+        run.config()
+    except RunError as error:
+        say(console, f"left out: {error}")
+        return False
+    return True
 
 
 def write_comparison(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 from rich.console import Console
 
@@ -15,7 +15,7 @@ from adana.cli.settings import print_rows
 from adana.report import Course, overview, save_static, totals, write_schedules
 from adana.train import ScheduleConfig, ScheduleName
 
-NAMES: tuple[Literal["cosine", "linear", "wsd"], ...] = ("cosine", "linear", "wsd")
+NAMES: tuple[ScheduleName, ...] = get_args(ScheduleName)
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,7 @@ def describe_course(arguments: SchedulesArguments, course: Course) -> list[tuple
         ),
         (
             "learning rate",
-            f"{arguments.schedule} to {arguments.final:g} of the peak, warm-up {warmup:,} steps",
+            f"{ScheduleConfig(arguments.schedule, final=arguments.final).text()}, "
+            f"warm-up {warmup:,} steps",
         ),
     ]

@@ -232,8 +232,7 @@ def describe(config: TrainConfig, shards: Shards) -> list[tuple[str, str]]:
         *([("steps", f"{steps:,} = {budget}")] if budget else []),
         (
             "schedule",
-            f"{rule.name} to {rule.final:g} of the peak, warm-up {rule.warmup_steps} steps "
-            "(T/50 unless given)",
+            f"{rule.text()}, warm-up {rule.warmup_steps} steps (T/50 unless given)",
         ),
         ("learning rate", f"{opt.lr:.4g}: {config.provenance.get('lr', 'given')}"),
         ("weight decay", _describe_decay(opt, steps, epochs)),

@@ -92,6 +92,12 @@ class ScheduleConfig:
             cooldown = schedules.default_cooldown_steps(steps)
         return dataclasses.replace(self, warmup_steps=warmup, cooldown_steps=cooldown)
 
+    def text(self) -> str:
+        """Say the shape in words, without the warm-up."""
+        if self.name == "constant":
+            return "constant"
+        return f"{self.name} to {self.final:g} of the peak"
+
     def gamma(self, steps: int) -> Callable[[Any], Any]:
         """Return gamma as a function of the 1-based step."""
         own = self.resolve(steps)
