@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Union
 
 import tyro
 
@@ -34,31 +34,19 @@ Then, on your own text:
 on where it was.
 """
 
-Verb = (
-    Annotated[TrainArguments, tyro.conf.subcommand("train")]
-    | Annotated[BranchArguments, tyro.conf.subcommand("branch")]
-    | Annotated[CompareArguments, tyro.conf.subcommand("compare")]
-    | Annotated[ReportArguments, tyro.conf.subcommand("report")]
-    | Annotated[DataArguments, tyro.conf.subcommand("data")]
-    | Annotated[LadderArguments, tyro.conf.subcommand("ladder")]
-    | Annotated[RunsArguments, tyro.conf.subcommand("runs")]
-    | Annotated[SampleArguments, tyro.conf.subcommand("sample")]
-    | Annotated[ExportArguments, tyro.conf.subcommand("export")]
-    | Annotated[SchedulesArguments, tyro.conf.subcommand("schedules")]
-)
-
-_COMMANDS: dict[type, Callable[[Any], int]] = {
-    TrainArguments: train_command,
-    BranchArguments: branch_command,
-    CompareArguments: compare_command,
-    ReportArguments: report_command,
-    DataArguments: data_command,
-    LadderArguments: ladder_command,
-    RunsArguments: runs_command,
-    SampleArguments: sample_command,
-    ExportArguments: export_command,
-    SchedulesArguments: schedules_command,
+VERBS: dict[str, tuple[type, Callable[[Any], int]]] = {
+    "train": (TrainArguments, train_command),
+    "branch": (BranchArguments, branch_command),
+    "compare": (CompareArguments, compare_command),
+    "report": (ReportArguments, report_command),
+    "data": (DataArguments, data_command),
+    "ladder": (LadderArguments, ladder_command),
+    "runs": (RunsArguments, runs_command),
+    "sample": (SampleArguments, sample_command),
+    "export": (ExportArguments, export_command),
+    "schedules": (SchedulesArguments, schedules_command),
 }
+"""Every verb by name: its arguments, and what carries it out."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -66,15 +54,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Errors are one message that says what to do; set ADANA_DEBUG=1 for the traceback.
     """
+    words = list(sys.argv[1:] if arguments is None else arguments)
     verb: Any = tyro.cli(
-        Verb,
+        _choice_of_verbs(whole_texts=bool(words) and words[0] in VERBS),
         prog="adana",
         description=DESCRIPTION,
-        args=with_default_action(sys.argv[1:] if arguments is None else arguments),
+        args=with_default_action(words),
         config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
     )
     try:
-        code = _COMMANDS[type(verb)](verb)
+        carry_out = dict(VERBS.values())[type(verb)]
+        code = carry_out(verb)
     except KeyboardInterrupt:
         code = _complain("interrupted; the same command goes on where it was", 130)
     except ValueError as error:
@@ -82,6 +72,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (RuntimeError, OSError) as error:
         code = _complain(error, 1)
     raise SystemExit(code)
+
+
+def _choice_of_verbs(whole_texts: bool) -> Any:
+    """Return the type that tyro parses: in the list of verbs, each has one line of its text."""
+    kinds = []
+    for name, (kind, _) in VERBS.items():
+        first_line = (kind.__doc__ or "").split("\n")[0]
+        about = tyro.conf.subcommand(name, description=None if whole_texts else first_line)
+        kinds.append(Annotated[kind, about])
+    return Union[tuple(kinds)]  # noqa: UP007 - made while running
 
 
 def _complain(error: object, code: int) -> int:
