@@ -1,7 +1,6 @@
 """Real signals against a real process: nothing that was computed is lost, nothing done twice."""
 
 import contextlib
-import multiprocessing
 import os
 import random
 import signal
@@ -11,13 +10,14 @@ import pytest
 
 from adana.data import open_shards
 from adana.runs import Run
-from adana.train import checkpoint_step, list_checkpoints, train
-from tests.ranks import PRELOADED
+from adana.train import LayoutConfig, checkpoint_step, list_checkpoints, train
+from tests.ranks import forkserver
 
 from .conftest import tiny_config
 from .results import assert_same_end
 
-STEPS = 150
+STEPS = 100
+CHECKPOINT_EVERY = 5
 ENDLESS = 10**6
 WAIT = 120.0
 """Seconds that a process may take for what it does in one, so that a busy machine fails no test."""
@@ -31,7 +31,8 @@ def train_and_tell(pipe, corpus, folder, path, steps, pause):
         while progress.step >= pause:
             time.sleep(1)
 
-    config = tiny_config(corpus, steps=steps, eval_every=40, log_every=3)
+    layout = LayoutConfig(device="cpu", threads=1, checkpoint_every=CHECKPOINT_EVERY)
+    config = tiny_config(corpus, steps=steps, eval_every=40, log_every=3, layout=layout)
     pipe.send(train(config, open_shards(folder), Run(path), tell).state)
 
 
@@ -39,8 +40,7 @@ class Training:
     """A training in another process."""
 
     def __init__(self, *arguments):
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
+        context = forkserver()
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=train_and_tell, args=(theirs, *arguments))
         self.process.start()
@@ -95,12 +95,12 @@ def last_checkpoint(run):
 
 def test_kill_minus_nine_then_the_same_command_ends_bit_identically(start, whole, tmp_path):
     run = Run(tmp_path / "killed")
-    for step in (12, 60):
-        training = start(run, pause=step + 45)
+    for step in (12, 51):
+        training = start(run, pause=step + 30)
         training.wait_for_step(step)
         training.kill()
         assert run.status()["state"] == "running"
-        assert last_checkpoint(run) >= step - 2
+        assert last_checkpoint(run) >= step - CHECKPOINT_EVERY
     assert start(run).end() == "finished"
     assert_same_end(whole, run)
 
@@ -109,7 +109,7 @@ def test_ten_kills_at_random_moments_change_nothing(start, whole, tmp_path):
     """Not only between steps: also while starting, resuming and writing a checkpoint."""
     run, moments = Run(tmp_path / "killed"), random.Random(0)
     for number in range(10):
-        training = start(run, pause=12 * (number + 1))
+        training = start(run, pause=9 * (number + 1))
         if number % 3:
             training.hear()
         time.sleep(moments.uniform(0.0, 0.3))
