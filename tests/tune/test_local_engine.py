@@ -18,6 +18,7 @@ from .jobs import Locked, beat, misbehave, span, square
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_results_come_back_by_name_and_no_more_jobs_run_than_workers():
     events, ended = [], []
     payloads = {"a": 0.3, "b": 0.3, "c": 0.0, "d": 0.0}
@@ -54,6 +55,7 @@ def test_no_jobs_have_no_results():
     assert run_jobs(square, {}, 1) == {}
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_a_job_that_fails_in_any_way_says_how_and_the_others_finish():
     payloads = {
         "raise": "raise",
