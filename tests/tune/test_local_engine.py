@@ -138,9 +138,7 @@ def beating(folder: Path, name: str) -> tuple[int, int, int] | None:
 def wait_until_both_beat(folder: Path, process: subprocess.Popen, signals: int = 0) -> None:
     """Wait until both running jobs live, and each has had so many SIGTERMs."""
     deadline = time.monotonic() + 120
-    while not all(
-        (state := beating(folder, name)) and state[2] >= signals for name in ("a", "b")
-    ):
+    while not all((state := beating(folder, name)) and state[2] >= signals for name in ("a", "b")):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.05)
