@@ -1,8 +1,10 @@
-"""The fixture that lends tests a world of ranks."""
+"""What tests borrow: a world of ranks, and workers that start quickly."""
+
+from types import SimpleNamespace
 
 import pytest
 
-from .ranks import World
+from .ranks import World, forkserver
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +20,13 @@ def worlds():
     yield world
     for each in started.values():
         each.stop()
+
+
+@pytest.fixture
+def quick_workers(monkeypatch):
+    """Let `run_jobs` start its workers from the tests' fork server, not as fresh processes.
+
+    Some tests in tests/tune, and the demo, start them as users do.
+    """
+    quick = SimpleNamespace(get_context=lambda method: forkserver())
+    monkeypatch.setattr("adana.tune.local.multiprocessing", quick)

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from adana.cli import main
 from adana.runs import Run
 from adana.train.checkpoint import checkpoint_step, list_checkpoints
+from tests.ranks import forkserver
 from tests.train.conftest import write_corpus
 
 from .test_command_line import TINY
@@ -23,7 +25,7 @@ from .test_command_line import TINY
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "cluster"
 LONG = ("--steps", "100000", "--checkpoint-every", "1000")
-WAIT = 120
+WAIT = 300
 SRUN = '''\
 """Start the tasks of a job as srun does, and exit with the largest of their exit codes."""
 import os, subprocess, sys
@@ -88,10 +90,10 @@ def last_loss(run: str) -> float:
     return json.loads((Path(run) / "summary.json").read_text())["val_loss"]
 
 
-def wait_until_training(run: Run, process: subprocess.Popen) -> None:
+def wait_until_training(run: Run, alive) -> None:
     deadline = time.monotonic() + WAIT
     while not any("train_loss" in row for row in run.metrics()):
-        assert process.poll() is None, process.communicate()[0]
+        assert alive(), "it ended before it trained"
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -126,7 +128,7 @@ def test_slurm_requeues_a_run_that_a_signal_stopped_and_it_ends(tmp_path):
     run = Run(Path("run"))
     script = ["bash", str(EXAMPLES / "slurm.sbatch"), *arguments("run", *LONG)]
     process = begin(*script, **job)
-    wait_until_training(run, process)
+    wait_until_training(run, lambda: process.poll() is None)
     for rank in ranks_below(process.pid):
         os.kill(rank, signal.SIGUSR1)
     out = process.communicate(timeout=WAIT)[0]
@@ -152,19 +154,30 @@ def ranks_below(pid: int) -> list[int]:
     return found
 
 
-def test_a_time_limit_ends_in_a_checkpoint_and_exit_code_75():
-    command = [sys.executable, "-m", "adana", "train", *arguments("run", *LONG)]
-    process = begin(*command, "--time-limit", "0:02")
-    out = process.communicate(timeout=WAIT)[0]
-    assert process.returncode == 75, out
-    assert "by the time limit of 2 seconds" in out
+def test_a_time_limit_ends_in_a_checkpoint_and_exit_code_75(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(("train", *arguments("run", *LONG, "--time-limit", "0:01")))
+    assert exit_.value.code == 75
+    assert "by the time limit of 1 seconds" in capsys.readouterr().out
     run = Run(Path("run"))
     assert checkpoint_step(list_checkpoints(run.checkpoints)[-1]) == run.status()["step"]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
-def test_a_person_and_a_scheduler_get_different_exit_codes(number, code):
-    process = begin(sys.executable, "-m", "adana", "train", *arguments("run", *LONG))
-    wait_until_training(Run(Path("run")), process)
-    process.send_signal(number)
-    assert process.wait(WAIT) == code
+def test_a_person_and_a_scheduler_get_different_exit_codes(number, code, tmp_path):
+    cache = str(tmp_path / "cache")
+    words = ("train", *arguments("run", *LONG))
+    process = forkserver().Process(target=main_with_cache, args=(cache, words))
+    process.start()
+    try:
+        wait_until_training(Run(Path("run")), process.is_alive)
+        os.kill(process.pid, number)
+        process.join(WAIT)
+    finally:
+        process.kill()
+    assert process.exitcode == code
+
+
+def main_with_cache(cache, words):
+    os.environ["ADANA_CACHE"] = cache
+    main(words)

@@ -1,10 +1,11 @@
 """A preparation that is killed at any moment goes on, and ends with the very same files."""
 
 import json
+import os
 import random
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,9 +19,14 @@ import sys, time
 from pathlib import Path
 from adana.data import DataConfig, build, prepare, sources
 build.BATCH_BYTES, build.COMMIT_SECONDS, sources.LISTED_ROW_BYTES = 4000, 0.02, 0
+told, most = 0, int(sys.argv[3])
 def tell(stage, fraction):
+    global told
+    told += 1
     print(stage, flush=True)
     time.sleep(0.002)
+    while told >= most:  # a busy machine kills late, and then there must be something to kill
+        time.sleep(1)
 prepare(DataConfig(sys.argv[1], 300, 0.2), Path(sys.argv[2]), tell, shard_tokens=5000)
 """
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "kappa", "omega", "tau", "eta"]
@@ -59,13 +65,15 @@ def test_kill_at_random_moments_changes_nothing(corpus, tmp_path, monkeypatch, k
 def kill_after(lines, corpus, cache):
     """Kill a preparation after it has written so many lines; return how many documents are done."""
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(corpus), str(cache)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PROGRAM, str(corpus), str(cache), str(lines + 5)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+        stdout=subprocess.PIPE,
+        text=True,
     )
     for _, line in zip(range(lines), process.stdout, strict=False):
         assert "beginning again" not in line
     process.kill()
     process.wait()
     process.stdout.close()
-    time.sleep(0.01)
     (left,) = cache.iterdir()
     return Journal(left).load().read

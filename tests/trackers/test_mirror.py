@@ -237,7 +237,7 @@ def offline_history(run):
 
 
 def test_wandb_offline_keeps_one_run_and_each_row_once(tmp_path, monkeypatch):
-    pytest.importorskip("wandb", reason='needs: pip install "adana[wandb]"')
+    wandb = pytest.importorskip("wandb", reason='needs: pip install "adana[wandb]"')
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     run = make_run(tmp_path, rows=[])
@@ -246,6 +246,7 @@ def test_wandb_offline_keeps_one_run_and_each_row_once(tmp_path, monkeypatch):
     write_json(run.path / "summary.json", {"val_loss": 0.78, "train_loss": 0.71})
     run.set_status("finished", step=6)
     assert replay(run, open_trackers(["wandb"])) == ["wandb"]
+    wandb.teardown()  # its own process has written everything when it has ended
     ids, rows, summary = offline_history(run)
     assert len(ids) == 1
     assert [(row["step"], "val/loss" in row) for row in rows] == [

@@ -4,105 +4,129 @@ import contextlib
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
-from adana.data import prepare
+from adana.data import open_shards
 from adana.runs import Run
-from adana.train.checkpoint import list_checkpoints
+from adana.train import LayoutConfig, checkpoint_step, list_checkpoints, train
+from tests.ranks import forkserver
 
 from .conftest import tiny_config
 from .results import assert_same_end
 
-PROGRAM = """
-import sys
-from pathlib import Path
-from adana.data import open_shards
-from adana.runs import Run
-from adana.train import train
-from tests.train.conftest import tiny_config
-
-corpus, shards, run, steps = sys.argv[1:]
-config = tiny_config(Path(corpus), steps=int(steps), eval_every=50, log_every=7)
-print(train(config, open_shards(Path(shards)), Run(Path(run))).state)
-"""
-STEPS = 300
+STEPS = 100
+CHECKPOINT_EVERY = 5
+ENDLESS = 10**6
+WAIT = 120.0
+"""Seconds that a process may take for what it does in one, so that a busy machine fails no test."""
 
 
-@pytest.fixture
+def train_and_tell(pipe, corpus, folder, path, steps, pause):
+    """Train in a process of its own, tell of each logged step, and stand still from `pause` on."""
+
+    def tell(progress):
+        pipe.send(progress.step)
+        while progress.step >= pause:
+            time.sleep(1)
+
+    layout = LayoutConfig(device="cpu", threads=1, checkpoint_every=CHECKPOINT_EVERY)
+    config = tiny_config(corpus, steps=steps, eval_every=40, log_every=3, layout=layout)
+    pipe.send(train(config, open_shards(folder), Run(path), tell).state)
+
+
+class Training:
+    """A training in another process."""
+
+    def __init__(self, *arguments):
+        context = forkserver()
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=train_and_tell, args=(theirs, *arguments))
+        self.process.start()
+        theirs.close()
+
+    def hear(self):
+        """Return the next that it tells: a step, or how it ended."""
+        assert self.pipe.poll(WAIT), f"nothing was heard for {WAIT:.0f} seconds"
+        return self.pipe.recv()
+
+    def wait_for_step(self, step):
+        while (heard := self.hear()) < step:
+            pass
+        return heard
+
+    def end(self):
+        """Wait for its end; return how it ended."""
+        while isinstance(heard := self.hear(), int):
+            pass
+        self.process.join(WAIT)
+        return heard
+
+    def kill(self):
+        self.process.kill()
+        self.process.join()
+
+
+@pytest.fixture(scope="module")
 def start(corpus, shards):
-    """Start a training process; returns (Popen, run)."""
+    """A function that starts a training; what failed tests have left is killed at the end."""
+    with contextlib.ExitStack() as started:
 
-    def begin(run: Path) -> subprocess.Popen:
-        root = Path(__file__).parents[2]
-        return subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, corpus, shards.folder, run, str(STEPS)],
-            cwd=root,
-            env={**os.environ, "PYTHONPATH": str(root)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        def begin(run, steps=STEPS, pause=ENDLESS):
+            training = Training(corpus, shards.folder, run.path, steps, pause)
+            started.callback(training.kill)
+            return training
 
-    return begin
+        yield begin
 
 
-def wait_for_checkpoint(run: Run, process: subprocess.Popen, beyond: int) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        found = list_checkpoints(run.checkpoints)
-        if found and int(found[-1].name[5:]) > beyond:
-            return
-        assert process.poll() is None, "the run ended before it could be stopped"
-        time.sleep(0.01)
-    raise AssertionError("no checkpoint within two minutes")
+@pytest.fixture(scope="module")
+def whole(start, tmp_path_factory):
+    """A run that nothing has stopped."""
+    run = Run(tmp_path_factory.mktemp("whole") / "run")
+    assert start(run).end() == "finished"
+    return run
 
 
-def test_kill_minus_nine_then_the_same_command_ends_bit_identically(start, tmp_path):
-    whole, killed = Run(tmp_path / "whole"), Run(tmp_path / "killed")
-    assert start(whole.path).communicate()[0].strip() == "finished"
-    for beyond in (10, 120):
-        process = start(killed.path)
-        wait_for_checkpoint(killed, process, beyond)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert killed.status()["state"] == "running"
-    assert start(killed.path).communicate()[0].strip() == "finished"
-    assert_same_end(whole, killed)
+def last_checkpoint(run):
+    return checkpoint_step(list_checkpoints(run.checkpoints)[-1])
 
 
-def test_ten_kills_at_random_moments_change_nothing(start, tmp_path):
-    """Not only between steps: also while importing, resuming and writing a checkpoint."""
-    whole, killed = Run(tmp_path / "whole"), Run(tmp_path / "killed")
-    start(whole.path).communicate()
-    moments = random.Random(0)
-    for _ in range(10):
-        process = start(killed.path)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(moments.uniform(2.0, 8.0))
-        process.kill()
-        process.wait()
-    assert start(killed.path).communicate()[0].strip() == "finished"
-    assert_same_end(whole, killed)
+def test_kill_minus_nine_then_the_same_command_ends_bit_identically(start, whole, tmp_path):
+    run = Run(tmp_path / "killed")
+    for step in (12, 51):
+        training = start(run, pause=step + 30)
+        training.wait_for_step(step)
+        training.kill()
+        assert run.status()["state"] == "running"
+        assert last_checkpoint(run) >= step - CHECKPOINT_EVERY
+    assert start(run).end() == "finished"
+    assert_same_end(whole, run)
+
+
+def test_ten_kills_at_random_moments_change_nothing(start, whole, tmp_path):
+    """Not only between steps: also while starting, resuming and writing a checkpoint."""
+    run, moments = Run(tmp_path / "killed"), random.Random(0)
+    for number in range(10):
+        training = start(run, pause=9 * (number + 1))
+        if number % 3:
+            training.hear()
+        time.sleep(moments.uniform(0.0, 0.3))
+        training.kill()
+    assert not run.finished
+    assert start(run).end() == "finished"
+    assert_same_end(whole, run)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_run_with_a_checkpoint_at_the_step_reached(start, tmp_path, number):
     run = Run(tmp_path / "run")
-    process = start(run.path)
-    wait_for_checkpoint(run, process, 10)
-    process.send_signal(number)
-    assert process.communicate()[0].strip() == "interrupted"
+    training = start(run, steps=ENDLESS)
+    training.wait_for_step(12)
+    os.kill(training.process.pid, number)
+    assert training.end() == "interrupted"
     status = run.status()
     assert status["state"] == "interrupted"
     assert number.name in status["reason"]
-    assert int(list_checkpoints(run.checkpoints)[-1].name[5:]) == status["step"]
-
-
-def test_preparing_uses_no_network_and_no_home(corpus, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", "/nonexistent")
-    config = tiny_config(corpus)
-    assert prepare(config.data, cache=tmp_path / "cache").folder.is_dir()
+    assert last_checkpoint(run) == status["step"]

@@ -59,12 +59,12 @@ class Locked:
 
 
 def beat(payload, emit):
-    """Tell a file for a minute that it lives, and the parent unless mute; save at SIGTERM."""
+    """Tell a file that it lives and was asked to stop, and the parent unless mute; save then."""
     folder, name, mode = payload
     stopped = []
     signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
-    for i in range(1200):
-        (folder / name).write_text(f"{os.getpid()} {i}")
+    for i in range(2400):  # two minutes
+        (folder / name).write_text(f"{os.getpid()} {i} {len(stopped)}")
         if mode != "mute":
             emit(i)
         if stopped and mode != "deaf":

@@ -18,6 +18,7 @@ from .jobs import Locked, beat, misbehave, span, square
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_results_come_back_by_name_and_no_more_jobs_run_than_workers():
     events, ended = [], []
     payloads = {"a": 0.3, "b": 0.3, "c": 0.0, "d": 0.0}
@@ -54,6 +55,7 @@ def test_no_jobs_have_no_results():
     assert run_jobs(square, {}, 1) == {}
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_a_job_that_fails_in_any_way_says_how_and_the_others_finish():
     payloads = {
         "raise": "raise",
@@ -108,7 +110,7 @@ def start(tmp_path):
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.tune.jobs", tmp_path, mode],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -124,18 +126,19 @@ def start(tmp_path):
             process.wait()
 
 
-def beating(folder: Path, name: str) -> tuple[int, int] | None:
-    """Return (process id, beats) of a job of `beat`, or None if it has not begun."""
+def beating(folder: Path, name: str) -> tuple[int, int, int] | None:
+    """Return (process id, beats, SIGTERMs) of a job of `beat`, or None if it has not begun."""
     try:
-        pid, beats = (folder / name).read_text().split()
+        pid, beats, signals = (folder / name).read_text().split()
     except (FileNotFoundError, ValueError):
         return None
-    return int(pid), int(beats)
+    return int(pid), int(beats), int(signals)
 
 
-def wait_until_both_beat(folder: Path, process: subprocess.Popen) -> None:
+def wait_until_both_beat(folder: Path, process: subprocess.Popen, signals: int = 0) -> None:
+    """Wait until both running jobs live, and each has had so many SIGTERMs."""
     deadline = time.monotonic() + 120
-    while not (beating(folder, "a") and beating(folder, "b")):
+    while not all((state := beating(folder, name)) and state[2] >= signals for name in ("a", "b")):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -160,7 +163,7 @@ def test_a_second_ctrl_c_kills_what_does_not_stop(start, tmp_path):
     process = start("deaf")
     wait_until_both_beat(tmp_path, process)
     os.killpg(process.pid, signal.SIGINT)
-    time.sleep(0.5)
+    wait_until_both_beat(tmp_path, process, signals=1)
     assert process.poll() is None
     os.killpg(process.pid, signal.SIGINT)
     output, errors = process.communicate(timeout=60)
