@@ -23,13 +23,14 @@ demo: $(VENV)/installed  ## train AdamW and ADana side by side (about 6 minutes 
 	$(BIN)/adana compare adamw adana --seeds 2 --horizons 1 1.25
 
 test: $(VENV)/installed-dev  ## the tests, without the slow ones and those of other libraries
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow" --ignore tests/optax --ignore tests/examples
 
 test-slow: $(VENV)/installed-dev  ## the slow tests: what takes more than about 20 seconds
 	$(BIN)/python -m pytest -n 2 -m slow
 
 test-libraries: $(VENV)/installed-libraries  ## with JAX, transformers, Lightning, ... (installs them)
-	PYTHONPATH=$(VENV)/timm $(BIN)/python -m pytest -n 2 tests/examples tests/optax tests/hf tests/trackers \
+	PYTHONPATH=$(VENV)/timm $(BIN)/python -m pytest -n 2 \
+	  tests/examples tests/optax tests/hf tests/trackers \
 	  tests/data/test_sources.py tests/cli/test_runs_verbs.py tests/test_integrations.py tests/test_docs.py
 
 test-all: test test-slow test-libraries  ## all tests

@@ -13,6 +13,7 @@ import tempfile
 import time
 import traceback
 from multiprocessing.connection import Connection, wait
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 
 import torch
@@ -34,6 +35,7 @@ def forkserver():
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
+    ensure_running()  # not later: whoever starts a process may have signals blocked, which last
     return context
 
 
