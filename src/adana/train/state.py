@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +26,8 @@ class Averages:
 
     steps: int = 0
     loss: float = 0.0
-    z: float = 0.0
+    z: float | None = 0.0
+    """None where it is not known: Liger's kernel tells it only with a z-loss."""
     grad_norm: float = 0.0
     clipped: int = 0
 
@@ -33,15 +35,16 @@ class Averages:
         """Count one step."""
         self.steps += 1
         self.loss += loss
-        self.z += z
+        self.z = None if self.z is None or math.isnan(z) else self.z + z
         self.grad_norm += grad_norm
         self.clipped += grad_norm > clip
 
     def row(self) -> dict[str, float]:
         """Return the means as columns of a training row."""
+        z = {} if self.z is None else {"train_z": self.z / self.steps}
         return {
             "train_loss": self.loss / self.steps,
-            "train_z": self.z / self.steps,
+            **z,
             "grad_norm": self.grad_norm / self.steps,
             "clipped": self.clipped / self.steps,
         }
