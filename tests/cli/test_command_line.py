@@ -59,6 +59,7 @@ def test_train_prints_every_derived_number_and_where_it_comes_from(capsys, tmp_p
         "extrapolated",
         "S = 4 steps (omega, as T/10 is less)",
         "finished: validation loss",
+        "tokens/s; time: data ",
     ):
         assert text in out
     (run,) = find_runs(tmp_path / "runs")

@@ -8,16 +8,16 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
 
 from adana.cli.prepare import prepare_with_bar
-from adana.cli.progress import Display
+from adana.cli.progress import Display, say
 from adana.cli.settings import Settings, check_folder, describe, print_rows
 from adana.data import open_shards
 from adana.ladder import Rate, peak_learning_rate, plan_run, with_optimizer
@@ -95,6 +95,8 @@ def train_command(arguments: TrainArguments) -> int:
             label = config.optimizer.label
             outcome = train(config, shards, run, lambda sign: display.update(label, sign), world)
             display.finish(label, outcome_text(outcome))
+        if outcome.summary is not None:
+            say(console, f"{label}: {speed_text(outcome.summary)}")
     return exit_code(outcome)
 
 
@@ -181,6 +183,15 @@ def pick_rate(settings: Settings, name: str, given: float | None) -> Rate:
         omega=settings.omega,
         others=others,
     )
+
+
+def speed_text(summary: Mapping[str, Any]) -> str:
+    """Say in one line how fast a training was, and where its time went."""
+    split = summary["time_split"]
+    whole = sum(split.values()) or 1.0
+    shares = ", ".join(f"{name} {seconds / whole:.1%}" for name, seconds in split.items())
+    mfu = f", MFU {summary['mfu']:.1%}" if "mfu" in summary else ""
+    return f"{summary['tokens_per_second']:,.0f} tokens/s{mfu}; time: {shares}"
 
 
 def outcome_text(outcome: Outcome) -> str:
