@@ -132,7 +132,7 @@ def main() -> None:
             before = steps_reached(killed)
             # From a fresh start to beyond the time that the next checkpoint takes.
             process = subprocess.Popen(command(killed, a), **quiet)
-            if not kill_at_random(process, random.uniform(0.0, 2.0 * ready), a):
+            if not kill_at_random(process, random.uniform(0.0, 1.5 * ready), a):
                 print(f"the run ended after {kills} kills; train more steps", flush=True)
                 break
             kills += 1

@@ -24,6 +24,15 @@ def test_the_first_signal_counts_and_a_schedulers_further_ones_change_nothing():
         assert flag.reason == "by SIGUSR1"
 
 
+@pytest.fixture
+def usual():
+    """Have Ctrl-C raise, also where the tests were started in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("usual")
 def test_a_second_ctrl_c_acts_as_usual():
     with InterruptFlag() as flag:
         send(signal.SIGINT)
