@@ -189,6 +189,7 @@ def training_command(training: PlannedTraining, arguments: LadderArguments) -> s
         "--tokens-per-param": f"{rung.tokens_per_param:g}",
         "--precision": "bfloat16" if training.estimate.bf16 else "float32",
         "--micro-batch": training.estimate.micro_batch,
+        "--loss-chunk": arguments.loss_chunk,
         "--parallel": arguments.parallel if devices > 1 else None,
     }
     start = f"torchrun --nproc-per-node {devices} -m adana" if devices > 1 else "adana"

@@ -83,6 +83,8 @@ class Settings(DataFlags):
     """Factor on ADana's momentum term."""
     clip: float = TrainConfig.clip
     """Largest global norm of the gradient."""
+    z_coeff: float = TrainConfig.z_coeff
+    """Weight of the z-loss in training; reported apart, never part of the losses."""
     seed: int = TrainConfig.seed
     """Decides initial weights and data order; `compare` counts up from it."""
     eval_tokens: int = TrainConfig.eval_tokens
@@ -105,6 +107,9 @@ class Settings(DataFlags):
     """What matrices are multiplied in; weights, gradients and optimizer states stay float32."""
     compile: bool = False
     """Compile the model's blocks with torch.compile: a minute at the start, faster steps after."""
+    loss_chunk: int | Literal["liger"] | None = None
+    """Tokens whose logits are made at a time, or liger: the kernel of liger-kernel, on a GPU.
+    Default: 512 on a CPU, 2048 on a GPU."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
 
@@ -116,6 +121,7 @@ class Settings(DataFlags):
             threads=threads,
             compile=self.compile,
             activation_checkpointing=self.activation_checkpointing,
+            loss_chunk=self.loss_chunk,
             trackers=self.trackers,
         )
 
@@ -174,6 +180,7 @@ class Settings(DataFlags):
             ),
             seed=self.seed,
             clip=self.clip,
+            z_coeff=self.z_coeff,
             precision=self.precision,
             eval_tokens=self.eval_tokens,
             averages=self.averages,
