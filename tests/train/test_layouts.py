@@ -127,6 +127,13 @@ def test_checkpoints_that_stay_have_a_rhythm_of_their_own(config, shards, tmp_pa
     assert [int(path.name[5:]) for path in list_checkpoints(run.checkpoints)] == [5, 10, 12]
 
 
+def test_ligers_kernel_is_refused_without_a_gpu(config, shards, tmp_path):
+    run = Run(tmp_path / "run")
+    with pytest.raises(ValueError, match="needs a GPU, this run is on cpu"):
+        train(with_layout(config, loss_chunk="liger"), shards, run)
+    assert not (run.path / "config.json").exists()
+
+
 def test_the_summary_says_where_the_time_went(config, shards, tmp_path):
     run = Run(tmp_path / "run")
     train(with_layout(config, measure_peak=True), shards, run)

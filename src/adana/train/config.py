@@ -113,11 +113,6 @@ class ScheduleConfig:
         return lambda t: falling(t, steps, warmup, final=self.final)
 
 
-COUNTS_OF_LAYOUT = (
-    "micro_batch", "threads", "loss_chunk", "checkpoint_every", "keep", "keep_every",
-)  # fmt: skip
-
-
 @dataclass(frozen=True)
 class LayoutConfig:
     """Where and how a run executes. Nothing here changes what is computed, beyond rounding."""
@@ -151,16 +146,11 @@ class LayoutConfig:
     """Multiples of this many steps have checkpoints that stay, for branches and later looks."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "micro_batch",
-            "threads",
-            "checkpoint_every",
-            "keep",
-            "keep_every",
-            "loss_chunk",
-        ):
+        for name in ("micro_batch", "threads", "checkpoint_every", "keep", "keep_every"):
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 1)
+        if self.loss_chunk is not None and self.loss_chunk != "liger":
+            _at_least("loss_chunk", self.loss_chunk, 1)
         object.__setattr__(self, "trackers", tuple(self.trackers))
         if self.time_limit is not None:
             check_range("time_limit", self.time_limit, low=0.0, low_open=True)

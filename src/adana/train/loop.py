@@ -45,7 +45,7 @@ class Trainer:
         self.on_progress = on_progress
         if config.layout.threads:
             torch.set_num_threads(config.layout.threads)
-        _check_fits(config, shards)
+        _check_fits(config, shards, world)
         length = config.model.sequence_length
         self.share = share_of(config, world)
         stream = BatchStream(shards.train, length, config.seed)
@@ -357,8 +357,13 @@ class Trainer:
             self.on_progress(progress)
 
 
-def _check_fits(config: TrainConfig, shards: Shards) -> None:
-    """Raise `ValueError` where the model cannot have the data's tokens."""
+def _check_fits(config: TrainConfig, shards: Shards, world: World) -> None:
+    """Raise `ValueError` where model, data and device do not go together."""
+    if config.layout.loss_chunk == "liger" and world.device.type != "cuda":
+        raise ValueError(
+            f"Liger's kernel needs a GPU, this run is on {world.device}. Give --loss-chunk a "
+            "number, or nothing."
+        )
     if config.model.vocab_size < shards.tokenizer.vocab_size:
         raise ValueError(
             f"the model has {config.model.vocab_size} tokens, the data's tokenizer "
