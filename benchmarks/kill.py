@@ -137,11 +137,11 @@ def main() -> None:
                 break
             kills += 1
             gained = steps_reached(killed) - before
-            moments["before the first step" if gained == 0 else "while training"] += 1
+            moments["before" if gained == 0 else "after"] += 1
             print(f"kill {kills}: at step {steps_reached(killed)} or later", flush=True)
         subprocess.run(command(killed, a), check=True, **quiet)
         wrong = differences(Run(whole), Run(killed))
-    said = ", ".join(f"{n} {when}" for when, n in moments.items())
+    said = ", ".join(f"{n} {when} the session's first checkpoint" for when, n in moments.items())
     print(f"{kills} kills ({said}): " + (f"DIFFERENT: {wrong}" if wrong else "nothing differs"))
     raise SystemExit(bool(wrong))
 
