@@ -32,6 +32,7 @@ from adana.train import (
     optimizer_entry,
     train,
 )
+from adana.train.interrupt import SCHEDULER_SIGNALS
 
 EXIT_CODES = {"finished": 0, "failed": 1, "diverged": 3, "interrupted": 75}
 """Exit code by how a training ended; 75 is EX_TEMPFAIL of sysexits.h: run the same again later."""
@@ -107,8 +108,7 @@ def stopping_early() -> Iterator[None]:
     def leave(number: int, frame: object) -> None:
         raise SystemExit(EXIT_CODES["interrupted"])
 
-    numbers = (signal.SIGTERM, signal.SIGUSR1)
-    previous = {number: signal.signal(number, leave) for number in numbers}
+    previous = {number: signal.signal(number, leave) for number in SCHEDULER_SIGNALS}
     try:
         yield
     finally:

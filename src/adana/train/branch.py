@@ -87,9 +87,10 @@ def find_branch(trunk: Run, steps: int, cooldown_steps: int) -> tuple[TrainConfi
         ValueError: as `branch_config`.
         RunError: the trunk has no whole checkpoint that early.
     """
-    config = branch_config(config_from_dict(trunk.config()), steps, cooldown_steps)
+    whole = config_from_dict(trunk.config()).resolve()
+    config = branch_config(whole, steps, cooldown_steps)
     fork = steps - cooldown_steps
-    last = min(fork, _common_past(config, config_from_dict(trunk.config()).resolve()))
+    last = min(fork, _common_past(config, whole))
     there = list_checkpoints(trunk.checkpoints)
     usable = [path for path in there if checkpoint_step(path) <= last]
     if not usable:

@@ -24,8 +24,8 @@ CHECKPOINTS = 10
 """How often a run is checkpointed by default."""
 CPU_LOSS_CHUNK, GPU_LOSS_CHUNK = 512, 2048
 """Tokens whose logits are made at a time by default. On the CPU that is the fastest of 64 to all
-2048 at vocabularies from 1024 to 50304, by up to 30 % (benchmarks/loss_memory.py); on a GPU
-products of fewer rows leave it idle."""
+2048 at vocabularies from 1024 to 50304, by up to 30 % (benchmarks/loss_memory.py); for a GPU, whose
+products want more rows, it was not measured."""
 
 
 @dataclass(frozen=True)

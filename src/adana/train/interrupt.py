@@ -7,8 +7,10 @@ import threading
 import time
 from types import FrameType, TracebackType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-"""Ctrl-C; what schedulers send before they kill; what SLURM's --signal=USR1@120 sends."""
+SCHEDULER_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+"""What schedulers send before they kill, and what SLURM's --signal=USR1@120 sends."""
+SIGNALS = (signal.SIGINT, *SCHEDULER_SIGNALS)
+"""Those, and Ctrl-C."""
 
 
 class InterruptFlag:
