@@ -19,7 +19,9 @@ def grid(points: int, factor: float, start: float) -> list[float]:
     return [start * factor**i for i in range(points)]
 
 
-@pytest.mark.parametrize("points, factor, start", [(3, 2, 8e-4), (5, 2, 4e-4), (9, 1.4, 5e-4)])
+@pytest.mark.parametrize(
+    ("points", "factor", "start"), [(3, 2, 8e-4), (5, 2, 4e-4), (9, 1.4, 5e-4)]
+)
 def test_an_exact_parabola_comes_back_from_any_grid_in_any_order(points, factor, start):
     rates = grid(points, factor, start)
     np.random.default_rng(0).shuffle(rates)
@@ -54,14 +56,16 @@ def test_neighbours_are_those_in_the_rate_not_in_the_loss():
     assert bowl.lr == pytest.approx(BEST, rel=1e-6)
 
 
-@pytest.mark.parametrize("edge, start", [("lower", 2e-3), ("higher", 1e-4)])
+@pytest.mark.parametrize(("edge", "start"), [("lower", 2e-3), ("higher", 1e-4)])
 def test_a_minimum_at_the_grids_end_is_named_and_not_extrapolated(edge, start):
     rates = grid(4, 1.5, start)
     losses = [parabola(lr) for lr in rates]
     bowl = fit_bowl(rates, losses)
     assert (bowl.edge, bowl.convex) == (edge, False)
-    assert bowl.loss == min(losses) and bowl.lr == rates[losses.index(min(losses))]
-    assert math.isnan(bowl.curvature) and edge in bowl.note
+    assert bowl.loss == min(losses)
+    assert bowl.lr == rates[losses.index(min(losses))]
+    assert math.isnan(bowl.curvature)
+    assert edge in bowl.note
 
 
 def test_a_diverged_rate_is_left_out_and_named():
@@ -136,11 +140,13 @@ def test_standard_errors_match_the_scatter_over_repeated_experiments(common):
 
 def test_seeds_of_unequal_number_give_standard_errors_too():
     bowl = fit_bowl([1e-3, 2e-3, 4e-3], [[3.1], [3.0, 3.004], [3.2, 3.199]])
-    assert bowl.freedom == 2 and bowl.log_lr_se > 0 and bowl.loss_se > 0
+    assert bowl.freedom == 2
+    assert bowl.log_lr_se > 0
+    assert bowl.loss_se > 0
 
 
 @pytest.mark.parametrize(
-    "lrs, losses, words",
+    ("lrs", "losses", "words"),
     [
         ([1e-3], [], "one loss"),
         ([0.0], [3.0], "positive"),
