@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from types import TracebackType
 
 from rich.console import Console
@@ -30,10 +31,21 @@ def say(console: Console, text: str) -> None:
 
 
 class Display:
-    """Progress of `jobs` trainings of `total_steps` steps together. Use as a context manager."""
+    """Progress of `jobs` trainings of `total_steps` steps together. Use as a context manager.
 
-    def __init__(self, console: Console, total_steps: int, jobs: int) -> None:
+    `costs` says what a step of a run is worth, where steps differ: `total_steps` is then the sum of
+    steps times costs, and the time left allows for large models that come last.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        total_steps: float,
+        jobs: int,
+        costs: Mapping[str, float] | None = None,
+    ) -> None:
         self.console, self.total_steps, self.jobs = console, total_steps, jobs
+        self._costs = costs or {}
         self._begun: float | None = None
         self._runs: dict[str, _RunLine] = {}
         self._bars: Progress | None = None
@@ -94,12 +106,15 @@ class Display:
             self._bars.remove_task(line.task)
         say(self.console, f"{name}: {text}")
 
-    def _steps_done(self) -> int:
-        return sum(line.step for line in self._runs.values())
+    def _steps_done(self) -> float:
+        return sum(line.step * self._cost(name) for name, line in self._runs.items())
+
+    def _cost(self, name: str) -> float:
+        return self._costs.get(name, 1.0)
 
     def _eta(self) -> str:
         """Time left over all runs, at the mean rate of this session so far."""
-        made = sum(line.step - line.first for line in self._runs.values())
+        made = sum((line.step - line.first) * self._cost(n) for n, line in self._runs.items())
         if made == 0 or self._begun is None:
             return "unknown"
         left = self.total_steps - self._steps_done()
