@@ -136,7 +136,7 @@ PRESETS = {
         head_dim=16,
         sequence_length=64,
         batch_size=8,
-        tokens_per_param=2.5,
+        tokens_per_param=2.0,
         rates=3,
         widen=0,
         data=DataConfig(vocab_size=512),
@@ -144,8 +144,8 @@ PRESETS = {
         evaluations=4,
     ),
 }
-"""Studies by name. `laptop`: overnight on 2 cores. `smoke`: minutes, to see everything work; an
-eighth of the tokens that the models need, so its losses mean little."""
+"""Studies by name. `laptop`: overnight on 2 cores. `smoke`: minutes, to see everything work; a
+tenth of the tokens that the models need, so its losses mean little."""
 
 
 def first_rates(study: Study, cell: Cell, centre: Rate | None = None) -> list[Rate]:

@@ -75,6 +75,8 @@ class RunLadder:
     with its source."""
     data: str | None = None
     """Text to train on, as for `adana train`. Default: python, the standard library's sources."""
+    vocab_size: int | None = None
+    """Tokens of the byte-level BPE trained on the corpus, at least 257."""
     device: str = Settings.device
     """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
     jobs: int | None = None
@@ -131,8 +133,9 @@ def make_study(arguments: RunLadder) -> Study:
     study = PRESETS[arguments.preset]
     names = ("optimizers", "heads", "rates", "seeds", "tokens_per_param")
     given = {name: getattr(arguments, name) for name in names}
-    if arguments.data is not None:
-        given["data"] = dataclasses.replace(study.data, corpus=arguments.data)
+    data = {"corpus": arguments.data, "vocab_size": arguments.vocab_size}
+    data = {key: value for key, value in data.items() if value is not None}
+    given["data"] = dataclasses.replace(study.data, **data)
     return dataclasses.replace(study, **{k: v for k, v in given.items() if v not in (None, ())})
 
 
