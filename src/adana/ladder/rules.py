@@ -25,6 +25,23 @@ RANGES = ("non_embedding", "parameters", "tokens", "tokens_per_param", "width")
 
 
 @dataclass(frozen=True)
+class Ruled:
+    """What a rule says about one training."""
+
+    value: float
+    source: str
+    """In words, with every reservation."""
+    origin: str
+    """In words, without."""
+    reservations: tuple[str, ...]
+    """How the training differs from those behind the rule."""
+
+    def as_rate(self) -> Rate:
+        """Return a ruled learning rate as such."""
+        return Rate(self.value, self.source, None, self.reservations, self.origin)
+
+
+@dataclass(frozen=True)
 class Rule:
     """One rule and its provenance, as it stands in a file."""
 
@@ -61,8 +78,8 @@ class Rule:
         """Return the hyperparameter at a scale."""
         return FORMS[self.form](self.values, scale)
 
-    def give(self, config: TrainConfig, where: str) -> Rate:
-        """Return what the rule gives for a training, in `lr` whatever the hyperparameter is.
+    def give(self, config: TrainConfig, where: str) -> Ruled:
+        """Return the hyperparameter for a training, with where it comes from.
 
         `where` says where the rule stands, for the words of its source.
 
@@ -76,17 +93,17 @@ class Rule:
                 f"training; pass one (--{self.hyperparameter})"
             )
         far = tuple(self._reservations(config))
-        note = f"; {'; '.join(far)}: check it with --sweep-lr" if far else ""
+        advice = ": check it with --sweep-lr" if self.hyperparameter == "lr" else ""
+        note = f"; {'; '.join(far)}{advice}" if far else ""
         tested = (
             "untested on a larger size"
             if self.holdout is None
             else f"{math.expm1(abs(self.holdout)):.0%} off at the largest when held out"
         )
-        source = (
-            f"rule {self.formula} ({where}; {len(self.runs)} runs at {self.sizes} sizes, "
-            f"{tested}){note}"
+        origin = (
+            f"rule {self.formula} ({where}; {len(self.runs)} runs at {self.sizes} sizes, {tested})"
         )
-        return Rate(value, source, reservations=far)
+        return Ruled(value, f"{origin}{note}", origin, far)
 
     def _reservations(self, config: TrainConfig) -> Iterator[str]:
         """Say how a training differs from those behind the rule."""
@@ -177,7 +194,7 @@ class RuleBook:
                 )
             self._rules[key] = (where, rule)
 
-    def give(self, hyperparameter: str, config: TrainConfig) -> Rate | None:
+    def give(self, hyperparameter: str, config: TrainConfig) -> Ruled | None:
         """Return what a rule gives for a training; None if there is none for its optimizer.
 
         One of the same family comes first; one of another is used with a reservation.
