@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from adana import __version__
@@ -23,6 +24,15 @@ FORMAT = "adana rules"
 """What the key `format` of a rule file says."""
 RULES_VERSION = 1
 """Version of the file format; raised when a key changes its meaning."""
+_KINDS: dict[str, tuple[Any, str]] = {
+    "str": (str, "text"),
+    "int": (int, "a whole number"),
+    "float": ((int, float), "a number"),
+    "float | None": ((int, float, NoneType), "a number or null"),
+    "dict": (dict, "a JSON object"),
+    "list": (list, "a JSON array"),
+}
+"""What JSON must hold for a field of `Rule`, by its annotation."""
 
 
 def open_rules(paths: Sequence[Path]) -> RuleBook:
@@ -90,6 +100,12 @@ def _rule_from(content: Any, where: str) -> Rule:
 
 
 def _problems(rule: Rule) -> Iterator[str]:
+    """Say what is wrong with a rule. Only the first is sure: the rest may follow from it."""
+    for field in dataclasses.fields(Rule):
+        kinds, said = _KINDS.get(str(field.type).split("[", maxsplit=1)[0], (object, ""))
+        value = getattr(rule, field.name)
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            yield f"{field.name} must be {said}, got {value!r}"
     if rule.form not in FORMS:
         yield f"unknown form {rule.form!r}, expected one of {', '.join(FORMS)}"
         return
@@ -106,9 +122,6 @@ def _problems(rule: Rule) -> Iterator[str]:
         isinstance(r, list) and _numbers(dict(enumerate(r)), (0, 1)) for r in rule.fitted.values()
     ):
         yield f"fitted must give two numbers each, got {rule.fitted!r}"
-    for name, kind in (("settings", dict), ("not_identified", dict), ("tokens_per_step", list)):
-        if not isinstance(getattr(rule, name), kind):
-            yield f"{name} must be a JSON {'object' if kind is dict else 'array'}"
 
 
 def _numbers(values: Any, keys: Sequence[Any]) -> bool:

@@ -80,7 +80,8 @@ class Form:
 
     def __call__(self, values: Values, scale: Scale) -> float:
         """Return the hyperparameter that the rule gives at a scale."""
-        return float(np.exp(self.log_value(values, Scales.of([scale]))[0]))
+        with np.errstate(over="ignore"):  # infinity says it
+            return float(np.exp(self.log_value(values, Scales.of([scale]))[0]))
 
 
 def _constant(v: Values, s: Scales) -> Floats:

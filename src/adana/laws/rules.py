@@ -159,7 +159,7 @@ def _not_identified(problem: Problem, rss: float, level: float) -> dict[str, str
     form, points, needed = problem.form, len(problem.logs), len(problem.free)
     if points <= needed and needed > 1:
         why = f"{points} tuned sizes for {needed} parameters: nothing is left to judge them by"
-        return reasons | dict.fromkeys(problem.free, why)
+        return {name: reasons.get(name, why) for name in form.parameters}
     if form.extra not in ("b", "c"):
         return reasons
     simpler = Problem(find_form(form.nested), problem.scales, problem.logs)
