@@ -1,6 +1,7 @@
 """`adana rules`, and the verbs that take its files."""
 
 import json
+import math
 import re
 
 import pytest
@@ -109,7 +110,7 @@ def test_show_tells_a_rule_with_its_provenance_and_evaluates_it(file, capsys):
 
 
 def test_train_takes_its_learning_rate_from_a_rule_unless_one_is_given(file, tmp_path, capsys):
-    training = ("train", "--data", "texts", "--steps", "3", *SIZE, "--optimizer", "adamw")
+    training = ("train", "--data", "texts", "--steps", "8", *SIZE, "--optimizer", "adamw")
     assert adana(*training, "--rules", file) == 0
     out = words(capsys.readouterr().out)
     assert "learning rate 0.007812: rule a / width with a = 0.5 (rules.json; 40 runs" in out
@@ -120,6 +121,34 @@ def test_train_takes_its_learning_rate_from_a_rule_unless_one_is_given(file, tmp
     assert config["provenance"]["lr"].startswith("rule a / width")
     assert adana(*training, "--rules", file, "--lr", "0.001") == 0
     assert "learning rate 0.001: given on the command line" in words(capsys.readouterr().out)
+
+
+def test_a_comparison_takes_rules_where_there_are_some_and_laws_elsewhere(file, tmp_path, capsys):
+    arguments = ("--data", "texts", "--steps", "8", *SIZE, "--seeds", "1", "--rules", file)
+    assert adana("compare", "adamw", "adana", *arguments) == 0
+    out = words(capsys.readouterr().out)
+    assert "learning rate 0.007812: rule a / width with a = 0.5" in out
+    sources = {
+        r.config()["optimizer"]["name"]: r.config()["provenance"]["lr"]
+        for r in find_runs(tmp_path / "runs")
+    }
+    assert sources["adamw"].startswith("rule a / width")
+    assert sources["adana"].startswith("published Enoki law")
+
+
+def test_a_rule_for_omega_is_used_unless_omega_is_given(tmp_path, capsys):
+    for omega in (2.0, 4.0, 8.0):
+        for i in (-1, 0, 1):
+            loss = 4 + 0.02 * i**2 + 0.05 * math.log(omega / 5) ** 2
+            pretend(tmp_path / "tuned", tuned_config(lr=best_lr(2) * 2.0**i, omega=omega), loss)
+    arguments = ("--hyperparameter", "omega", "--bootstrap", "0")
+    assert adana("rules", "fit", "tuned", "--output", "omega.json", *arguments) == 0
+    training = ("train", "--data", "texts", "--steps", "8", *SIZE, "--lr", "0.001")
+    capsys.readouterr()
+    assert adana(*training, "--optimizer", "adamw", "--rules", "omega.json") == 0
+    assert "omega 5 (rule a with a = 5 (omega.json" in words(capsys.readouterr().out)
+    assert adana(*training, "--optimizer", "adamw", "--rules", "omega.json", "--omega", "3") == 0
+    assert "omega 3 timescale" in words(capsys.readouterr().out)
 
 
 def test_a_rule_file_without_a_rule_for_the_optimizer_is_refused(file, capsys):
