@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,10 @@ def adana(*arguments):
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
     return exit_.value.code
+
+
+def written(file):
+    return json.loads(Path(file).read_text())
 
 
 def words(text):
@@ -48,13 +53,13 @@ def test_fit_shows_bowls_and_forms_and_writes_the_best(file, capsys):
     assert "adamw (enoki): best lr at each size" in out
     assert "adamw: rules, the best first" in out
     assert "adamw: lr = a / width with a = 0.5" in out
-    assert json.load(open(file))["rules"][0]["form"] == "width"
+    assert written(file)["rules"][0]["form"] == "width"
 
 
 def test_another_form_can_be_asked_for(file):
     arguments = ("--bootstrap", "0", "--form", "power")
     assert adana("rules", "fit", "tuned", "--output", file, *arguments) == 0
-    assert json.load(open(file))["rules"][0]["form"] == "power"
+    assert written(file)["rules"][0]["form"] == "power"
 
 
 def test_a_size_whose_best_rate_is_at_its_grids_end_is_named_and_left_out(tmp_path, capsys):
@@ -63,9 +68,9 @@ def test_a_size_whose_best_rate_is_at_its_grids_end_is_named_and_left_out(tmp_pa
     arguments = ("rules", "fit", "tuned", "--output", "rules.json", "--bootstrap", "0")
     assert adana(*arguments) == 0
     assert "lower end: try lower learning rates" in words(capsys.readouterr().out)
-    assert json.load(open("rules.json"))["rules"][0]["fitted"]["width"] == [32, 64]
+    assert written("rules.json")["rules"][0]["fitted"]["width"] == [32, 64]
     assert adana(*arguments, "--use-edges") == 0
-    assert json.load(open("rules.json"))["rules"][0]["fitted"]["width"] == [32, 192]
+    assert written("rules.json")["rules"][0]["fitted"]["width"] == [32, 192]
 
 
 def test_without_a_bracketed_optimum_there_is_no_rule(tmp_path, capsys):
@@ -162,7 +167,7 @@ def test_a_plan_takes_rules_and_marks_what_is_extrapolated(file, capsys):
     out = words(capsys.readouterr().out)
     assert "adamw: rule a / width with a = 0.5 (rules.json" in out
     assert "extrapolated from P of" in out
-    adamw, ours = json.load(open("plan.json"))["trainings"]
+    adamw, ours = written("plan.json")["trainings"]
     assert adamw["lr"] == pytest.approx(0.5 / 384)
     assert ours["lr_law"]["optimizer"] == "adana"
 

@@ -73,6 +73,30 @@ def test_two_kappas_are_not_mixed(tmp_path):
         read_tuned(runs)
 
 
+def test_after_a_search_the_best_settings_of_a_size_can_be_taken(tmp_path):
+    runs = bowl_runs(tmp_path, "adana", heads=(2,), seeds=1)
+    for lr, loss in ((0.008, 4.5), (0.016, 4.4), (0.032, 4.5)):
+        config = tuned_config("adana", lr=lr, kappa=0.75)
+        runs.append(pretend(tmp_path, dataclasses.replace(config, clip=1.0), loss))
+    lonely = pretend(tmp_path, tuned_config("adana", lr=0.01, kappa=0.9), 4.3)
+    with pytest.raises(ValueError, match=r"differ in .*\(--best-settings\)"):
+        read_tuned(runs)
+    (size,), (note,) = read_tuned([*runs, lonely], best_settings=True)
+    assert (size.settings["kappa"], size.settings["clip"]) == (0.75, 1.0)
+    assert len(size.runs) == 3  # one rate alone is no bowl, however low its loss
+    assert "best of 3 settings, 3 of 9 runs" in note
+
+
+def test_runs_on_other_data_or_models_are_never_mixed(tmp_path):
+    runs = bowl_runs(tmp_path, heads=(2,), seeds=1)
+    config = tuned_config(lr=0.07)
+    model = dataclasses.replace(config.model, init="standard")
+    runs.append(pretend(tmp_path, dataclasses.replace(config, model=model), 3.0))
+    with pytest.raises(ValueError, match="differ in model too") as error:
+        read_tuned(runs, best_settings=True)
+    assert "--best-settings" not in str(error.value)
+
+
 def test_of_several_omegas_the_lowest_bowl_is_taken_and_omega_has_a_bowl_too(tmp_path):
     runs = []
     for omega in (2.0, 4.0, 8.0):

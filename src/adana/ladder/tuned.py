@@ -2,12 +2,14 @@
 
 At every size an optimizer was trained with several learning rates; where several omegas were tried,
 the one with the lowest bowl is that size's. Runs are only put together where nothing else differs
-at that size: a bowl over two data sets or two kappas would be a bowl of neither.
+at that size: a bowl over two data sets or two kappas would be a bowl of neither. After a search
+that moved other settings too, each size can be taken at its best ones.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +23,13 @@ from adana.train import TrainConfig, config_from_dict, optimizer_entry
 
 TUNABLE = ("lr", "omega")
 """Hyperparameters that rules are for."""
+SEARCHED = frozenset(
+    {
+        *("optimizer", "schedule", "clip", "z_coeff", "batch_size", "steps"),
+        *("eval_every", "log_every"),  # these follow from the steps
+    }
+)
+"""Parts of a configuration that a search may have moved at one size and number of tokens."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +71,17 @@ class TunedSize:
         return fit_bowl(list(self.bowls), [bowl.loss for bowl in self.bowls.values()])
 
 
-def read_tuned(runs: Iterable[Run]) -> tuple[list[TunedSize], list[str]]:
+def read_tuned(
+    runs: Iterable[Run], *, best_settings: bool = False
+) -> tuple[list[TunedSize], list[str]]:
     """Return what was tuned in these runs, by optimizer and size, and notes on what was left out.
 
-    Diverged runs are results; unfinished ones are left out.
+    Diverged runs are results; unfinished ones are left out. With `best_settings`, runs of a size
+    may differ in `SEARCHED` too: taken are those that share the settings of the lowest bowl.
 
     Raises:
         RunError: a configuration is of another version.
-        ValueError: runs of one optimizer and size differ in more than learning rate, omega, seed.
+        ValueError: runs of one optimizer and size differ in more than that.
     """
     trials: dict[tuple[str, Scale], list[_Trial]] = {}
     notes = []
@@ -81,14 +93,22 @@ def read_tuned(runs: Iterable[Run]) -> tuple[list[TunedSize], list[str]]:
             trials.setdefault((trial.config.optimizer.name, trial.scale), []).append(trial)
     found = []
     for own in trials.values():
-        _check_alike(own)
+        _check_alike(own, SEARCHED if best_settings else frozenset())
         if all(trial.loss == math.inf for trial in own):
             where = (
                 f"{own[0].config.optimizer.name} at {own[0].scale.non_embedding:,.0f} parameters"
             )
             notes.append(f"left out: every run of {where} diverged; try lower learning rates")
             continue
-        found.append(_tuned(own))
+        groups = [g for g in _groups(own) if any(math.isfinite(trial.loss) for trial in g)]
+        sizes = [_tuned(group) for group in groups]
+        best = min(sizes, key=lambda size: (not size.bowl.convex, size.bowl.loss))
+        found.append(best)
+        if len(sizes) > 1:
+            notes.append(
+                f"{best.optimizer} at P = {best.scale.non_embedding:,.0f}: the best of "
+                f"{len(sizes)} settings, {len(best.runs)} of {len(own)} runs"
+            )
     return sorted(found, key=lambda size: (size.optimizer, _compute(size.scale))), notes
 
 
@@ -118,17 +138,31 @@ def _read(run: Run) -> _Trial | None:
     return _Trial(config, scale_of(config), loss, identity(content), rest)
 
 
-def _check_alike(trials: Sequence[_Trial]) -> None:
+def _groups(trials: Sequence[_Trial]) -> list[list[_Trial]]:
+    """Return the trials that differ in nothing but what is tuned, together."""
+    groups: dict[str, list[_Trial]] = {}
+    for trial in trials:
+        groups.setdefault(json.dumps(trial.rest, sort_keys=True), []).append(trial)
+    return list(groups.values())
+
+
+def _check_alike(trials: Sequence[_Trial], free: frozenset[str]) -> None:
     first = trials[0]
     for other in trials[1:]:
-        differing = [key for key in first.rest if first.rest[key] != other.rest.get(key)]
+        keys = [key for key in first.rest if first.rest[key] != other.rest.get(key)]
+        differing = [key for key in keys if key not in free]
         if differing:
+            search = (
+                ""
+                if free or set(differing) - SEARCHED
+                else (", or take the best settings of every size (--best-settings)")
+            )
             name, scale = first.config.optimizer.name, first.scale
             raise ValueError(
                 f"the runs of {name} at P = {scale.non_embedding:,.0f}, D = {scale.tokens:,.0f} "
                 f"differ in {', '.join(differing)} too (say {first.identity} and "
                 f"{other.identity}), so that they make no bowl. Name only runs that differ in "
-                "learning rate, omega and seed"
+                f"learning rate, omega and seed{search}"
             )
 
 

@@ -46,6 +46,9 @@ class FitRules:
     """Coverage of the intervals."""
     bootstrap: int = BOOTSTRAP
     """Draws over sizes behind the intervals."""
+    best_settings: bool = False
+    """Runs of a size differ in other settings too, as after a search (schedule, clip, batch, betas,
+    ...): take those that share the settings of the lowest bowl."""
     use_edges: bool = False
     """Use the lowest point of a grid that does not bracket its optimum, as if it were one."""
 
@@ -55,7 +58,7 @@ def fit_rules_command(arguments: FitRules) -> int:
     _check(arguments)
     console = Console()
     runs = {run.path.resolve(): run for folder in arguments.folders for run in _runs(folder)}
-    tuned, notes = read_tuned(runs.values())
+    tuned, notes = read_tuned(runs.values(), best_settings=arguments.best_settings)
     for note in notes:
         say(console, note)
     if not tuned:
