@@ -105,7 +105,7 @@ def test_of_several_omegas_the_lowest_bowl_is_taken_and_omega_has_a_bowl_too(tmp
             config = tuned_config(lr=best_lr(2) * lr, omega=omega)
             runs.append(pretend(tmp_path, config, loss))
     (size,), _ = read_tuned(runs)
-    assert size.omega == 4.0
+    assert size.omega == size.settings["omega"] == 4.0
     assert size.bowl.lr == pytest.approx(best_lr(2))
     assert size.optimum("omega").lr == pytest.approx(5.0, rel=1e-3)
     with pytest.raises(ValueError, match="rules are for lr, omega, not for 'kappa'"):

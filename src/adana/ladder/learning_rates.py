@@ -88,7 +88,10 @@ def peak_learning_rate(
     own_kappa = kappa if reads_kappa else None
     laws = matching_laws(model.family, optimizer, own_kappa)
     if not laws:
-        advice = "Pass one (--lr), or compare with --sweep-lr 5 around one you pass."
+        advice = (
+            "Pass one (--lr), compare with --sweep-lr 5 around one you pass, or fit a rule to runs "
+            "of your own (adana rules fit, then --rules)."
+        )
         raise NoLawError(model.family, optimizer, own_kappa, advice=advice)
     # That of the same batch if there is one, else the first: the small batch.
     tokens = batch_size * model.sequence_length

@@ -145,8 +145,6 @@ def rule_of(
         for name, value in sizes[0].settings.items()
         if name != hyperparameter and all(size.settings.get(name) == value for size in sizes)
     }
-    if any(len(size.bowls) > 1 for size in sizes):  # tuned together with the learning rate
-        common.pop("omega", None)
     return Rule(
         optimizer=sizes[0].optimizer,
         family=sizes[0].family,
@@ -172,6 +170,8 @@ def _span(low: float, high: float) -> str:
 
 
 def _short(value: Any) -> str:
+    if value is None:
+        return "its default"
     return f"{value:.3g}" if isinstance(value, int | float) else str(value)
 
 

@@ -43,14 +43,14 @@ class TunedSize:
     bowls: Mapping[float, Bowl]
     """By omega: the bowl over learning rates."""
     settings: Mapping[str, Any]
-    """What all its runs have in common."""
+    """What all its runs have in common; of several omegas, the best."""
     runs: tuple[str, ...]
     """Identities of its runs."""
 
     @property
     def omega(self) -> float:
         """The omega whose bowl is lowest."""
-        return min(self.bowls, key=lambda omega: self.bowls[omega].loss)
+        return float(self.settings["omega"])
 
     @property
     def bowl(self) -> Bowl:
@@ -183,7 +183,7 @@ def _tuned(trials: Sequence[_Trial]) -> TunedSize:
         scale=trials[0].scale,
         tokens_per_step=config.tokens_per_step,
         bowls=bowls,
-        settings=run_settings(config),
+        settings=run_settings(config) | {"omega": min(bowls, key=lambda o: bowls[o].loss)},
         runs=tuple(sorted(trial.identity for trial in trials)),
     )
 

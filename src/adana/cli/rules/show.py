@@ -70,7 +70,8 @@ def _rows(rule: Rule) -> Iterator[tuple[str, str]]:
     for name, (low, high) in rule.fitted.items():
         yield name, f"fitted from {words.short(low)} to {words.short(high)}"
     yield "tokens per step", " or ".join(map(str, rule.tokens_per_step))
-    yield "settings", ", ".join(f"{name} {value}" for name, value in rule.settings.items())
+    known = (f"{name} {value}" for name, value in rule.settings.items() if value is not None)
+    yield "settings", ", ".join(known)
     yield "residual", f"{math.expm1(rule.rms):.1%} at {rule.sizes} sizes"
     tried = (
         f"{FORMS[form].formula}: {'-' if error is None else f'{math.expm1(error):+.0%}'}"
