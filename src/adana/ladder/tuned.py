@@ -84,32 +84,41 @@ def read_tuned(
         ValueError: runs of one optimizer and size differ in more than that.
     """
     trials: dict[tuple[str, Scale], list[_Trial]] = {}
-    notes = []
+    notes: list[str] = []
     for run in runs:
         trial = _read(run)
         if trial is None:
             notes.append(f"left out: {run.path} is {run.status()['state']}")
         else:
             trials.setdefault((trial.config.optimizer.name, trial.scale), []).append(trial)
+    free = SEARCHED if best_settings else frozenset()
     found = []
     for own in trials.values():
-        _check_alike(own, SEARCHED if best_settings else frozenset())
-        if all(trial.loss == math.inf for trial in own):
-            where = (
-                f"{own[0].config.optimizer.name} at {own[0].scale.non_embedding:,.0f} parameters"
-            )
-            notes.append(f"left out: every run of {where} diverged; try lower learning rates")
-            continue
-        groups = [g for g in _groups(own) if any(math.isfinite(trial.loss) for trial in g)]
-        sizes = [_tuned(group) for group in groups]
-        best = min(sizes, key=lambda size: (not size.bowl.convex, size.bowl.loss))
-        found.append(best)
-        if len(sizes) > 1:
-            notes.append(
-                f"{best.optimizer} at P = {best.scale.non_embedding:,.0f}: the best of "
-                f"{len(sizes)} settings, {len(best.runs)} of {len(own)} runs"
-            )
-    return sorted(found, key=lambda size: (size.optimizer, _compute(size.scale))), notes
+        _check_alike(own, free)
+        size, note = _best(own)
+        found += [size] if size else []
+        notes += [note] if note else []
+    return sorted(found, key=_order), notes
+
+
+def _best(trials: Sequence[_Trial]) -> tuple[TunedSize | None, str]:
+    """Return the lowest bowl of a size, of all settings that were tried, and a note on the rest."""
+    first = trials[0]
+    where = f"{first.config.optimizer.name} at P = {first.scale.non_embedding:,.0f}"
+    groups = [g for g in _groups(trials) if any(math.isfinite(trial.loss) for trial in g)]
+    if not groups:
+        return None, f"left out: every run of {where} diverged; try lower learning rates"
+    sizes = [_tuned(group) for group in groups]
+    best = min(sizes, key=lambda size: (not size.bowl.convex, size.bowl.loss))
+    if len(sizes) == 1:
+        return best, ""
+    kept = f"{len(best.runs)} of {len(trials)} runs"
+    return best, f"{where}: the best of {len(sizes)} settings, {kept}"
+
+
+def _order(size: TunedSize) -> tuple[str, str, float, float]:
+    scale = size.scale
+    return size.optimizer, size.family, scale.non_embedding * scale.tokens, scale.tokens
 
 
 @dataclass(frozen=True)
@@ -207,7 +216,3 @@ def run_settings(config: TrainConfig) -> dict[str, Any]:
         "final": config.schedule.final,
         "clip": config.clip,
     }
-
-
-def _compute(scale: Scale) -> tuple[float, float]:
-    return scale.non_embedding * scale.tokens, scale.tokens
