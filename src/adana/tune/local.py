@@ -58,6 +58,7 @@ class LocalEngine:
         self.workers, self.memory_per_job = workers, memory_per_job
         self.limits, self.say = limits, say
         self._idle: list[_Worker] = []
+        self._batch: _Batch | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -91,9 +92,14 @@ class LocalEngine:
         Jobs start in the order of `payloads`. One that is killed while others run (the machine may
         have run out of memory) is tried once more after all others, alone.
         """
-        batch = _Batch(self, work, payloads, on_event, on_result)
+        batch = self._batch = _Batch(self, work, payloads, on_event, on_result)
         with on_interrupt(batch.stop):
             return batch.run(self._slots())
+
+    def stop(self) -> None:
+        """Do what a signal does to the batch that runs; for another thread, or a callback."""
+        if self._batch is not None:
+            self._batch.stop()
 
     def _slots(self) -> int:
         """How many jobs may run at a time."""
