@@ -74,6 +74,44 @@ def beat(payload, emit):
     return "never stopped"
 
 
+def count_to_ten(payload, emit):
+    """Count in a file, going on where an earlier attempt was cut off; emit the node each time."""
+    import ray  # noqa: PLC0415
+
+    folder, i = payload
+    with (folder / f"starts {i}").open("a") as starts:
+        starts.write("x")
+    path = folder / str(i)
+    node = os.environ.get("TEST_NODE") or ray.get_runtime_context().get_node_id()
+    while len(counted := path.read_text().split() if path.exists() else []) < 10:
+        path.write_text(" ".join([*counted, str(len(counted) + 1)]))
+        emit(node)
+        time.sleep(0.2)
+    return 10
+
+
+def shards_of(corpus, cache):
+    from adana.data import DataConfig, prepare  # noqa: PLC0415
+
+    return prepare(DataConfig(corpus=str(corpus), vocab_size=300), cache=cache)
+
+
+def training(config, shards, run):
+    """Return the payload of `train_job`."""
+    return config, str(shards.folder), str(run)
+
+
+def train_job(payload, emit):
+    """Train for real; return how it ended as plain values."""
+    from adana.data import open_shards  # noqa: PLC0415
+    from adana.runs import Run  # noqa: PLC0415
+    from adana.train import train  # noqa: PLC0415
+
+    config, shards, run = payload
+    outcome = train(config, open_shards(Path(shards)), Run(Path(run)), emit)
+    return {"state": outcome.state, "step": outcome.step}
+
+
 def main(folder: str, mode: str) -> None:
     """Run three jobs, two at a time, and print what became of them."""
     payloads = {name: (Path(folder), name, mode) for name in ("a", "b", "c")}
