@@ -141,7 +141,7 @@ def test_a_training_runs_as_a_task_and_through_ray_train(cluster, tmp_path, devi
 
 
 def test_without_a_cluster_the_error_says_what_to_do():
-    with pytest.raises(ConnectionError, match="no Ray cluster at 127.0.0.1:1"):
+    with pytest.raises(ConnectionError, match=r"no Ray cluster at 127.0.0.1:1"):
         RayEngine("127.0.0.1:1")
 
 
