@@ -39,7 +39,7 @@ def cluster():
         initialize_head=True,
         head_node_args={"num_cpus": 1, "include_dashboard": False, **memory},
     )
-    made.second = made.add_node(num_cpus=1, **memory)
+    made.second = made.add_node(num_cpus=1, env_vars={"TEST_NODE": "second"}, **memory)
     yield made
     ray.shutdown()
     made.shutdown()
@@ -82,7 +82,7 @@ def test_a_node_that_dies_mid_search_loses_nothing_and_nothing_counts_twice(clus
     payloads = {f"job {i}": (tmp_path, i) for i in range(6)}
 
     def kill_second_node(name, event):
-        if event == cluster.second.node_id and not killed:
+        if event == "second" and not killed:
             killed.append(name)
             cluster.remove_node(cluster.second, allow_graceful=False)
 
