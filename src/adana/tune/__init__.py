@@ -1,5 +1,6 @@
-"""Running many trainings: engines now, the tuner later."""
+"""Engines that run many trainings."""
 
-from adana.tune.local import Result, run_jobs
+from adana.tune.engine import Emit, Engine, Result, Work
+from adana.tune.local import LocalEngine, run_jobs
 
-__all__ = ["Result", "run_jobs"]
+__all__ = ["Emit", "Engine", "LocalEngine", "Result", "Work", "run_jobs"]

@@ -1,120 +1,240 @@
-"""Run many trainings on this machine, each in a process of its own.
+"""Run many jobs on this machine, in worker processes that outlive their jobs.
 
-Nothing here knows what a training is: a job is any picklable callable that takes a payload and a
-function to send signs of life with. A worker that dies takes its own job down and no other; Ctrl-C
-or SIGTERM lets every running job finish its step and save.
+A worker that dies takes its own job down and no other; Ctrl-C or SIGTERM lets every running job
+finish its step and save. Importing torch is paid once a worker, not once a job.
 """
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import os
-import pickle
 import signal
 import threading
-import traceback
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
-Emit = Callable[[Any], None]
-Work = Callable[[Any, Emit], Any]
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of one job: a value, or what went wrong."""
-
-    value: Any = None
-    error: str = ""
-    """Empty if the job returned; else a short text that says why it did not."""
-    details: str = ""
-    """The traceback, where there is one."""
+from adana.tune.engine import OnEvent, OnResult, Result, Work, failure, ignore
+from adana.tune.memory import available_memory, in_words, jobs_that_fit
+from adana.tune.process import Worker, pack
 
 
-@dataclass
-class _Worker:
-    name: str
-    process: SpawnProcess
-    pipe: Connection
+class LocalEngine:
+    """Runs jobs in worker processes of this machine (see `Engine`).
+
+    Args:
+        workers: jobs at a time, at least 1. Their processes are started (spawned: nothing is
+            inherited) when first needed, and end with the engine.
+        memory_per_job: bytes that one job needs; no more run at a time than the machine can hold
+            when a batch begins, but always one. None: there is no such limit.
+
+    A job whose process is killed (SIGKILL: often, the machine ran out of memory) is tried once
+    more, alone, after the others; its events then begin anew.
+    """
+
+    def __init__(self, workers: int, memory_per_job: int | None = None) -> None:
+        if workers < 1:
+            raise ValueError(f"workers must be at least 1, got {workers}")
+        if memory_per_job is not None and memory_per_job < 1:
+            raise ValueError(
+                f"memory_per_job must be at least 1 byte, got {memory_per_job}; "
+                "leave it out (None) for no limit"
+            )
+        self.workers = workers
+        self.memory_per_job = memory_per_job
+        self.idle: list[Worker] = []
+
+    def run(
+        self,
+        work: Work,
+        payloads: Mapping[str, Any],
+        on_event: OnEvent = ignore,
+        on_result: OnResult = ignore,
+    ) -> dict[str, Result]:
+        """Run one batch of jobs; see `Engine`. The work is done in order of `payloads`."""
+        batch = _Batch(self, work, payloads, on_event, on_result)
+        return batch.run()
+
+    def room(self) -> tuple[int, str]:
+        """Return how many jobs run at a time now, and why it is not `workers`, if it is not."""
+        if self.memory_per_job is None:
+            return self.workers, ""
+        available = available_memory()
+        if available is not None:
+            available += sum(worker.memory for worker in self.idle)
+        fit = jobs_that_fit(self.memory_per_job, available)
+        if available is None or fit is None or fit >= self.workers:
+            return self.workers, ""
+        return fit, (
+            f"{fit} at a time, not {self.workers}: {in_words(available)} of memory are free, "
+            f"and each takes {in_words(self.memory_per_job)}"
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the worker processes."""
+        self.end_idle()
+
+    def take(self) -> Worker:
+        """Return a worker without a job, a new one if there is none."""
+        while self.idle:
+            worker = self.idle.pop()
+            if worker.process.is_alive():
+                return worker
+            worker.retire()
+        return Worker()
+
+    def end_idle(self) -> None:
+        """End the processes that have no job."""
+        for worker in self.idle:
+            worker.pipe.close()  # all begin to end before the first is waited for
+        for worker in self.idle:
+            worker.retire()
+        self.idle.clear()
 
 
 def run_jobs(
     work: Work,
     payloads: Mapping[str, Any],
     workers: int,
-    on_event: Callable[[str, Any], None] = lambda _name, _event: None,
-    on_result: Callable[[str, Result], None] = lambda _name, _result: None,
+    on_event: OnEvent = ignore,
+    on_result: OnResult = ignore,
 ) -> dict[str, Result]:
-    """Run ``work(payload, emit)`` for every payload, at most `workers` at a time.
+    """Run one batch of jobs on a `LocalEngine` of its own, at most `workers` at a time."""
+    with LocalEngine(workers) as engine:
+        return engine.run(work, payloads, on_event, on_result)
 
-    Args:
-        work: a top-level function; runs in a fresh process (spawned, so nothing is inherited).
-        payloads: picklable payload by job name; started in this order.
-        workers: processes at a time, at least 1.
-        on_event: called here with (name, event) for everything a job emits.
-        on_result: called here with (name, result) as soon as a job has ended.
 
-    Returns:
-        The result of every job that came to an end, by name. After Ctrl-C or SIGTERM no further
-        job starts, the running ones get SIGTERM and are waited for; the second time they are
-        killed. No `KeyboardInterrupt` is raised: compare the names to see which jobs are missing,
-        because they never started or were cut off before they could save.
-    """
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
-    waiting = list(payloads)
-    running: dict[Connection, _Worker] = {}
-    results: dict[str, Result] = {}
-    stops = 0
+class _Batch:
+    """One call of `LocalEngine.run`."""
 
-    def stop(*_: object) -> None:
-        nonlocal stops
-        stops += 1
-        for worker in list(running.values()):
-            worker.process.terminate() if stops == 1 else worker.process.kill()
+    def __init__(
+        self,
+        engine: LocalEngine,
+        work: Work,
+        payloads: Mapping[str, Any],
+        on_event: OnEvent,
+        on_result: OnResult,
+    ) -> None:
+        self.engine, self.work, self.payloads = engine, work, payloads
+        self.on_event, self.on_result = on_event, on_result
+        self.waiting = deque(payloads)
+        self.alone: deque[str] = deque()
+        self.tried: set[str] = set()
+        self.busy: dict[Connection, Worker] = {}
+        self.results: dict[str, Result] = {}
+        self.stops = 0
 
-    def conclude(name: str, result: Result) -> None:
-        results[name] = result
-        on_result(name, result)
+    def run(self) -> dict[str, Result]:
+        room, _ = self.engine.room()
+        with _on_interrupt(self.stop):
+            try:
+                while True:
+                    while self._next(room):
+                        pass
+                    if self._ended:
+                        return self.results
+                    for pipe in wait(list(self.busy)):
+                        assert isinstance(pipe, Connection)
+                        self.serve(self.busy[pipe])
+            finally:
+                self._leave()
 
-    def start(name: str) -> None:
+    @property
+    def _ended(self) -> bool:
+        running = any(worker.job is not None for worker in self.busy.values())
+        left = self.waiting or self.alone
+        return not running and (self.stops > 0 or not left)
+
+    def _next(self, room: int) -> bool:
+        """Start the next job if there is one and room for it."""
+        if self.stops:
+            return False
+        if self.waiting and len(self.busy) < room:
+            self.start(self.waiting.popleft())
+            return True
+        if self.alone and not self.waiting and not self.busy:
+            self.engine.end_idle()  # they hold memory
+            self.start(self.alone.popleft())
+            return True
+        return False
+
+    def stop(self, *_: object) -> None:
+        """Handle a signal: the first one lets the running jobs save, the second kills them."""
+        self.stops += 1
+        for worker in list(self.busy.values()):
+            worker.ask_to_stop() if self.stops == 1 else worker.kill()
+
+    def start(self, name: str) -> None:
         try:
-            worker = _start(work, name, payloads[name])
+            message = pack(self.work, self.payloads[name])
         except Exception as error:  # a payload that cannot be pickled, say
-            return conclude(name, _failure(error))
-        running[worker.pipe] = worker
-        if stops:  # the signal came while it was starting
-            worker.process.terminate()
+            return self.conclude(name, failure(error))
+        worker = self.engine.take()
+        self.busy[worker.pipe] = worker  # from here on, a signal reaches it
+        if not self.stops:
+            worker.give(name, message)
 
-    def serve(worker: _Worker) -> None:
-        kind, content = _receive(worker)
+    def serve(self, worker: Worker) -> None:
+        """Deal with one message of a worker."""
+        kind, content = worker.receive()
         if kind == "event":
-            return on_event(worker.name, content)
-        worker.process.join()
-        del running[worker.pipe]
-        code = worker.process.exitcode
-        if kind == "result":
-            conclude(worker.name, content)
-        elif not (stops and code in _STOPPED):
-            conclude(worker.name, Result(error=_explain_exit(code)))
+            assert worker.job is not None
+            self.on_event(worker.job, content)
+        elif kind == "result":
+            name, worker.job = worker.job, None
+            assert name is not None
+            worker.spent = worker.spent or bool(content.error)
+            self.conclude(name, content)
+        elif kind == "ready":
+            worker.wiped(*content)
+            del self.busy[worker.pipe]
+            self._put_back(worker)
+        else:
+            self._lose(worker)
 
-    with _on_interrupt(stop):
-        try:
-            while running or (waiting and not stops):
-                while waiting and not stops and len(running) < workers:
-                    start(waiting.pop(0))
-                for pipe in wait(list(running)) if running else []:
-                    assert isinstance(pipe, Connection)
-                    serve(running[pipe])
-        finally:  # none is left running, unless a callback raised
-            for worker in running.values():
+    def conclude(self, name: str, result: Result) -> None:
+        self.results[name] = result
+        self.on_result(name, result)
+
+    def _put_back(self, worker: Worker) -> None:
+        if worker.spent:
+            worker.retire()
+        else:
+            self.engine.idle.append(worker)
+
+    def _lose(self, worker: Worker) -> None:
+        """Deal with the end of a process, which had a job or was between two."""
+        code, name = worker.retire(), worker.job
+        del self.busy[worker.pipe]
+        if name is None or (self.stops and code in _STOPPED):
+            return
+        if code == -signal.SIGKILL and name not in self.tried:
+            self.tried.add(name)
+            self.alone.append(name)
+        else:
+            self.conclude(name, Result(error=_explain_exit(code, name in self.tried)))
+
+    def _leave(self) -> None:
+        """Keep the workers that can be used again; stop the jobs of a batch that was cut short."""
+        for worker in list(self.busy.values()):
+            if worker.job is not None:  # a callback raised
                 worker.process.terminate()
-    return results
+                worker.pipe.close()
+                continue
+            if not worker.ready:
+                kind, content = worker.receive()
+                worker.wiped(*content) if kind == "ready" else worker.kill()
+            self._put_back(worker)
+        self.busy.clear()
 
 
 _STOPPED = (-signal.SIGTERM, -signal.SIGKILL)
@@ -135,70 +255,10 @@ def _on_interrupt(handler: Callable[..., None]) -> Iterator[None]:
             signal.signal(number, before)
 
 
-def _start(work: Work, name: str, payload: Any) -> _Worker:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_entry, args=(work, payload, theirs), name=name, daemon=True)
-    # The process is born with SIGINT blocked, so that Ctrl-C does not hit its imports (see _entry).
-    # multiprocessing starts its tracker with the first process and unblocks SIGINT: start it now.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    theirs.close()
-    return _Worker(name, process, ours)
-
-
-def _receive(worker: _Worker) -> tuple[str, Any]:
-    """Take one message: ("event", what was emitted), ("result", Result) or ("lost", None)."""
-    try:
-        message: tuple[str, Any] = worker.pipe.recv()
-        return message
-    except (EOFError, OSError):
-        return "lost", None
-    except Exception as error:  # it was pickled there and cannot be unpickled here
-        worker.process.kill()
-        return "result", _failure(error)
-
-
-def _explain_exit(code: int | None) -> str:
+def _explain_exit(code: int | None, again: bool) -> str:
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         hint = " (often: the machine ran out of memory)" if name == "SIGKILL" else ""
-        return f"its process was ended by {name}{hint}"
+        twice = ", and again when it ran alone" if again else ""
+        return f"its process was ended by {name}{twice}{hint}"
     return f"its process ended early with exit code {code}"
-
-
-def _failure(error: Exception) -> Result:
-    return Result(error=f"{type(error).__name__}: {error}", details=traceback.format_exc())
-
-
-def _end_with_parent() -> None:
-    """Stop as if killed, to be resumed later, as soon as the parent process is gone."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-
-def _entry(work: Work, payload: Any, pipe: Connection) -> None:
-    """Run one job in the worker process and send what becomes of it."""
-    # Ctrl-C in the terminal is for the parent only, which passes on one SIGTERM.
-    os.setpgrp()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # drops one that came during the imports
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-    def send(kind: str, content: Any) -> None:
-        message = pickle.dumps((kind, content))
-        try:
-            pipe.send_bytes(message)
-        except OSError:  # the parent is gone
-            os._exit(1)
-
-    try:
-        send("result", Result(value=work(payload, lambda event: send("event", event))))
-    except Exception as error:  # whatever it is, the parent shows it
-        send("result", _failure(error))
