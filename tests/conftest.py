@@ -29,4 +29,4 @@ def quick_workers(monkeypatch):
     Some tests in tests/tune, and the demo, start them as users do.
     """
     quick = SimpleNamespace(get_context=lambda method: forkserver())
-    monkeypatch.setattr("adana.tune.process.multiprocessing", quick)
+    monkeypatch.setattr("adana.tune.local.multiprocessing", quick)

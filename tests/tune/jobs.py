@@ -4,11 +4,8 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
 from pathlib import Path
-
-import torch
 
 from adana.tune import run_jobs
 
@@ -24,47 +21,6 @@ def span(payload, emit):
         emit(i)
     time.sleep(payload)
     return begun, time.monotonic()
-
-
-def process_id(payload, emit):
-    return os.getpid()
-
-
-def leave_traces(payload, emit):
-    """Change everything in this process that a job could trip over; return its id."""
-    if payload == "thread":
-        threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
-    elif payload == "device":
-        torch.set_default_device("meta")
-    else:
-        os.chdir(payload)
-    os.environ["A_TRACE"] = "1"
-    os.environ.pop("HOME", None)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGUSR1, lambda *_: None)
-    torch.set_num_threads(torch.get_num_threads() + 1)
-    torch.set_grad_enabled(False)
-    torch.set_default_dtype(torch.float64)
-    torch.set_float32_matmul_precision("medium")
-    torch.use_deterministic_algorithms(True)
-    torch.manual_seed(5)
-    return os.getpid()
-
-
-def see(payload, emit):
-    """Return what a job can see of its process."""
-    return {
-        "pid": os.getpid(),
-        "folder": os.getcwd(),
-        "environment": dict(os.environ),
-        "handlers": [str(signal.getsignal(n)) for n in (signal.SIGTERM, signal.SIGUSR1)],
-        "threads": torch.get_num_threads(),
-        "grad": torch.is_grad_enabled(),
-        "dtype": str(torch.get_default_dtype()),
-        "precision": torch.get_float32_matmul_precision(),
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "drawn": torch.randn(3, dtype=torch.float64).tolist(),
-    }
 
 
 def misbehave(payload, emit):

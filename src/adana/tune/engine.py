@@ -1,23 +1,26 @@
-"""What every engine promises: run many jobs somewhere, and say what became of each.
+"""What an engine is: something that runs many jobs elsewhere and brings back what became of them.
 
-An engine knows nothing of trainings: a job is any picklable callable that takes a payload and a
-function to send signs of life with.
+Whoever has jobs (a comparison, a ladder, the tuner) speaks to this interface only, so that the same
+search runs on the cores of a laptop and on a cluster.
 """
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 Emit = Callable[[Any], None]
-"""Sends a picklable sign of life from a job to the `on_event` of whoever runs it."""
+"""What a job sends signs of life with: anything picklable."""
 Work = Callable[[Any, Emit], Any]
-"""A job: a top-level function of a payload and an `Emit`; what it returns can be pickled."""
+"""A job: a top-level function of a picklable payload and an `Emit`; returns something picklable."""
 OnEvent = Callable[[str, Any], None]
-"""Called with the name of a job and what it emitted."""
+"""Called with a job's name and what it emitted."""
 
 
 @dataclass(frozen=True)
@@ -32,37 +35,27 @@ class Result:
 
 
 OnResult = Callable[[str, Result], None]
-"""Called with the name of a job and its result, once a job."""
-
-
-def ignore(_name: str, _what: object) -> None:
-    """Take no notice of an event or a result."""
-
-
-def failure(error: BaseException) -> Result:
-    """Return the result of a job that raised `error`; call it where that is handled."""
-    return Result(error=f"{type(error).__name__}: {error}", details=traceback.format_exc())
+"""Called with a job's name and its result."""
 
 
 class Engine(Protocol):
-    """Runs jobs; a context manager, because it may hold processes between one batch and the next.
-
-    `run` calls ``work(payload, emit)`` for every payload, in their order as far as there is room,
-    and returns the result of every job that came to an end, by name. A job that fails, or whose
-    process or machine is lost, takes down no other. After the first Ctrl-C or SIGTERM no further
-    job starts, and the running ones get SIGTERM and are waited for, so that they can save; the
-    second time they are killed. No `KeyboardInterrupt` is raised: compare the names to see which
-    jobs are missing, because they never started or were cut off before they could save.
-    """
+    """Runs batches of jobs. A context manager: what it started ends with the block."""
 
     def run(
         self,
         work: Work,
         payloads: Mapping[str, Any],
-        on_event: OnEvent = ignore,
-        on_result: OnResult = ignore,
+        on_event: OnEvent = ...,
+        on_result: OnResult = ...,
     ) -> dict[str, Result]:
-        """Run one batch of jobs; may be called again and again."""
+        """Run ``work(payload, emit)`` for every payload and return the results by name.
+
+        A job that fails, or whose process dies, has a `Result` with an `error`; the others go on.
+        After Ctrl-C or SIGTERM no further job starts, the running ones get SIGTERM, may save, and
+        are waited for; the second time they are killed. No `KeyboardInterrupt` is raised: jobs that
+        never started, or were cut off before they could save, have no result.
+        """
+        ...
 
     def __enter__(self) -> Self: ...
 
@@ -72,3 +65,26 @@ class Engine(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None: ...
+
+
+def ignore(_name: str, _news: Any) -> None:
+    """Show nothing: the default `on_event` and `on_result`."""
+
+
+def failure(error: BaseException) -> Result:
+    """Return the result of a job that raised `error`, with the traceback being handled."""
+    return Result(error=f"{type(error).__name__}: {error}", details=traceback.format_exc())
+
+
+@contextlib.contextmanager
+def on_interrupt(handler: Callable[..., None]) -> Iterator[None]:
+    """Call `handler` at SIGINT and SIGTERM; only the main thread can, in others it does nothing."""
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, before in previous.items():
+            signal.signal(number, before)

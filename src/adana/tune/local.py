@@ -1,75 +1,64 @@
-"""Run many jobs on this machine, in worker processes that outlive their jobs.
+"""The engine of one machine: jobs run in processes that live on from job to job.
 
-A worker that dies takes its own job down and no other; Ctrl-C or SIGTERM lets every running job
-finish its step and save. Importing torch is paid once a worker, not once a job.
+Nothing here knows what a training is. A worker that dies takes its own job down and no other; one
+that ran a job to its end is used again, so that a job costs milliseconds where a new process, which
+imports torch, costs seconds.
 """
 
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
+import pickle
 import signal
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from types import TracebackType
 from typing import Any, Self
 
-from adana.tune.engine import OnEvent, OnResult, Result, Work, failure, ignore
-from adana.tune.memory import available_memory, in_words, jobs_that_fit
-from adana.tune.process import Worker, pack
+from adana.tune.engine import OnEvent, OnResult, Result, Work, failure, ignore, on_interrupt
+from adana.tune.memory import available_memory
+from adana.tune.worker import Limits, serve
+
+PATIENCE = 10.0
+"""Seconds that an idle worker has to end by itself before it is killed."""
+
+
+def warn(text: str) -> None:
+    """Print a message of the engine to standard error: the default `say`."""
+    print(text, file=sys.stderr)
 
 
 class LocalEngine:
-    """Runs jobs in worker processes of this machine (see `Engine`).
+    """Up to `workers` processes on this machine, started when needed and kept until `close`.
 
     Args:
-        workers: jobs at a time, at least 1. Their processes are started (spawned: nothing is
-            inherited) when first needed, and end with the engine.
-        memory_per_job: bytes that one job needs; no more run at a time than the machine can hold
-            when a batch begins, but always one. None: there is no such limit.
-
-    A job whose process is killed (SIGKILL: often, the machine ran out of memory) is tried once
-    more, alone, after the others; its events then begin anew.
+        workers: jobs at a time, at least 1.
+        memory_per_job: bytes that a job takes at most, if known: no more jobs run at a time than
+            fit in the memory available (that of the control group, in a container).
+        limits: when a worker is replaced by a new one although nothing went wrong.
+        say: called with what a person should know.
     """
 
-    def __init__(self, workers: int, memory_per_job: int | None = None) -> None:
+    def __init__(
+        self,
+        workers: int,
+        memory_per_job: int | None = None,
+        limits: Limits = Limits(),  # noqa: B008 (frozen)
+        say: Callable[[str], None] = warn,
+    ) -> None:
         if workers < 1:
             raise ValueError(f"workers must be at least 1, got {workers}")
         if memory_per_job is not None and memory_per_job < 1:
-            raise ValueError(
-                f"memory_per_job must be at least 1 byte, got {memory_per_job}; "
-                "leave it out (None) for no limit"
-            )
-        self.workers = workers
-        self.memory_per_job = memory_per_job
-        self.idle: list[Worker] = []
-
-    def run(
-        self,
-        work: Work,
-        payloads: Mapping[str, Any],
-        on_event: OnEvent = ignore,
-        on_result: OnResult = ignore,
-    ) -> dict[str, Result]:
-        """Run one batch of jobs; see `Engine`. The work is done in order of `payloads`."""
-        batch = _Batch(self, work, payloads, on_event, on_result)
-        return batch.run()
-
-    def room(self) -> tuple[int, str]:
-        """Return how many jobs run at a time now, and why it is not `workers`, if it is not."""
-        if self.memory_per_job is None:
-            return self.workers, ""
-        available = available_memory()
-        if available is not None:
-            available += sum(worker.memory for worker in self.idle)
-        fit = jobs_that_fit(self.memory_per_job, available)
-        if available is None or fit is None or fit >= self.workers:
-            return self.workers, ""
-        return fit, (
-            f"{fit} at a time, not {self.workers}: {in_words(available)} of memory are free, "
-            f"and each takes {in_words(self.memory_per_job)}"
-        )
+            raise ValueError(f"memory_per_job must be at least 1 byte, got {memory_per_job}")
+        self.workers, self.memory_per_job = workers, memory_per_job
+        self.limits, self.say = limits, say
+        self._idle: list[_Worker] = []
+        self._batch: _Batch | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -80,37 +69,90 @@ class LocalEngine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the worker processes."""
-        self.end_idle()
+        self.close()
 
-    def take(self) -> Worker:
-        """Return a worker without a job, a new one if there is none."""
-        while self.idle:
-            worker = self.idle.pop()
-            if worker.process.is_alive():
+    def close(self) -> None:
+        """End the idle workers. A later `run` starts new ones."""
+        idle, self._idle = self._idle, []
+        for worker in idle:
+            worker.pipe.close()
+        for worker in idle:
+            worker.process.join(PATIENCE)
+            worker.process.kill()
+
+    def run(
+        self,
+        work: Work,
+        payloads: Mapping[str, Any],
+        on_event: OnEvent = ignore,
+        on_result: OnResult = ignore,
+    ) -> dict[str, Result]:
+        """Run ``work(payload, emit)`` for every payload; see `adana.tune.Engine.run`.
+
+        Jobs start in the order of `payloads`. One that is killed while others run (the machine may
+        have run out of memory) is tried once more after all others, alone.
+        """
+        batch = self._batch = _Batch(self, work, payloads, on_event, on_result)
+        with on_interrupt(batch.stop):
+            return batch.run(self._slots())
+
+    def stop(self) -> None:
+        """Do what a signal does to the batch that runs; for another thread, or a callback."""
+        if self._batch is not None:
+            self._batch.stop()
+
+    def _slots(self) -> int:
+        """How many jobs may run at a time."""
+        room = available_memory() if self.memory_per_job else None
+        if not self.memory_per_job or room is None:
+            return self.workers
+        fitting = room // self.memory_per_job
+        if fitting < self.workers:
+            self.say(
+                f"{max(1, fitting)} of {self.workers} jobs at a time: {_gib(room)} of memory are "
+                f"available and a job takes {_gib(self.memory_per_job)}"
+                + ("; even one may not fit" if fitting < 1 else "")
+            )
+        return max(1, min(self.workers, fitting))
+
+    def take(self, job: bytes) -> _Worker:
+        """Give a pickled job to an idle worker or a new one."""
+        while self._idle:
+            worker = self._idle.pop()
+            try:
+                worker.pipe.send_bytes(job)
+            except OSError:  # somebody ended it while it was idle
+                worker.pipe.close()
+            else:
                 return worker
-            worker.retire()
-        return Worker()
+        worker = _start(self.limits)
+        with contextlib.suppress(OSError):  # it died at once: the pipe's end will say so
+            worker.pipe.send_bytes(job)
+        return worker
 
-    def end_idle(self) -> None:
-        """End the processes that have no job."""
-        for worker in self.idle:
-            worker.pipe.close()  # all begin to end before the first is waited for
-        for worker in self.idle:
-            worker.retire()
-        self.idle.clear()
+    def give_back(self, worker: _Worker, reusable: bool) -> None:
+        """Keep a worker whose job has ended for the next one, or end it."""
+        if reusable:
+            self._idle.append(worker)
+            return
+        worker.pipe.close()
+        worker.process.join()
 
 
-def run_jobs(
-    work: Work,
-    payloads: Mapping[str, Any],
-    workers: int,
-    on_event: OnEvent = ignore,
-    on_result: OnResult = ignore,
-) -> dict[str, Result]:
-    """Run one batch of jobs on a `LocalEngine` of its own, at most `workers` at a time."""
-    with LocalEngine(workers) as engine:
-        return engine.run(work, payloads, on_event, on_result)
+@dataclass
+class _Worker:
+    process: SpawnProcess
+    pipe: Connection
+
+
+@dataclass
+class _Job:
+    """A job that runs."""
+
+    name: str
+    worker: _Worker
+    alone: bool = True
+    """Whether no other job has run beside it."""
 
 
 class _Batch:
@@ -126,139 +168,130 @@ class _Batch:
     ) -> None:
         self.engine, self.work, self.payloads = engine, work, payloads
         self.on_event, self.on_result = on_event, on_result
-        self.waiting = deque(payloads)
-        self.alone: deque[str] = deque()
-        self.tried: set[str] = set()
-        self.busy: dict[Connection, Worker] = {}
+        self.waiting = list(reversed(payloads))
+        self.again: list[str] = []
+        self.running: dict[Connection, _Job] = {}
         self.results: dict[str, Result] = {}
         self.stops = 0
 
-    def run(self) -> dict[str, Result]:
-        room, _ = self.engine.room()
-        with _on_interrupt(self.stop):
-            try:
-                while True:
-                    while self._next(room):
-                        pass
-                    if self._ended:
-                        return self.results
-                    for pipe in wait(list(self.busy)):
-                        assert isinstance(pipe, Connection)
-                        self.serve(self.busy[pipe])
-            finally:
-                self._leave()
-
-    @property
-    def _ended(self) -> bool:
-        running = any(worker.job is not None for worker in self.busy.values())
-        left = self.waiting or self.alone
-        return not running and (self.stops > 0 or not left)
-
-    def _next(self, room: int) -> bool:
-        """Start the next job if there is one and room for it."""
-        if self.stops:
-            return False
-        if self.waiting and len(self.busy) < room:
-            self.start(self.waiting.popleft())
-            return True
-        if self.alone and not self.waiting and not self.busy:
-            self.engine.end_idle()  # they hold memory
-            self.start(self.alone.popleft())
-            return True
-        return False
-
     def stop(self, *_: object) -> None:
-        """Handle a signal: the first one lets the running jobs save, the second kills them."""
+        """Handle a signal: ask the running jobs to save, the second time kill them."""
         self.stops += 1
-        for worker in list(self.busy.values()):
-            worker.ask_to_stop() if self.stops == 1 else worker.kill()
+        for job in list(self.running.values()):
+            process = job.worker.process
+            process.terminate() if self.stops == 1 else process.kill()
 
-    def start(self, name: str) -> None:
+    def run(self, slots: int) -> dict[str, Result]:
+        """Run everything, `slots` jobs at a time."""
         try:
-            message = pack(self.work, self.payloads[name])
+            while self.running or (not self.stops and (self.waiting or self.again)):
+                while self.waiting and not self.stops and len(self.running) < slots:
+                    self._start(self.waiting.pop())
+                if self.again and not (self.waiting or self.running or self.stops):
+                    self._start(self.again.pop(0))
+                for pipe in wait(list(self.running)) if self.running else []:
+                    assert isinstance(pipe, Connection)
+                    self._serve(self.running[pipe])
+        finally:  # none is left running, unless a callback raised
+            for job in self.running.values():
+                job.worker.process.terminate()
+                job.worker.pipe.close()
+        return self.results
+
+    def _start(self, name: str) -> None:
+        try:
+            worker = self.engine.take(pickle.dumps((self.work, self.payloads[name])))
         except Exception as error:  # a payload that cannot be pickled, say
-            return self.conclude(name, failure(error))
-        worker = self.engine.take()
-        self.busy[worker.pipe] = worker  # from here on, a signal reaches it
-        if not self.stops:
-            worker.give(name, message)
+            return self._conclude(name, failure(error))
+        self.running[worker.pipe] = _Job(name, worker)
+        if len(self.running) > 1:
+            for job in self.running.values():
+                job.alone = False
+        if self.stops:  # the signal came while it was starting
+            worker.process.terminate()
 
-    def serve(self, worker: Worker) -> None:
-        """Deal with one message of a worker."""
-        kind, content = worker.receive()
+    def _serve(self, job: _Job) -> None:
+        kind, content = _receive(job.worker)
         if kind == "event":
-            assert worker.job is not None
-            self.on_event(worker.job, content)
-        elif kind == "result":
-            name, worker.job = worker.job, None
-            assert name is not None
-            worker.spent = worker.spent or bool(content.error)
-            self.conclude(name, content)
-        elif kind == "ready":
-            worker.wiped(*content)
-            del self.busy[worker.pipe]
-            self._put_back(worker)
-        else:
-            self._lose(worker)
+            return self.on_event(job.name, content)
+        del self.running[job.worker.pipe]
+        if kind == "result":
+            result, reusable = content
+            # Ended first: whoever sees the last result may look for processes left.
+            self.engine.give_back(job.worker, reusable and not self.stops)
+            return self._conclude(job.name, result)
+        self.engine.give_back(job.worker, reusable=False)
+        self._lost(job, job.worker.process.exitcode)
 
-    def conclude(self, name: str, result: Result) -> None:
+    def _lost(self, job: _Job, code: int | None) -> None:
+        """Decide what becomes of a job whose process ended before it could say anything."""
+        if self.stops and code in _STOPPED:
+            return
+        if code == -signal.SIGKILL and not job.alone:
+            self.again.append(job.name)
+            self.engine.say(
+                f"{job.name}: its process was killed (often: the machine ran out of memory); it is "
+                "tried again, alone, when the other jobs have ended"
+            )
+            return
+        self._conclude(job.name, Result(error=_explain_exit(code)))
+
+    def _conclude(self, name: str, result: Result) -> None:
         self.results[name] = result
         self.on_result(name, result)
 
-    def _put_back(self, worker: Worker) -> None:
-        if worker.spent:
-            worker.retire()
-        else:
-            self.engine.idle.append(worker)
 
-    def _lose(self, worker: Worker) -> None:
-        """Deal with the end of a process, which had a job or was between two."""
-        code, name = worker.retire(), worker.job
-        del self.busy[worker.pipe]
-        if name is None or (self.stops and code in _STOPPED):
-            return
-        if code == -signal.SIGKILL and name not in self.tried:
-            self.tried.add(name)
-            self.alone.append(name)
-        else:
-            self.conclude(name, Result(error=_explain_exit(code, name in self.tried)))
-
-    def _leave(self) -> None:
-        """Keep the workers that can be used again; stop the jobs of a batch that was cut short."""
-        for worker in list(self.busy.values()):
-            if worker.job is not None:  # a callback raised
-                worker.process.terminate()
-                worker.pipe.close()
-                continue
-            if not worker.ready:
-                kind, content = worker.receive()
-                worker.wiped(*content) if kind == "ready" else worker.kill()
-            self._put_back(worker)
-        self.busy.clear()
+def run_jobs(
+    work: Work,
+    payloads: Mapping[str, Any],
+    workers: int,
+    on_event: OnEvent = ignore,
+    on_result: OnResult = ignore,
+) -> dict[str, Result]:
+    """Run one batch of jobs on a `LocalEngine` of its own, at most `workers` at a time."""
+    with LocalEngine(workers) as engine:
+        return engine.run(work, payloads, on_event, on_result)
 
 
 _STOPPED = (-signal.SIGTERM, -signal.SIGKILL)
 """Exit codes of a process that was ended before it could save."""
 
 
-@contextlib.contextmanager
-def _on_interrupt(handler: Callable[..., None]) -> Iterator[None]:
-    """Call `handler` at SIGINT and SIGTERM; only the main thread can, in others it does nothing."""
-    previous = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            previous[number] = signal.signal(number, handler)
+def _start(limits: Limits) -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs, limits), daemon=True)
+    # The process is born with SIGINT blocked, so that Ctrl-C does not hit its imports (see worker).
+    # multiprocessing starts its tracker with the first process and unblocks SIGINT: start it now.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        yield
+        process.start()
     finally:
-        for number, before in previous.items():
-            signal.signal(number, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        theirs.close()
+    return _Worker(process, ours)
 
 
-def _explain_exit(code: int | None, again: bool) -> str:
+def _receive(worker: _Worker) -> tuple[str, Any]:
+    """Take one message of `adana.tune.worker.serve`, or ("lost", None)."""
+    try:
+        message: tuple[str, Any] = pickle.loads(worker.pipe.recv_bytes())
+        return message
+    except (EOFError, OSError):
+        return "lost", None
+    except Exception as error:  # it was pickled there and cannot be unpickled here
+        worker.process.kill()
+        return "result", (failure(error), False)
+
+
+def _explain_exit(code: int | None) -> str:
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         hint = " (often: the machine ran out of memory)" if name == "SIGKILL" else ""
-        twice = ", and again when it ran alone" if again else ""
-        return f"its process was ended by {name}{twice}{hint}"
+        return f"its process was ended by {name}{hint}"
     return f"its process ended early with exit code {code}"
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"

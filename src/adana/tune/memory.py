@@ -1,7 +1,7 @@
-"""How much memory this machine can still give, so that no more jobs run at a time than fit.
+"""How much memory this machine can still give, and how much a process has taken.
 
-Reads what Linux says: of the machine, and of every control group (container, batch job) this
-process is in. Elsewhere nothing is known, and nothing is limited.
+A container's limit counts, not only the machine's: where jobs run in one, the kernel kills them at
+that limit while `/proc/meminfo` shows plenty.
 """
 
 from __future__ import annotations
@@ -10,88 +10,71 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-GIB = 2**30
-
 
 def available_memory(root: Path = Path("/")) -> int | None:
-    """Return the bytes that new jobs can take without anything being killed, or None if unknown.
+    """Return the bytes that new processes can take, or None where the system does not say.
 
-    The smallest of what the machine has and what each control group may still take. Pages of files
-    that can be dropped count as free. `root` is where ``proc`` and ``sys`` lie.
+    The smallest of MemAvailable and, for every control group (version 1 or 2) this process is in,
+    the limit less what is used; file caches that the kernel would drop do not count as used.
+    `root` is where ``proc`` and ``sys`` are.
     """
-    found = [*_machine(root), *_version_2(root), *_version_1(root)]
-    return max(0, min(found)) if found else None
+    rooms = [*_machine(root / "proc/meminfo"), *_groups(root)]
+    return max(0, min(rooms)) if rooms else None
 
 
 def resident_memory() -> int:
-    """Return the bytes of this process that are in memory; 0 where that is not known."""
+    """Return the bytes of this process in memory now; 0 where the system does not say."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except (OSError, ValueError, IndexError):
+    except (OSError, IndexError, ValueError):
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def jobs_that_fit(memory_per_job: int, available: int | None) -> int | None:
-    """Return how many jobs fit, at least one; None if the memory is not known."""
-    return None if available is None else max(1, available // memory_per_job)
+def _machine(meminfo: Path) -> Iterator[int]:
+    value = _fields(meminfo).get("MemAvailable:")
+    if value is not None:
+        yield value * 1024
 
 
-def in_words(size: float) -> str:
-    """Return a number of bytes for people."""
-    return f"{size / GIB:.3g} GiB" if size >= GIB / 10 else f"{size / 2**20:.3g} MiB"
-
-
-def _machine(root: Path) -> Iterator[int]:
-    fields = _fields(root / "proc/meminfo")
-    if "MemAvailable:" in fields:
-        yield fields["MemAvailable:"] * 1024
-
-
-def _version_2(root: Path) -> Iterator[int]:
-    mount = root / "sys/fs/cgroup"
-    for folder in _groups(root, mount, ""):
-        limit, used = _number(folder / "memory.max"), _number(folder / "memory.current")
-        if limit is not None and used is not None:
-            yield limit - used + _fields(folder / "memory.stat").get("inactive_file", 0)
-
-
-def _version_1(root: Path) -> Iterator[int]:
-    mount = root / "sys/fs/cgroup/memory"
-    for folder in _groups(root, mount, "memory"):
-        limit = _number(folder / "memory.limit_in_bytes")
-        used = _number(folder / "memory.usage_in_bytes")
-        if limit is not None and used is not None:
-            yield limit - used + _fields(folder / "memory.stat").get("total_inactive_file", 0)
-
-
-def _groups(root: Path, mount: Path, controller: str) -> Iterator[Path]:
-    """Yield the folders of this process's control group and of those around it."""
+def _groups(root: Path) -> Iterator[int]:
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
         return
+    base = root / "sys/fs/cgroup"
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        if controller in controllers.split(","):
-            own = mount / path.lstrip("/")
-            yield from (
-                folder for folder in (own, *own.parents) if mount in (folder, *folder.parents)
-            )
+        if not controllers:
+            yield from _ancestors(base, path, ("memory.max", "memory.current", "inactive_file"))
+        elif "memory" in controllers.split(","):
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            yield from _ancestors(base / "memory", path, names)
 
 
-def _number(file: Path) -> int | None:
-    """Return the number in a file; None if there is none ("max": no limit)."""
+def _ancestors(base: Path, path: str, names: tuple[str, str, str]) -> Iterator[int]:
+    """Yield the room below every limit from the group `path` up to `base`."""
+    limit_name, used_name, cache_name = names
+    group = base / path.lstrip("/")
+    for folder in (group, *group.parents):
+        limit, used = _number(folder / limit_name), _number(folder / used_name)
+        if limit is not None and used is not None:
+            yield limit - used + _fields(folder / "memory.stat").get(cache_name, 0)
+        if folder == base:
+            return
+
+
+def _number(path: Path) -> int | None:
     try:
-        return int(file.read_text())
-    except (OSError, ValueError):
+        return int(path.read_text())
+    except (OSError, ValueError):  # no such file, or "max": no limit
         return None
 
 
-def _fields(file: Path) -> dict[str, int]:
-    """Return the lines "NAME NUMBER ..." of a file."""
+def _fields(path: Path) -> dict[str, int]:
+    """Read lines of a name and a number."""
     try:
-        rows = [line.split() for line in file.read_text().splitlines()]
+        rows = [line.split() for line in path.read_text().splitlines()]
     except OSError:
         return {}
     return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
