@@ -1,0 +1,156 @@
+"""Starting points for the loss laws: variable projection over a grid.
+
+Given the saturation and the exponents, the law is linear in its amplitudes. So a grid over
+(a, f, d) with the best ``B, E >= 0`` in closed form at each node sees the whole landscape, where
+an optimizer that starts at one guess sees a valley floor (spec/scaling_laws section 3: the
+reference's saturation ends where it began). Residuals are ``(L_hat - L) / L``, the log residual to
+first order; the polish that follows uses the log residual itself.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adana.laws.joint_fit import FIRST, GAP, ROOM, SATURATION, SECOND, SLOW, Problem
+
+Floats = NDArray[np.float64]
+
+SATURATIONS = 14
+"""Grid values of the saturation, from 0 to `ROOM` of the lowest loss."""
+
+ROWS = 128
+"""Data sets whose grids are held in memory at a time."""
+
+
+def grid_starts(
+    problem: Problem, logs: Floats, *, shared_exponents: bool, keep: int, multiplicity: Floats
+) -> Floats:
+    """Return `keep` starts for each row of `logs`, best first, shape (rows * keep, parameters).
+
+    Consecutive rows of the answer belong to the same data set. With a free saturation, or one that
+    is held still, `keep` is cut to what there is and the last start is repeated.
+    """
+    parts = [
+        _some(problem, logs[i : i + ROWS], shared_exponents, keep, multiplicity[i : i + ROWS])
+        for i in range(0, len(logs), ROWS)
+    ]
+    return np.concatenate(parts)
+
+
+def _some(
+    problem: Problem, logs: Floats, shared_exponents: bool, keep: int, multiplicity: Floats
+) -> Floats:
+    exponents = _exponents(problem)
+    values = _saturations(problem, logs)
+    curves = len(problem.index)
+    cost = np.empty((curves, len(logs), values.shape[1], len(exponents)))
+    amplitudes = np.empty((curves, 2, *cost.shape[1:]))
+    for k in range(curves):
+        points = problem.curve == k
+        weights = problem.weights[points] * multiplicity[:, points]
+        cost[k], amplitudes[k] = _project(
+            problem, problem.x[points], np.exp(logs[:, points]), weights, exponents, values
+        )
+    if shared_exponents:
+        cost[:] = cost.sum(axis=0, keepdims=True)
+    if len(set(problem.index[:, SATURATION])) == 1:
+        total = cost.min(axis=3).sum(axis=0)
+    else:
+        total = np.broadcast_to(cost.min(axis=(0, 2, 3))[:, None], cost.shape[1:3])
+        best = np.argmin(cost.min(axis=3), axis=2)
+        return _assemble(
+            problem,
+            values,
+            exponents,
+            cost,
+            amplitudes,
+            np.repeat(best.T[:, None, :], keep, axis=1),
+        )
+    order = np.argsort(total, axis=1)[:, :keep]
+    order = np.concatenate([order, np.repeat(order[:, -1:], keep - order.shape[1], axis=1)], axis=1)
+    return _assemble(
+        problem, values, exponents, cost, amplitudes, np.repeat(order[:, :, None], curves, axis=2)
+    )
+
+
+def _exponents(problem: Problem) -> Floats:
+    """Return the pairs (f, d) of the grid, shape (pairs, 2)."""
+    single = np.all(problem.upper[problem.index[:, SECOND]] == 0)
+    if single:
+        gaps = np.geomspace(0.004, 2.0, 36)
+        return np.stack([np.zeros_like(gaps), gaps], axis=1)
+    slow, gap = np.geomspace(0.004, 1.0, 10), np.geomspace(0.01, 2.0, 10)
+    return np.stack(np.meshgrid(slow, gap, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+def _saturations(problem: Problem, logs: Floats) -> Floats:
+    """Return the grid of the saturation of each row, shape (rows, values)."""
+    which = problem.index[0, SATURATION]
+    lower, upper = problem.lower[which], problem.upper[which]
+    if lower == upper:
+        return np.full((len(logs), 1), lower)
+    top = ROOM * np.exp(logs.min(axis=1, keepdims=True))
+    return top * np.linspace(0, 1, SATURATIONS + 1)[:-1]
+
+
+def _project(
+    problem: Problem, x: Floats, losses: Floats, weights: Floats, exponents: Floats, values: Floats
+) -> tuple[Floats, Floats]:
+    """Return the cost (rows, values, pairs) of one curve and its B and E (2, rows, ...)."""
+    slow = np.exp(-np.outer(x, exponents[:, 0]))
+    steep = slow * np.exp(-np.outer(x, exponents[:, 1]))
+    if np.all(problem.upper[problem.index[:, SECOND]] == 0):
+        slow = np.zeros_like(slow)
+    w = weights / losses**2
+    ss, sq, qq = ((w @ t)[:, None, :] for t in (steep**2, steep * slow, slow**2))
+    excess_s = ((w * losses) @ steep)[:, None] - values[:, :, None] * (w @ steep)[:, None]
+    excess_q = ((w * losses) @ slow)[:, None] - values[:, :, None] * (w @ slow)[:, None]
+    square = np.sum(w[:, None] * (losses[:, None] - values[:, :, None]) ** 2, axis=2)[..., None]
+    return _two_amplitudes(ss, sq, qq, excess_s, excess_q, square)
+
+
+def _two_amplitudes(
+    ss: Floats, sq: Floats, qq: Floats, s: Floats, q: Floats, square: Floats
+) -> tuple[Floats, Floats]:
+    """Minimise ``square - 2 (B s + E q) + B^2 ss + 2 B E sq + E^2 qq`` over B, E >= 0."""
+    tiny = np.finfo(float).tiny
+    determinant = ss * qq - sq**2
+    inside = determinant > 1e-10 * ss * qq
+    scale = np.where(inside, determinant, 1.0)
+    both = ((qq * s - sq * q) / scale, (ss * q - sq * s) / scale)
+    inside = inside & (both[0] >= 0) & (both[1] >= 0)
+    only_s = np.maximum(s, 0) / np.maximum(ss, tiny)
+    only_q = np.maximum(q, 0) / np.maximum(qq, tiny)
+    steep_wins = only_s * s >= only_q * q
+    first = np.where(inside, both[0], np.where(steep_wins, only_s, 0.0))
+    second = np.where(inside, both[1], np.where(steep_wins, 0.0, only_q))
+    cost = square - first * s - second * q
+    return np.maximum(cost, 0), np.stack([first, second])
+
+
+def _assemble(
+    problem: Problem,
+    values: Floats,
+    exponents: Floats,
+    cost: Floats,
+    amplitudes: Floats,
+    chosen: NDArray[np.int64],
+) -> Floats:
+    """Return the parameter vectors of the `chosen` (rows, keep, curves) saturations."""
+    rows, keep, curves = chosen.shape
+    start = np.empty((rows, keep, len(problem.lower)))
+    r = np.arange(rows)[:, None]
+    for k in range(curves):
+        value = chosen[:, :, k]
+        pair = np.argmin(cost[k], axis=2)[r, value]
+        own = {
+            SATURATION: values[r, value],
+            FIRST: amplitudes[k, 0][r, value, pair],
+            SECOND: amplitudes[k, 1][r, value, pair],
+            GAP: exponents[pair, 1],
+            SLOW: exponents[pair, 0],
+        }
+        for column, found in own.items():
+            start[:, :, problem.index[k, column]] = found
+    return np.clip(start, problem.lower, problem.upper).reshape(rows * keep, -1)
