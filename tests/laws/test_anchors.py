@@ -1,7 +1,7 @@
 """The fits reproduce what spec/scaling_laws section 7 prints for the reference's 20 anchor points.
 
 The printed losses are rounded to 1e-4, which moves a by 0.001 (the saturation's valley is flat) and
-an exponent by 2e-5: that, not the fit, sets the tolerances.
+an exponent by 2e-5, and a piecewise M by 0.001: that, not the fit, sets the tolerances.
 """
 
 import numpy as np
@@ -29,13 +29,14 @@ def test_the_fitted_multiplier_is_the_printed_one(fit):
     found = fitted_multiplier(fit, "adamw", "dana_mk4", computes)
     assert found.value == pytest.approx([1.286, 1.298, 1.307, 1.311, 1.321], abs=0.0007)
     assert found.inside.tolist() == [True, True, True, False, False]
-    assert (found.low < found.value).all() and (found.value < found.high).all()
+    assert (found.low < found.value).all()
+    assert (found.value < found.high).all()
 
 
 def test_the_piecewise_multiplier_is_the_printed_one():
     found = piecewise_multiplier(*anchor_curves(), extrapolate=True)
     printed = np.array([row["multiplier"] for row in anchor_rows()])
-    assert found.value == pytest.approx(printed, abs=0.0006)
+    assert found.value == pytest.approx(printed, abs=0.001)
 
 
 def test_without_extrapolation_the_last_piecewise_multiplier_is_not_given():

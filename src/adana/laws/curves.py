@@ -7,6 +7,7 @@ chose another one (tokens, seconds, another count of FLOPs): nothing here depend
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ class Curve:
 
     def __post_init__(self) -> None:
         computes = [point.compute for point in self.points]
-        if not computes or any(b <= a for a, b in zip(computes, computes[1:], strict=False)):
+        if not computes or any(b <= a for a, b in pairwise(computes)):
             raise ValueError(
                 f"the curve of {self.name!r} needs one observation for each compute, in ascending "
                 f"order, got {computes}; put all seeds of one size into one Observation"

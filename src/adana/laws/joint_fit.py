@@ -130,7 +130,15 @@ def polish(
     if multiplicity is not None:
         weights = weights * multiplicity
     parts = [
-        _polish(problem, start[rows], logs[rows], weights[rows], delta, steps, tolerance)
+        _polish(
+            problem,
+            start[rows],
+            logs[rows],
+            weights[rows],
+            delta=delta,
+            steps=steps,
+            tolerance=tolerance,
+        )
         for rows in (slice(i, i + CHUNK) for i in range(0, len(start), CHUNK))
     ]
     return Solution(
@@ -144,6 +152,7 @@ def _polish(
     start: Floats,
     logs: Floats,
     weights: Floats,
+    *,
     delta: float,
     steps: int,
     tolerance: float,
@@ -156,15 +165,12 @@ def _polish(
     active = np.arange(len(at))
     for _ in range(steps):
         residuals = predicted[active] - logs[active]
-        step = _step(
-            problem,
-            at[active],
-            residuals,
-            jacobian[active],
-            weights[active],
-            delta,
-            damping[active],
-        )
+        size = np.abs(residuals)
+        scale = np.where(size > delta, delta / np.maximum(size, 1e-300), 1.0)
+        gain = jacobian[active] * (weights[active] * scale)[..., None]
+        gradient = np.einsum("rnp,rn->rp", gain, residuals)
+        curvature = np.matmul(gain.transpose(0, 2, 1), jacobian[active])
+        step = _step(problem, at[active], gradient, curvature, damping[active])
         trial = np.clip(at[active] + step, problem.lower, problem.upper)
         new_predicted, new_jacobian = problem.linearise(trial)
         new_cost = robust_cost(new_predicted - logs[active], weights[active], delta)
@@ -182,27 +188,17 @@ def _polish(
 
 
 def _step(
-    problem: Problem,
-    at: Floats,
-    residuals: Floats,
-    jacobian: Floats,
-    weights: Floats,
-    delta: float,
-    damping: Floats,
+    problem: Problem, at: Floats, gradient: Floats, curvature: Floats, damping: Floats
 ) -> Floats:
     """Return a damped Gauss-Newton step; parameters pushed against their box stay."""
-    size = np.abs(residuals)
-    scale = weights * np.where(size > delta, delta / np.maximum(size, 1e-300), 1.0)
-    weighted = jacobian * scale[..., None]
-    gradient = np.einsum("rnp,rn->rp", weighted, residuals)
-    curvature = np.matmul(weighted.transpose(0, 2, 1), jacobian)
     stuck = ((at <= problem.lower) & (gradient >= 0)) | ((at >= problem.upper) & (gradient <= 0))
     stuck |= problem.lower == problem.upper
     keep = ~stuck
-    curvature *= keep[:, :, None] & keep[:, None, :]
+    curvature = curvature * (keep[:, :, None] & keep[:, None, :])
     diagonal = np.einsum("rpp->rp", curvature)
     added = damping[:, None] * diagonal + 1e-14 * np.max(diagonal, axis=1, keepdims=True)
     rows = np.arange(at.shape[1])
-    curvature[:, rows, rows] += np.where(stuck | (diagonal == 0), 1.0, added)
-    step: Floats = np.linalg.solve(curvature, -(gradient * keep)[..., None])[..., 0]
-    return step
+    extra = np.where(stuck | (diagonal == 0), 1.0, added)
+    curvature[:, rows, rows] += extra
+    solved = np.linalg.solve(curvature, -(gradient * keep)[..., None])
+    return np.asarray(solved[..., 0], dtype=np.float64)

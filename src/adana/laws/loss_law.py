@@ -118,7 +118,9 @@ def fit_loss_laws(
     draws = np.empty((0, len(found)))
     if bootstrap and noise.freedom:
         rng = np.random.default_rng(seed)
-        drawn, counts = _draw(problem, found, noise, curves, resample, bootstrap, rng)
+        drawn, counts = _draw(
+            problem, found, noise, curves, resample=resample, draws=bootstrap, rng=rng
+        )
         draws = fit_rows(
             problem,
             drawn,
@@ -146,6 +148,7 @@ def _draw(
     found: Floats,
     noise: Noise,
     curves: Sequence[Curve],
+    *,
     resample: Kind,
     draws: int,
     rng: np.random.Generator,

@@ -9,6 +9,8 @@ so they are shown together.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -49,10 +51,10 @@ def fitted_multiplier(
     inside = _reached(at, value, fit.ranges[baseline], fit.ranges[name])
     shown = np.where(np.isfinite(value), value, np.nan)
     separable = interval_excludes_one(low, high)
-    statements = _statements(fit, name, baseline, at, inside, separable, level)
-    return MultiplierCurve(
-        name, baseline, "fitted", at, shown, low, high, inside, separable, level, statements
+    found = MultiplierCurve(
+        name, baseline, "fitted", at, shown, low, high, inside, separable, level, ()
     )
+    return replace(found, statements=_statements(found, has_draws=len(fit.replicates[name]) > 0))
 
 
 def multiplier_of_laws(baseline: Floats, candidate: Floats, computes: Floats) -> Floats:
@@ -102,23 +104,16 @@ def _reached(
     )
 
 
-def _statements(
-    fit: LawFit,
-    name: str,
-    baseline: str,
-    at: Floats,
-    inside: NDArray[np.bool_],
-    separable: NDArray[np.bool_],
-    level: float,
-) -> tuple[str, ...]:
+def _statements(found: MultiplierCurve, *, has_draws: bool) -> tuple[str, ...]:
     said = []
-    if not len(fit.replicates[name]):
-        said.append(f"fitted: {name} has no interval, because the fit has no bootstrap draws")
+    if has_draws:
+        said.append(f"fitted: {separability(found)}")
     else:
-        said.append("fitted: " + separability(name, baseline, at, separable, level))
-    if not inside.all():
+        said.append(f"fitted: {found.name} has no interval: the fit has no bootstrap draws")
+    if not found.inside.all():
         said.append(
-            f"fitted: {int((~inside).sum())} of {len(at)} multipliers of {name} lie outside of the "
-            "measured computes of one of the two, and are worth as much as the law"
+            f"fitted: {int((~found.inside).sum())} of {len(found.compute)} multipliers of "
+            f"{found.name} lie outside of the measured computes of one of the two, and are worth "
+            "as much as the law"
         )
     return tuple(said)

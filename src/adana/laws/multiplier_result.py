@@ -50,14 +50,14 @@ def interval_excludes_one(low: Floats, high: Floats) -> NDArray[np.bool_]:
     return apart
 
 
-def separability(
-    name: str, baseline: str, at: Floats, separable: NDArray[np.bool_], level: float
-) -> str:
-    """Say at how many computes `name` can be told from the baseline."""
-    if separable.all():
-        where = f"at all {len(at)} computes"
-    elif separable.any():
-        where = f"at {int(separable.sum())} of {len(at)} computes, not separable at the others"
-    else:
-        return f"{name} is not separable from {baseline}: each {100 * level:g} % interval holds 1"
-    return f"{name} can be told from {baseline} {where} ({100 * level:g} % intervals)"
+def separability(found: MultiplierCurve) -> str:
+    """Say at how many computes the optimizer can be told from the baseline."""
+    apart, count = int(found.separable.sum()), len(found.compute)
+    level = f"{100 * found.level:g} %"
+    if not apart:
+        holds = f"no {level} interval excludes 1"
+        return f"{found.name} is not separable from {found.baseline}: {holds}"
+    where = f"at all {count} computes"
+    if apart < count:
+        where = f"at {apart} of {count} computes, not separable at the others"
+    return f"{found.name} can be told from {found.baseline} {where} ({level} intervals)"

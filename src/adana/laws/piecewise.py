@@ -10,6 +10,7 @@ points of both curves, or what the caller says.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,14 +53,17 @@ def piecewise_multiplier(
     low, high = np.full(len(at), np.nan), np.full(len(at), np.nan)
     found = noise or seed_noise((baseline, candidate))
     if found.freedom and monotone:
-        low, high = _interval(baseline, candidate, level, extrapolate, found, replicates, seed)
+        low, high = _interval(
+            (baseline, candidate),
+            found,
+            level=level,
+            extrapolate=extrapolate,
+            replicates=replicates,
+            seed=seed,
+        )
         low, high = np.fmin(low, value), np.fmax(high, value)
     separable = interval_excludes_one(low, high)
-    statements = _statements(baseline, candidate, inside, monotone, extrapolate, found)
-    if found.freedom and monotone:
-        apart = separability(candidate.name, baseline.name, at, separable, level)
-        statements = (*statements, f"piecewise: {apart}")
-    return MultiplierCurve(
+    curve = MultiplierCurve(
         candidate.name,
         baseline.name,
         "piecewise",
@@ -70,13 +74,15 @@ def piecewise_multiplier(
         inside,
         separable,
         level,
-        statements,
+        (),
     )
+    words = _statements(curve, monotone=monotone, extrapolate=extrapolate, noise=found)
+    return replace(curve, statements=words)
 
 
 def seed_noise(curves: Sequence[Curve]) -> Noise:
     """Return the noise of one run's log loss between seeds, pooled over all points."""
-    groups = [np.log(point.losses) for curve in curves for point in curve.points]
+    groups = [np.log(point.losses).tolist() for curve in curves for point in curve.points]
     variance, freedom = pooled_variance(groups)
     return Noise(float(np.sqrt(variance)), freedom, f"seeds ({freedom} degrees of freedom)")
 
@@ -119,26 +125,26 @@ def bends(x: Floats, y: Floats) -> Floats:
 
 
 def _interval(
-    baseline: Curve,
-    candidate: Curve,
+    curves: tuple[Curve, Curve],
+    noise: Noise,
+    *,
     level: float,
     extrapolate: bool,
-    noise: Noise,
     replicates: int,
     seed: int,
 ) -> tuple[Floats, Floats]:
     rng = np.random.default_rng(seed)
     sigma = noise.sigma * np.sqrt(noise.freedom / rng.chisquare(noise.freedom, (replicates, 1)))
     drawn = []
-    for curve in (baseline, candidate):
+    for curve in curves:
         counts = np.array([len(point.losses) for point in curve.points])
         normal = rng.standard_normal((replicates, len(counts)))
         drawn.append(np.log(curve.means) + sigma / np.sqrt(counts) * normal)
-    ends = invert_lines(np.log(baseline.computes), drawn[0], drawn[1], extrapolate, bend=True)
+    ends = invert_lines(np.log(curves[0].computes), drawn[0], drawn[1], extrapolate, bend=True)
     tail = (1 - level) / 2
     low = np.quantile(ends[:, 0], tail, axis=0, method="lower")
     high = np.quantile(ends[:, 1], 1 - tail, axis=0, method="higher")
-    at = candidate.computes
+    at = curves[1].computes
     return (
         np.where(np.isfinite(low), np.exp(low) / at, np.nan),
         np.where(np.isfinite(high), np.exp(high) / at, np.nan),
@@ -146,26 +152,23 @@ def _interval(
 
 
 def _statements(
-    baseline: Curve,
-    candidate: Curve,
-    inside: NDArray[np.bool_],
-    monotone: bool,
-    extrapolate: bool,
-    noise: Noise,
+    found: MultiplierCurve, *, monotone: bool, extrapolate: bool, noise: Noise
 ) -> tuple[str, ...]:
     said = []
     if not monotone:
         said.append(
-            f"piecewise: cannot say, because the loss of {baseline.name} does not fall from size "
+            f"piecewise: cannot say, because the loss of {found.baseline} does not fall from size "
             "to size; run more seeds, or tune it at each size"
         )
-    elif not inside.all():
+    elif not found.inside.all():
         what = "the last segment's slope was extrapolated" if extrapolate else "M is not given"
-        where = ", ".join(f"{c:.3g}" for c in candidate.computes[~inside])
+        where = ", ".join(f"{c:.3g}" for c in found.compute[~found.inside])
         said.append(
-            f"piecewise: {candidate.name} at compute {where} has a loss outside of what "
-            f"{baseline.name} reached; {what}"
+            f"piecewise: {found.name} at compute {where} has a loss outside of what "
+            f"{found.baseline} reached; {what}"
         )
     if not noise.freedom:
         said.append("piecewise: no interval, every point has one seed; run two seeds somewhere")
+    elif monotone:
+        said.append(f"piecewise: {separability(found)}")
     return tuple(said)

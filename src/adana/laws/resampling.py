@@ -53,7 +53,7 @@ def measure_noise(
         return Noise(
             float(np.sqrt(cost / freedom)), freedom, f"the residuals ({freedom} degrees of freedom)"
         )
-    groups = [np.log(point.losses) for curve in curves for point in curve.points]
+    groups = [np.log(point.losses).tolist() for curve in curves for point in curve.points]
     variance, freedom = pooled_variance(groups)
     if not freedom:
         return Noise(0.0, 0, "nothing: as many parameters as points, and one seed each")
@@ -88,7 +88,7 @@ def draw_sizes(
     computes = np.concatenate([curve.computes for curve in curves])
     owner = np.repeat(np.arange(len(curves)), [len(curve.points) for curve in curves])
     sizes, size = np.unique([f"{compute:.3g}" for compute in computes], return_inverse=True)
-    counts = _draw_counts(len(sizes), size, owner, enough, draws, rng)
+    counts = _draw_counts(len(sizes), size, owner, enough=enough, draws=draws, rng=rng)
     points = [point for curve in curves for point in curve.points]
     logs = np.empty((draws, len(points)))
     for i, point in enumerate(points):
@@ -101,6 +101,7 @@ def _draw_counts(
     sizes: int,
     size: NDArray[np.int64],
     owner: NDArray[np.int64],
+    *,
     enough: int,
     draws: int,
     rng: np.random.Generator,

@@ -15,7 +15,7 @@ from adana.laws.starts import grid_starts
 Floats = NDArray[np.float64]
 
 HUBER = 3.0
-"""Corner of Huber's cost in units of the residuals' scale (99.7 % of clean residuals are inside)."""
+"""Corner of Huber's cost, in units of the residuals' scale: 99.7 % of clean ones are inside."""
 
 MAD = 1.4826
 """Median absolute deviation of a normal variable, inverted."""

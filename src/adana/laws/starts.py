@@ -19,6 +19,9 @@ Floats = NDArray[np.float64]
 SATURATIONS = 14
 """Grid values of the saturation, from 0 to `ROOM` of the lowest loss."""
 
+Grid = tuple[Floats, Floats]
+"""Pairs (f, d) of exponents, and the saturations of each row."""
+
 ROWS = 128
 """Data sets whose grids are held in memory at a time."""
 
@@ -41,8 +44,7 @@ def grid_starts(
 def _some(
     problem: Problem, logs: Floats, shared_exponents: bool, keep: int, multiplicity: Floats
 ) -> Floats:
-    exponents = _exponents(problem)
-    values = _saturations(problem, logs)
+    grid = exponents, values = _exponents(problem), _saturations(problem, logs)
     curves = len(problem.index)
     cost = np.empty((curves, len(logs), values.shape[1], len(exponents)))
     amplitudes = np.empty((curves, 2, *cost.shape[1:]))
@@ -50,7 +52,7 @@ def _some(
         points = problem.curve == k
         weights = problem.weights[points] * multiplicity[:, points]
         cost[k], amplitudes[k] = _project(
-            problem, problem.x[points], np.exp(logs[:, points]), weights, exponents, values
+            problem, problem.x[points], np.exp(logs[:, points]), weights, grid
         )
     if shared_exponents:
         cost[:] = cost.sum(axis=0, keepdims=True)
@@ -61,17 +63,14 @@ def _some(
         best = np.argmin(cost.min(axis=3), axis=2)
         return _assemble(
             problem,
-            values,
-            exponents,
+            grid,
             cost,
             amplitudes,
             np.repeat(best.T[:, None, :], keep, axis=1),
         )
     order = np.argsort(total, axis=1)[:, :keep]
     order = np.concatenate([order, np.repeat(order[:, -1:], keep - order.shape[1], axis=1)], axis=1)
-    return _assemble(
-        problem, values, exponents, cost, amplitudes, np.repeat(order[:, :, None], curves, axis=2)
-    )
+    return _assemble(problem, grid, cost, amplitudes, np.repeat(order[:, :, None], curves, axis=2))
 
 
 def _exponents(problem: Problem) -> Floats:
@@ -95,9 +94,10 @@ def _saturations(problem: Problem, logs: Floats) -> Floats:
 
 
 def _project(
-    problem: Problem, x: Floats, losses: Floats, weights: Floats, exponents: Floats, values: Floats
+    problem: Problem, x: Floats, losses: Floats, weights: Floats, grid: Grid
 ) -> tuple[Floats, Floats]:
     """Return the cost (rows, values, pairs) of one curve and its B and E (2, rows, ...)."""
+    exponents, values = grid
     slow = np.exp(-np.outer(x, exponents[:, 0]))
     steep = slow * np.exp(-np.outer(x, exponents[:, 1]))
     if np.all(problem.upper[problem.index[:, SECOND]] == 0):
@@ -107,13 +107,14 @@ def _project(
     excess_s = ((w * losses) @ steep)[:, None] - values[:, :, None] * (w @ steep)[:, None]
     excess_q = ((w * losses) @ slow)[:, None] - values[:, :, None] * (w @ slow)[:, None]
     square = np.sum(w[:, None] * (losses[:, None] - values[:, :, None]) ** 2, axis=2)[..., None]
-    return _two_amplitudes(ss, sq, qq, excess_s, excess_q, square)
+    return _two_amplitudes((ss, sq, qq), (excess_s, excess_q), square)
 
 
 def _two_amplitudes(
-    ss: Floats, sq: Floats, qq: Floats, s: Floats, q: Floats, square: Floats
+    gram: tuple[Floats, Floats, Floats], excess: tuple[Floats, Floats], square: Floats
 ) -> tuple[Floats, Floats]:
     """Minimise ``square - 2 (B s + E q) + B^2 ss + 2 B E sq + E^2 qq`` over B, E >= 0."""
+    (ss, sq, qq), (s, q) = gram, excess
     tiny = np.finfo(float).tiny
     determinant = ss * qq - sq**2
     inside = determinant > 1e-10 * ss * qq
@@ -131,13 +132,13 @@ def _two_amplitudes(
 
 def _assemble(
     problem: Problem,
-    values: Floats,
-    exponents: Floats,
+    grid: Grid,
     cost: Floats,
     amplitudes: Floats,
     chosen: NDArray[np.int64],
 ) -> Floats:
     """Return the parameter vectors of the `chosen` (rows, keep, curves) saturations."""
+    exponents, values = grid
     rows, keep, curves = chosen.shape
     start = np.empty((rows, keep, len(problem.lower)))
     r = np.arange(rows)[:, None]
