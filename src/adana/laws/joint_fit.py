@@ -38,7 +38,7 @@ class Problem:
     """What is fitted: the points of all curves, and which parameters they share.
 
     `index` (curves, 5) points into the parameter vector; `lower` and `upper` (parameters,) are its
-    box, equal where a parameter is held still. `free` counts the others.
+    box; what is `still` stays where it starts.
     """
 
     x: Floats
@@ -50,19 +50,20 @@ class Problem:
     index: NDArray[np.int64]
     lower: Floats
     upper: Floats
+    still: NDArray[np.bool_]
     center: float
     """What was subtracted from ln C."""
 
     @property
     def free(self) -> int:
         """The number of parameters that can move."""
-        return int(np.sum(self.lower < self.upper))
+        return int(np.sum(~self.still))
 
-    def held(self, column: int, value: float) -> Problem:
-        """Return the problem with one kind of parameter held at `value` in all curves."""
-        lower, upper = self.lower.copy(), self.upper.copy()
-        lower[self.index[:, column]] = upper[self.index[:, column]] = value
-        return replace(self, lower=lower, upper=upper)
+    def holding(self, column: int) -> Problem:
+        """Return the problem in which one kind of parameter stays where a row starts with it."""
+        still = self.still.copy()
+        still[self.index[:, column]] = True
+        return replace(self, still=still)
 
     def predict(self, parameters: Floats) -> Floats:
         """Return the log loss at the points, shape (rows, points)."""
@@ -192,7 +193,7 @@ def _step(
 ) -> Floats:
     """Return a damped Gauss-Newton step; parameters pushed against their box stay."""
     stuck = ((at <= problem.lower) & (gradient >= 0)) | ((at >= problem.upper) & (gradient <= 0))
-    stuck |= problem.lower == problem.upper
+    stuck |= problem.still
     keep = ~stuck
     curvature = curvature * (keep[:, :, None] & keep[:, None, :])
     diagonal = np.einsum("rpp->rp", curvature)

@@ -50,6 +50,7 @@ def build_problem(
         index=index,
         lower=lower,
         upper=upper,
+        still=lower == upper,
         center=center,
     )
     _check_size(problem, curves, form)

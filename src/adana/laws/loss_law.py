@@ -10,27 +10,31 @@ grid of its own, and the saturation's profile beside its value.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, overload
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adana.laws.curves import Curve
-from adana.laws.joint_fit import Problem
+from adana.laws.holdout import LeftOut, leave_largest_out
+from adana.laws.identifiability import Evidence, describe
+from adana.laws.law_fitting import Best, Choice, best_of, draws_of, rivals_of
 from adana.laws.law_problem import (
     Exponents,
     Form,
     Saturation,
     Weights,
-    build_problem,
     laws_of,
 )
-from adana.laws.resampling import Kind, Noise, draw_residuals, draw_sizes, measure_noise
-from adana.laws.solve import fit_one, fit_rows
+from adana.laws.resampling import Kind, Noise, measure_noise
+from adana.laws.saturation import SaturationProfile, profile_saturation
 
 Floats = NDArray[np.float64]
 Method = Literal["robust", "least-squares"]
+
+LEVEL = 0.9
+"""Coverage of the intervals that the statements quote."""
 
 PARAMETERS = ("a", "b", "c", "e", "f")
 """Columns of a replicate."""
@@ -72,15 +76,18 @@ class LawFit:
     in all curves, so differences between curves are taken row by row."""
     rms: float
     """Root mean square of the log residuals, weighted as the fit was."""
-    statements: tuple[str, ...]
-    """What is and is not known, in words."""
     noise: Noise
     ranges: Mapping[str, tuple[float, float]]
     """Smallest and largest compute of each curve."""
-    residuals: Mapping[str, Floats] = field(default_factory=dict)
+    residuals: Mapping[str, Floats]
     """By curve: fitted minus observed log loss of each point."""
+    profile: SaturationProfile | None = None
+    """None where the saturation is held still, or each curve has its own."""
+    leave_largest_out: Mapping[str, LeftOut] = field(default_factory=dict)
+    statements: tuple[str, ...] = ()
+    """What is and is not known, in words."""
 
-    def interval(self, name: str, level: float = 0.9) -> Floats:
+    def interval(self, name: str, level: float = LEVEL) -> Floats:
         """Return the interval of (a, b, c, e, f) of one curve, shape (5, 2); NaN without draws."""
         draws = self.replicates[name]
         if not len(draws):
@@ -111,49 +118,66 @@ def fit_loss_laws(
 
     Raises `ValueError` where there are fewer points than parameters, or an unknown word.
     """
-    problem, logs = build_problem(curves, form, saturation, exponents, weights)
-    shared, robust = exponents == "shared", method == "robust"
-    found, delta = fit_one(problem, logs, shared_exponents=shared, robust=robust)
-    noise = measure_noise(problem, found, logs, delta, curves)
-    draws = np.empty((0, len(found)))
-    if bootstrap and noise.freedom:
-        rng = np.random.default_rng(seed)
-        drawn, counts = _draw(
-            problem, found, noise, curves, resample=resample, draws=bootstrap, rng=rng
-        )
-        draws = fit_rows(
-            problem,
-            drawn,
-            shared_exponents=shared,
-            delta=delta,
-            also=np.broadcast_to(found, (bootstrap, len(found))),
-            multiplicity=counts,
-        ).parameters
-    residuals = problem.predict(found[None])[0] - logs
-    laws, replicates = laws_of(problem, found[None])[0], laws_of(problem, draws)
-    return LawFit(
-        form=form,
-        laws={c.name: LossLaw(*map(float, laws[k])) for k, c in enumerate(curves)},
+    if method not in get_args(Method):
+        raise ValueError(f"method is one of {', '.join(get_args(Method))}, got {method!r}")
+    choice = Choice(form, saturation, exponents, weights, method == "robust")
+    best = best_of(curves, choice)
+    fit = _without_intervals(curves, best, choice)
+    draws = draws_of(
+        curves, best, choice, noise=fit.noise, resample=resample, draws=bootstrap, seed=seed
+    )
+    replicates = laws_of(best.problem, draws)
+    profile = profile_saturation(
+        best.problem,
+        best.parameters,
+        best.logs,
+        best.delta,
+        shared=choice.shared_exponents,
+        level=LEVEL,
+    )
+    left_out = leave_largest_out(curves, lambda fewer: _laws(fewer, best_of(fewer, choice)))
+    fit = replace(
+        fit,
         replicates={c.name: replicates[:, k] for k, c in enumerate(curves)},
+        profile=profile,
+        leave_largest_out=left_out,
+    )
+    return replace(fit, statements=describe(_evidence(curves, best, choice, fit)))
+
+
+def _laws(curves: Sequence[Curve], best: Best) -> dict[str, LossLaw]:
+    rows = laws_of(best.problem, best.parameters[None])[0]
+    return {curve.name: LossLaw(*map(float, row)) for curve, row in zip(curves, rows, strict=True)}
+
+
+def _without_intervals(curves: Sequence[Curve], best: Best, choice: Choice) -> LawFit:
+    problem = best.problem
+    residuals = problem.predict(best.parameters[None])[0] - best.logs
+    return LawFit(
+        form=choice.form,
+        laws=_laws(curves, best),
+        replicates={curve.name: np.empty((0, 5)) for curve in curves},
         rms=float(np.sqrt(np.mean(problem.weights * residuals**2))),
-        statements=(),
-        noise=noise,
+        noise=measure_noise(problem, best.parameters, best.logs, best.delta, curves),
         ranges={c.name: (float(c.computes[0]), float(c.computes[-1])) for c in curves},
         residuals={c.name: residuals[problem.curve == k] for k, c in enumerate(curves)},
     )
 
 
-def _draw(
-    problem: Problem,
-    found: Floats,
-    noise: Noise,
-    curves: Sequence[Curve],
-    *,
-    resample: Kind,
-    draws: int,
-    rng: np.random.Generator,
-) -> tuple[Floats, Floats | None]:
-    if resample == "residuals":
-        return draw_residuals(problem, found, noise, draws, rng), None
-    own = 2 + 2 * bool(np.any(problem.upper[problem.index[:, 3]] > 0))
-    return draw_sizes(curves, own, draws, rng)
+def _evidence(curves: Sequence[Curve], best: Best, choice: Choice, fit: LawFit) -> Evidence:
+    points = [(c.name, p.compute) for c in curves for p in c.points]
+    residuals = np.concatenate([fit.residuals[curve.name] for curve in curves])
+    far = np.flatnonzero(np.abs(residuals) > best.delta)
+    return Evidence(
+        form=fit.form,
+        cost=best.cost,
+        free=best.problem.free,
+        points=len(points),
+        noise=fit.noise,
+        profile=fit.profile,
+        intervals={name: fit.interval(name) for name in fit.laws if len(fit.replicates[name])},
+        level=LEVEL,
+        rivals=rivals_of(curves, best, choice),
+        left_out=fit.leave_largest_out,
+        outliers=tuple(f"{points[i][0]} at compute {points[i][1]:.3g}" for i in far),
+    )

@@ -33,14 +33,21 @@ def fit_rows(
     keep: int = 1,
     also: Floats | None = None,
     multiplicity: Floats | None = None,
+    saturations: Floats | None = None,
 ) -> Solution:
     """Fit every row of `logs` (rows, points) from its `keep` best grid nodes, and from `also`.
 
     `also` (rows, parameters) holds one more start a row, the fit of similar data for example.
+    `saturations` (rows, values) replaces the grid's values of `a`.
     """
     counts = np.ones_like(logs) if multiplicity is None else multiplicity
     starts = grid_starts(
-        problem, logs, shared_exponents=shared_exponents, keep=keep, multiplicity=counts
+        problem,
+        logs,
+        shared_exponents=shared_exponents,
+        keep=keep,
+        multiplicity=counts,
+        saturations=saturations,
     ).reshape(len(logs), keep, -1)
     if also is not None:
         starts = np.concatenate([starts, also[:, None]], axis=1)

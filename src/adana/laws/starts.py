@@ -27,26 +27,39 @@ ROWS = 128
 
 
 def grid_starts(
-    problem: Problem, logs: Floats, *, shared_exponents: bool, keep: int, multiplicity: Floats
+    problem: Problem,
+    logs: Floats,
+    *,
+    shared_exponents: bool,
+    keep: int,
+    multiplicity: Floats,
+    saturations: Floats | None = None,
 ) -> Floats:
     """Return `keep` starts for each row of `logs`, best first, shape (rows * keep, parameters).
 
-    Consecutive rows of the answer belong to the same data set. With a free saturation, or one that
-    is held still, `keep` is cut to what there is and the last start is repeated.
+    `saturations` (rows, values) replaces the grid's own values of `a`.
+    Consecutive rows of the answer belong to the same data set; where there are fewer than `keep`
+    values the last start is repeated.
     """
-    parts = [
-        _some(problem, logs[i : i + ROWS], shared_exponents, keep, multiplicity[i : i + ROWS])
-        for i in range(0, len(logs), ROWS)
-    ]
+    values = _saturations(problem, logs) if saturations is None else saturations
+    parts = []
+    for i in range(0, len(logs), ROWS):
+        rows = slice(i, i + ROWS)
+        grid = _exponents(problem), values[rows]
+        cost, amplitudes = _landscape(problem, logs[rows], multiplicity[rows], grid)
+        if shared_exponents:
+            cost[:] = cost.sum(axis=0, keepdims=True)
+        chosen = _choose(problem, cost, keep)
+        parts.append(_assemble(problem, grid, cost, amplitudes, chosen))
     return np.concatenate(parts)
 
 
-def _some(
-    problem: Problem, logs: Floats, shared_exponents: bool, keep: int, multiplicity: Floats
-) -> Floats:
-    grid = exponents, values = _exponents(problem), _saturations(problem, logs)
+def _landscape(
+    problem: Problem, logs: Floats, multiplicity: Floats, grid: Grid
+) -> tuple[Floats, Floats]:
+    """Return the cost at every node (curves, rows, values, pairs), and B and E there."""
     curves = len(problem.index)
-    cost = np.empty((curves, len(logs), values.shape[1], len(exponents)))
+    cost = np.empty((curves, *grid[1].shape, len(grid[0])))
     amplitudes = np.empty((curves, 2, *cost.shape[1:]))
     for k in range(curves):
         points = problem.curve == k
@@ -54,23 +67,20 @@ def _some(
         cost[k], amplitudes[k] = _project(
             problem, problem.x[points], np.exp(logs[:, points]), weights, grid
         )
-    if shared_exponents:
-        cost[:] = cost.sum(axis=0, keepdims=True)
+    return cost, amplitudes
+
+
+def _choose(problem: Problem, cost: Floats, keep: int) -> NDArray[np.int64]:
+    """Return the saturations to start from, best first, shape (rows, keep, curves)."""
+    curves = len(cost)
+    each = cost.min(axis=3)
     if len(set(problem.index[:, SATURATION])) == 1:
-        total = cost.min(axis=3).sum(axis=0)
-    else:
-        total = np.broadcast_to(cost.min(axis=(0, 2, 3))[:, None], cost.shape[1:3])
-        best = np.argmin(cost.min(axis=3), axis=2)
-        return _assemble(
-            problem,
-            grid,
-            cost,
-            amplitudes,
-            np.repeat(best.T[:, None, :], keep, axis=1),
-        )
-    order = np.argsort(total, axis=1)[:, :keep]
-    order = np.concatenate([order, np.repeat(order[:, -1:], keep - order.shape[1], axis=1)], axis=1)
-    return _assemble(problem, grid, cost, amplitudes, np.repeat(order[:, :, None], curves, axis=2))
+        order = np.argsort(each.sum(axis=0), axis=1)[:, :keep]
+        repeated = np.repeat(order[:, -1:], keep - order.shape[1], axis=1)
+        order = np.concatenate([order, repeated], axis=1)
+        return np.repeat(order[:, :, None], curves, axis=2)
+    order = np.argsort(each, axis=2)[:, :, :keep]
+    return np.moveaxis(order, 0, 2)
 
 
 def _exponents(problem: Problem) -> Floats:
@@ -86,9 +96,8 @@ def _exponents(problem: Problem) -> Floats:
 def _saturations(problem: Problem, logs: Floats) -> Floats:
     """Return the grid of the saturation of each row, shape (rows, values)."""
     which = problem.index[0, SATURATION]
-    lower, upper = problem.lower[which], problem.upper[which]
-    if lower == upper:
-        return np.full((len(logs), 1), lower)
+    if problem.still[which]:
+        return np.full((len(logs), 1), problem.lower[which])
     top = ROOM * np.exp(logs.min(axis=1, keepdims=True))
     return top * np.linspace(0, 1, SATURATIONS + 1)[:-1]
 
