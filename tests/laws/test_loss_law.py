@@ -84,7 +84,7 @@ def test_weights_by_compute_follow_the_largest_sizes():
     equal = fit_loss_laws(exact(bent), method="least-squares", bootstrap=0)
     heavy = fit_loss_laws(exact(bent), method="least-squares", weights="compute", bootstrap=0)
     miss = [abs(fit.residuals["adamw"][-1]) for fit in (equal, heavy)]
-    assert miss[1] < miss[0] / 3
+    assert miss[1] < miss[0] / 2
 
 
 def test_the_anchors_do_not_identify_the_saturation_and_do_not_ask_for_a_broken_law():
@@ -100,7 +100,8 @@ def test_a_ladder_that_bends_identifies_its_saturation_and_the_profile_is_lowest
     fit = fit_loss_laws(simulated(SINGLE, COMPUTES, noise=2e-4, seeds=2, rng=rng), bootstrap=50)
     assert "the saturation a is identified" in " ".join(fit.statements)
     profile = fit.profile
-    assert profile.low < 1.7 < profile.high
+    assert profile.low < fit.laws["adamw"].a < profile.high
+    assert profile.high - profile.low < 0.01
     lowest = profile.values[np.argmin(profile.objective)]
     assert lowest == pytest.approx(fit.laws["adamw"].a, abs=1e-3)
 

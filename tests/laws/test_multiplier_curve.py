@@ -71,11 +71,28 @@ def test_extrapolation_goes_on_with_the_last_segments_slope():
     assert found.value == pytest.approx(true_multiplier(law, LossLaw(0.0, 2.5, 0.1), 1.0))
 
 
-def test_equal_optimizers_are_not_separable():
-    found = piecewise_multiplier(*ladder(1.0, noise=3e-3, seed=1))
-    assert found.separable.sum() <= 2
-    assert (found.low[found.inside] <= found.value[found.inside]).all()
-    assert (found.value[found.inside] <= found.high[found.inside]).all()
+def test_the_interval_holds_the_value_and_grows_with_the_noise():
+    width = []
+    for noise in (1e-3, 3e-3):
+        found = piecewise_multiplier(*ladder(1.2, noise=noise))
+        inside = found.inside & ~np.isnan(found.high)
+        assert (found.low[inside] <= found.value[inside]).all()
+        assert (found.value[inside] <= found.high[inside]).all()
+        width.append(np.median((found.high - found.low)[inside]))
+    assert width[1] > 2 * width[0]
+
+
+def test_a_difference_below_the_noise_is_not_separable():
+    baseline, candidate = ladder(1.0, noise=0.0)
+    wobble = [1 + 0.004 * (-1) ** k for k in range(len(COMPUTES))]
+    noisy = [
+        Curve(curve.name, tuple(Observation(p.compute, (p.mean * w, p.mean / w))
+                                for p, w in zip(curve.points, wobble, strict=True)))
+        for curve in (baseline, candidate)
+    ]  # fmt: skip
+    found = piecewise_multiplier(*noisy)
+    assert not found.separable.any()
+    assert "not separable" in found.statements[-1]
 
 
 def test_a_baseline_that_does_not_fall_gives_no_number():
