@@ -14,6 +14,7 @@ clipped to the box.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,29 @@ ROOM = 0.99
 
 CHUNK = 256
 """Rows polished together: the Jacobians of one chunk stay in the processor's cache."""
+
+
+class Model(Protocol):
+    """What `polish` needs: a log loss with its Jacobian, weights, and a box of parameters."""
+
+    @property
+    def weights(self) -> Floats:
+        """Weight of each squared log residual, shape (points,)."""
+
+    @property
+    def lower(self) -> Floats:
+        """Lower ends of the box, shape (parameters,)."""
+
+    @property
+    def upper(self) -> Floats:
+        """Upper ends of the box."""
+
+    @property
+    def still(self) -> NDArray[np.bool_]:
+        """Which parameters stay where they start."""
+
+    def linearise(self, parameters: Floats) -> tuple[Floats, Floats]:
+        """Return the log loss (rows, points) and its Jacobian (rows, points, parameters)."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +137,7 @@ class Solution:
 
 
 def polish(
-    problem: Problem,
+    problem: Model,
     start: Floats,
     logs: Floats,
     *,
@@ -149,7 +173,7 @@ def polish(
 
 
 def _polish(
-    problem: Problem,
+    problem: Model,
     start: Floats,
     logs: Floats,
     weights: Floats,
@@ -189,7 +213,7 @@ def _polish(
 
 
 def _step(
-    problem: Problem, at: Floats, gradient: Floats, curvature: Floats, damping: Floats
+    problem: Model, at: Floats, gradient: Floats, curvature: Floats, damping: Floats
 ) -> Floats:
     """Return a damped Gauss-Newton step; parameters pushed against their box stay."""
     stuck = ((at <= problem.lower) & (gradient >= 0)) | ((at >= problem.upper) & (gradient <= 0))
