@@ -1,8 +1,8 @@
 """Search spaces of the optimizers that `adana train` knows, one for each.
 
 AdamW's is the grid of marin issue 725, the sweep that this project grew out of (spec/peers_harness
-section 2.1), in our words: weight decay is `omega = lr * weight_decay * T`, min-lr ratio is `final`.
-The log-time optimizers have the published ranges of their own hyperparameters beside it.
+section 2.1), in our words: weight decay is `omega = lr * weight_decay * T`, the min-lr ratio is
+`final`. The log-time optimizers have the published ranges of their own hyperparameters beside it.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def _judge(name: str, sweeps: Mapping[Scale, Sweep], delta2: float) -> Sensitivi
         cost=cost,
         spread=max(finite, default=math.nan),
         moved_by=moved_by,
-        statement=_state(name, verdict, common, worst, moved_by, len(sweeps)),
+        statement=_state(verdict, common, worst, moved_by, len(sweeps)),
     )
 
 
@@ -112,7 +112,6 @@ def _movers(sweeps: Mapping[Scale, Sweep], delta2: float) -> tuple[Literal["data
 
 
 def _state(
-    name: str,
     verdict: Verdict,
     common: tuple[Any, ...],
     worst: Mapping[Any, float],
@@ -120,12 +119,12 @@ def _state(
     scales: int,
 ) -> str:
     if scales < 2:
-        return f"{name}: one scale cannot tell whether its optimum moves"
+        return "one scale cannot tell whether its optimum moves"
     if verdict == "insensitive":
         values = ", ".join(map(str, common))
-        return f"{name}: insensitive, {values} near-optimal at all {scales} scales"
+        return f"insensitive, {values} near-optimal at all {scales} scales"
     if verdict == "unknown":
-        return f"{name}: cannot tell, no value was tried at all {scales} scales"
+        return f"cannot tell, no value was tried at all {scales} scales"
     value = min(worst, key=lambda v: worst[v])
     why = {
         ("data",): "more data moves it",
@@ -137,4 +136,4 @@ def _state(
         if math.isfinite(worst[value])
         else "every single value diverges at some scale"
     )
-    return f"{name}: sensitive, {price}; {why}"
+    return f"sensitive, {price}; {why}"

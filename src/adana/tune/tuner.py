@@ -131,7 +131,13 @@ def tune_scales(
     for problem in problems:
         _check_pairs(rules, problem.space)
     order = sorted(problems, key=lambda problem: problem.scale.work)
-    meter = Meter(order, rules.seeds, rules.noise_seeds, len(rules.joint), on_progress)
+    meter = Meter(
+        order,
+        seeds=rules.seeds,
+        noise_seeds=rules.noise_seeds,
+        joint=len(rules.joint),
+        on_progress=on_progress,
+    )
     search = _Search(rules, runner or Processes(workers), meter, on_event)
     for problem in order:
         search.tune_one(problem)
