@@ -19,6 +19,7 @@ from adana.ladder.learning_rates import (
     peak_learning_rate,
     planned_learning_rate,
 )
+from adana.ladder.objective import TrainingObjective
 from adana.ladder.plan import PlannedTraining, plan_to_dict, plan_trainings, total
 from adana.ladder.published_laws import LAW_SEQUENCE, LAWS, NoLawError, PublishedLaw, find_law
 from adana.ladder.rungs import (
@@ -65,6 +66,7 @@ __all__ = [
     "Rate",
     "Rung",
     "Study",
+    "TrainingObjective",
     "budget_rule",
     "centre_rate",
     "estimate",

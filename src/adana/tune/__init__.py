@@ -7,7 +7,7 @@ from adana.tune.budget import Budget, budget_of, planned_runs
 from adana.tune.descent import Descent, Move, descend
 from adana.tune.evaluate import Evaluator, FailedTrials, Processes, Runner
 from adana.tune.joint import JointCheck, check_jointly
-from adana.tune.local import Result, run_jobs
+from adana.tune.local import Result, Work, run_jobs
 from adana.tune.meter import Progress
 from adana.tune.noise import NoiseFloor, noise_floor
 from adana.tune.presets import PRESETS, aligned, own_default, preset_space
@@ -16,7 +16,7 @@ from adana.tune.scale import Scale
 from adana.tune.sensitivity import Sensitivity, sensitivities
 from adana.tune.space import Beta, Choice, Float, Integer, Log, Space, baseline_of
 from adana.tune.sweep import Sweep, sweep
-from adana.tune.trial import FunctionObjective, Objective, Stopped, Trial
+from adana.tune.trial import Config, FunctionObjective, Objective, Stopped, Trial
 from adana.tune.tuner import Problem, Rules, tune, tune_scales
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Beta",
     "Budget",
     "Choice",
+    "Config",
     "Descent",
     "Evaluator",
     "FailedTrials",
@@ -49,6 +50,7 @@ __all__ = [
     "StudyResult",
     "Sweep",
     "Trial",
+    "Work",
     "aligned",
     "baseline_of",
     "budget_of",
