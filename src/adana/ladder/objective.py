@@ -42,13 +42,14 @@ class TrainingObjective:
     """Folder of the prepared tokens."""
     fingerprint: str
     """Fingerprint of the tokens."""
+    name: str = "all"
+    """How reports call this size."""
 
     @property
     def scale(self) -> Scale:
-        """N (all parameters) and D (training tokens), named after width and depth."""
-        model = self.base.model
-        name = f"width {model.width}, {model.depth} layers"
-        return Scale(name, count_parameters(model).total, self._tokens(self.base))
+        """The size: N (all parameters) and D (training tokens)."""
+        tokens = self.base.steps * self.base.tokens_per_step
+        return Scale(self.name, count_parameters(self.base.model).total, tokens)
 
     def train_config(self, config: Config) -> TrainConfig:
         """Return the whole configuration of a training.
@@ -112,7 +113,7 @@ class TrainingObjective:
     def _optimizer(self, values: Mapping[str, Any]) -> OptimizerConfig:
         """Return the optimizer, with its own defaults left out: given or not, it is one run."""
         kappa = values.get("kappa", self.base.optimizer.kappa)
-        own = {
+        own: dict[str, Any] = {
             name: None if name in OPTIONAL and value == own_default(name, kappa) else value
             for name, value in values.items()
         }
@@ -121,10 +122,6 @@ class TrainingObjective:
     def _steps(self, batch_size: int) -> int:
         """Return the steps that train on as many tokens with another batch size."""
         return max(1, round(self.base.steps * self.base.batch_size / batch_size))
-
-    @staticmethod
-    def _tokens(config: TrainConfig) -> int:
-        return config.steps * config.tokens_per_step
 
 
 def _pick(values: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

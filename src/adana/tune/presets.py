@@ -109,7 +109,10 @@ def own_default(name: str, kappa: float = schedules.KAPPA) -> float | None:
 
 
 def preset_space(
-    optimizer: str, baseline: Mapping[str, Any], parameters: Sequence[str] | None = None
+    optimizer: str,
+    baseline: Mapping[str, Any],
+    parameters: Sequence[str] | None = None,
+    highest: Mapping[str, float] | None = None,
 ) -> Space:
     """Return the search space of an optimizer around a baseline.
 
@@ -118,6 +121,7 @@ def preset_space(
         baseline: the value of each hyperparameter that the search begins with; None, or nothing,
             stands for the optimizer's own default where there is one.
         parameters: which hyperparameters, in which order; default the optimizer's preset.
+        highest: hard limits of this training, say of the warm-up by the number of its steps.
 
     Raises:
         ValueError: the optimizer or a hyperparameter is unknown, this optimizer does not have the
@@ -135,7 +139,9 @@ def preset_space(
         raise ValueError(
             f"{optimizer} is not tuned in {', '.join(foreign)}; choose from {', '.join(own)}"
         )
-    return tuple(_make(name, baseline) for name in names)
+    space = [_make(name, baseline) for name in names]
+    limits = highest or {}
+    return tuple(p.at_most(limits[p.name]) if p.name in limits else p for p in space)
 
 
 def _make(name: str, baseline: Mapping[str, Any]) -> Log | Float | Beta | Integer:

@@ -86,8 +86,14 @@ class _Ordered:
         return tuple(sorted({*self.grid, current}))
 
     def starting_at(self, baseline: float) -> Self:
-        """Return this with another baseline value."""
-        return dataclasses.replace(self, baseline=baseline)
+        """Return this with another baseline value, within the limits."""
+        return dataclasses.replace(self, baseline=min(max(baseline, self.low), self.high))
+
+    def at_most(self, high: float) -> Self:
+        """Return this without any value above `high`, the baseline's included."""
+        high = min(high, self.high)
+        grid = tuple(value for value in self.grid if value <= high) or (high,)
+        return dataclasses.replace(self, grid=grid, baseline=min(self.baseline, high), high=high)
 
 
 @dataclass(frozen=True)
