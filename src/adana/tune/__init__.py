@@ -11,13 +11,14 @@ from adana.tune.local import Result, Work, run_jobs
 from adana.tune.meter import Progress
 from adana.tune.noise import NoiseFloor, noise_floor
 from adana.tune.presets import PRESETS, aligned, own_default, preset_space
+from adana.tune.problem import Problem, Rules
 from adana.tune.result import ScaleResult, StudyResult
 from adana.tune.scale import Scale
 from adana.tune.sensitivity import Sensitivity, sensitivities
 from adana.tune.space import Beta, Choice, Float, Integer, Log, Space, baseline_of
-from adana.tune.sweep import Sweep, sweep
+from adana.tune.sweep import Sweep
 from adana.tune.trial import Config, FunctionObjective, Objective, Stopped, Trial
-from adana.tune.tuner import Problem, Rules, tune, tune_scales
+from adana.tune.tuner import tune, tune_scales
 
 __all__ = [
     "PRESETS",
@@ -62,7 +63,6 @@ __all__ = [
     "preset_space",
     "run_jobs",
     "sensitivities",
-    "sweep",
     "tune",
     "tune_scales",
 ]

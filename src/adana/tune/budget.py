@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from adana.tune.problem import Rules
 from adana.tune.space import Space
 from adana.tune.trial import Trial
 
@@ -57,15 +58,13 @@ def budget_of(trials: Iterable[Trial], fresh: int = 0) -> Budget:
     )
 
 
-def planned_runs(
-    space: Space, *, seeds: int = 1, noise_seeds: int = 0, joint: int = 0
-) -> tuple[int, int]:
+def planned_runs(space: Space, rules: Rules) -> tuple[int, int]:
     """Return how many runs a scale needs: of a first pass with all that is around it, and of every
     further pass at most.
 
     The first pass is the baseline, every other value of every grid, the seeds that measure noise
-    and four corners for each of `joint` pairs. Longer grids and a pair that moves come on top.
+    and four corners for each joint check. Longer grids and a pair that moves come on top.
     """
-    a_pass = sum(len(p.values(p.baseline)) - 1 for p in space) * seeds
-    noise = max(0, noise_seeds - seeds)
-    return seeds + a_pass + noise + 4 * joint * seeds, a_pass
+    a_pass = sum(len(p.values(p.baseline)) - 1 for p in space) * rules.seeds
+    noise = max(0, rules.noise_seeds - rules.seeds) if rules.noise_seeds > 1 else 0
+    return rules.seeds + a_pass + noise + 4 * len(rules.joint) * rules.seeds, a_pass

@@ -32,19 +32,12 @@ class JointCheck:
     """The best pair: the centre unless another gains more than delta1."""
     gain: float
     """How much lower than the centre the lowest loss is."""
-    lowest: tuple[Any, Any]
-    """The pair with the lowest loss."""
-    delta1: float
-    """What a pair must gain to be taken."""
     interaction: float | None
     """The mixed second difference (L++ - L+- - L-+ + L--) / 4 in nats: 0 if the two do not depend
     on each other, negative if they want to move together, positive if against each other. None
     where a corner is missing or diverged."""
-
-    @property
-    def verdict(self) -> str:
-        """What it says, in words."""
-        return _verdict(self)
+    verdict: str
+    """In words."""
 
     @property
     def moved(self) -> bool:
@@ -76,6 +69,7 @@ def check_jointly(
     lowest = min(table, key=lambda pair: table[pair])
     gain = table[centre] - table[lowest] if table[lowest] < table[centre] else 0.0
     best = lowest if gain > delta1 else centre
+    interaction = _interaction(table, rows, columns)
     return JointCheck(
         names=(first.name, second.name),
         values=(rows, columns),
@@ -83,9 +77,8 @@ def check_jointly(
         centre=centre,
         best=best,
         gain=gain,
-        lowest=lowest,
-        delta1=delta1,
-        interaction=_interaction(table, rows, columns),
+        interaction=interaction,
+        verdict=_verdict((first.name, second.name), lowest, gain, delta1, interaction),
     )
 
 
@@ -109,15 +102,18 @@ def _interaction(
     return mixed if math.isfinite(mixed) else None
 
 
-def _verdict(check: JointCheck) -> str:
-    (first, second), delta1, interaction = check.names, check.delta1, check.interaction
-    pair = f"{label(first, check.lowest[0])}, {label(second, check.lowest[1])}"
-    if check.moved:
-        both = all(new != old for new, old in zip(check.lowest, check.centre, strict=True))
-        how = "moving both at once" if both else "moving one of them"
+def _verdict(
+    names: tuple[str, str],
+    lowest: tuple[Any, Any],
+    gain: float,
+    delta1: float,
+    interaction: float | None,
+) -> str:
+    pair = f"{label(names[0], lowest[0])}, {label(names[1], lowest[1])}"
+    if gain > delta1:
         return (
-            f"{first} and {second}: {how} ({pair}) gains {check.gain:.4g}, more than delta1 "
-            f"{delta1:.2g}: one at a time had not found it"
+            f"{names[0]} and {names[1]}: {pair} gains {gain:.4g}, more than delta1 {delta1:.2g}: "
+            "one at a time had not found it"
         )
     if interaction is None:
         coupled = ""
@@ -127,6 +123,6 @@ def _verdict(check: JointCheck) -> str:
         way = "together" if interaction < 0 else "against each other"
         coupled = f"; they are coupled and want to move {way} ({interaction:+.2g})"
     return (
-        f"{first} and {second}: no neighbouring pair gains more than delta1 {delta1:.2g} "
+        f"{names[0]} and {names[1]}: no neighbouring pair gains more than delta1 {delta1:.2g} "
         f"over the optimum found one at a time{coupled}"
     )

@@ -6,16 +6,13 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from adana.tune.budget import planned_runs
 from adana.tune.descent import Move
+from adana.tune.problem import Problem, Rules
 from adana.tune.scale import Scale
 from adana.tune.space import Parameter
 from adana.tune.trial import Trial
-
-if TYPE_CHECKING:
-    from adana.tune.tuner import Problem
 
 
 @dataclass(frozen=True)
@@ -54,21 +51,16 @@ class Meter:
     def __init__(
         self,
         problems: Sequence[Problem],
-        *,
-        seeds: int,
-        noise_seeds: int,
-        joint: int,
+        rules: Rules,
         on_progress: OnProgress,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tell, self._clock, self._begun = on_progress, clock, clock()
-        self._seeds, self._corners = seeds, 4 * joint * seeds
+        self._seeds, self._corners = rules.seeds, 4 * len(rules.joint) * rules.seeds
         self._later: dict[Scale, int] = {}
         self._spaces = {}
         for problem in problems:
-            first, further = planned_runs(
-                problem.space, seeds=seeds, noise_seeds=noise_seeds, joint=joint
-            )
+            first, further = planned_runs(problem.space, rules)
             self._later[problem.scale] = first + further
             self._spaces[problem.scale] = problem.space
         self._scale: Scale = problems[0].scale

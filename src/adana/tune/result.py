@@ -64,7 +64,7 @@ class ScaleResult:
             "ablations": [_sweep_dict(own) for own in self.sweeps.values()],
             "edges": self.edges,
             "passes": [[_move_dict(move) for move in moves] for moves in self.descent.passes],
-            "joint": [{**dataclasses.asdict(c), "verdict": c.verdict} for c in self.joints],
+            "joint": [dataclasses.asdict(check) for check in self.joints],
             "thresholds": dataclasses.asdict(self.floor),
             "budget": dataclasses.asdict(self.budget),
         }

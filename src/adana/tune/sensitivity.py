@@ -90,7 +90,7 @@ def _judge(name: str, sweeps: Mapping[Scale, Sweep], delta2: float) -> Sensitivi
         cost=cost,
         spread=max(finite, default=math.nan),
         moved_by=moved_by,
-        statement=_state(verdict, common, worst, moved_by, len(sweeps)),
+        statement=f"{name}: {_state(verdict, common, worst, moved_by, len(sweeps))}",
     )
 
 

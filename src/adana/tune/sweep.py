@@ -1,4 +1,4 @@
-"""One hyperparameter along its grid, all others held: what coordinate descent is made of."""
+"""One hyperparameter along its grid, all others held: the step of coordinate descent."""
 
 from __future__ import annotations
 

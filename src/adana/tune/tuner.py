@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from adana.runs import write_json
 from adana.tune.budget import Budget, budget_of
-from adana.tune.descent import MAX_PASSES, Descent, Move, descend
+from adana.tune.descent import Descent, Move, descend
 from adana.tune.evaluate import Evaluator, OnEvent, Processes, Runner
 from adana.tune.joint import JointCheck, check_jointly
 from adana.tune.meter import Meter, OnProgress
 from adana.tune.noise import NoiseFloor, noise_floor
+from adana.tune.problem import Problem, Rules
 from adana.tune.result import ScaleResult, StudyResult
 from adana.tune.scale import Scale, nearest
 from adana.tune.sensitivity import common_values, sensitivities
@@ -28,42 +28,6 @@ from adana.tune.trial import Config, FunctionObjective, Objective
 
 MAX_JOINT_ROUNDS = 3
 """Descents from a pair that a joint check found, at most."""
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How a search decides, fixed before it begins."""
-
-    seeds: int = 1
-    """Seeds of every configuration; its loss is their mean."""
-    noise_seeds: int = 0
-    """Seeds of each scale's starting point that measure the noise; fewer than 2: not measured."""
-    delta1: float | None = None
-    """What a value must gain to be taken. Default: by the noise (`noise.py`)."""
-    delta2: float | None = None
-    """Within what values are near-optimal. Default likewise."""
-    joint: tuple[tuple[str, str], ...] = ()
-    """Pairs of hyperparameters to check together around the optimum."""
-    max_passes: int = MAX_PASSES
-
-    def __post_init__(self) -> None:
-        for name in ("seeds", "max_passes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.noise_seeds < 0:
-            raise ValueError(f"noise_seeds must be at least 0, got {self.noise_seeds}")
-        noise_floor((), delta1=self.delta1, delta2=self.delta2)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is tuned at one scale."""
-
-    objective: Objective
-    space: Space
-    scale: Scale = field(default_factory=Scale)
-    fixed: Config = field(default_factory=dict)
-    """What else the configurations hold, the same in all."""
 
 
 def tune(
@@ -131,13 +95,7 @@ def tune_scales(
     for problem in problems:
         _check_pairs(rules, problem.space)
     order = sorted(problems, key=lambda problem: problem.scale.work)
-    meter = Meter(
-        order,
-        seeds=rules.seeds,
-        noise_seeds=rules.noise_seeds,
-        joint=len(rules.joint),
-        on_progress=on_progress,
-    )
+    meter = Meter(order, rules, on_progress)
     search = _Search(rules, runner or Processes(workers), meter, on_event)
     for problem in order:
         search.tune_one(problem)
@@ -207,7 +165,6 @@ class _Search:
         """Descend; where a joint check finds a better pair, descend again from there."""
         passes: tuple[tuple[Move, ...], ...] = ()
         joints: list[JointCheck] = []
-        by_name = {parameter.name: parameter for parameter in space}
         for round_ in range(MAX_JOINT_ROUNDS + 1):
             descent = descend(
                 evaluator.losses,
@@ -222,15 +179,17 @@ class _Search:
             better = None
             for first, second in self.rules.joint if round_ < MAX_JOINT_ROUNDS else ():
                 self.meter.begin_joint(first, second)
-                pair = by_name[first], by_name[second]
-                check = check_jointly(evaluator.losses, descent.best, *pair, floor.delta1)
+                own = {parameter.name: parameter for parameter in descent.space}
+                check = check_jointly(
+                    evaluator.losses, descent.best, own[first], own[second], floor.delta1
+                )
                 joints.append(check)
                 if check.moved:
                     better = dict(zip(check.names, check.best, strict=True))
                     break
             if better is None:
                 break
-            start = {**descent.best, **better}
+            start, space = {**descent.best, **better}, descent.space
         return dataclasses.replace(descent, passes=passes), joints
 
     def conclude(self) -> StudyResult:
