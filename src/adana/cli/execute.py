@@ -40,7 +40,7 @@ def train_all(
         layout = dataclasses.replace(p.config.layout, threads=threads)
         config = dataclasses.replace(p.config, layout=layout)
         payloads[name] = job_payload(dataclasses.replace(p, config=config), shards_folder)
-    _keep_freed_memory()
+    keep_freed_memory()
     costs = {name: _step_cost(p.config) for name, p in missing.items()}
     total = sum(p.config.steps * costs[name] for name, p in missing.items())
     with Display(console, total, len(missing), costs) as display:
@@ -64,7 +64,7 @@ def train_all(
     return True
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Have glibc's allocator in the workers keep what a step freed for the next one.
 
     Returned to the system, the buffers of the logits are faulted in again every step: 7 % of a step
