@@ -103,7 +103,7 @@ def tune_command(arguments: TuneArguments) -> int:
     rules = make_rules(arguments)
     names = parameter_names(arguments, rules)
     scales = make_scales(arguments, arguments.optimizer, arguments.lr, arguments.scales)
-    spaces = [own.space(arguments.optimizer, names) for own in scales]
+    spaces = [own.space(names) for own in scales]
     shards = prepare_with_bar(arguments.data_config(), console)
     search = _Search(arguments, rules, scales, spaces, shards)
     search.print_plan(console)
@@ -167,7 +167,7 @@ class _Search:
     ) -> None:
         self.arguments, self.rules = arguments, rules
         self.folder = arguments.runs / f"tune-{arguments.optimizer}"
-        runs, _ = planned_runs(spaces[0], seeds=rules.seeds)
+        runs, _ = planned_runs(spaces[0], rules)
         self.jobs, threads = share_out(runs, scales[0].base.layout, arguments.jobs)
         self.scales = {own.name: own for own in scales}
         self.objectives = {own.name: self._objective(own, threads, shards) for own in scales}

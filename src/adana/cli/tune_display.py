@@ -82,8 +82,9 @@ class SearchDisplay:
             return
         if name not in self._trials:
             self._trials[name] = self._bars.add_task(name, total=sign.steps, note="")
-        changes = {} if sign.loss is None else {"note": f"loss {sign.loss:.3f}"}
-        self._bars.update(self._trials[name], completed=sign.step, **changes)
+        self._bars.update(self._trials[name], completed=sign.step)
+        if sign.loss is not None:
+            self._bars.update(self._trials[name], note=f"loss {sign.loss:.3f}")
 
     def _end_trial(self, name: str) -> None:
         if self._bars and name in self._trials:

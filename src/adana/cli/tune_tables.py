@@ -27,12 +27,7 @@ def print_plan(
     table = Grid("Budget", "size", "N", "D", "runs", "per further pass", "tokens", "device-hours")
     for problem in problems:
         name, base = problem.scale.name, bases[problem.scale.name]
-        first, further = planned_runs(
-            problem.space,
-            seeds=rules.seeds,
-            noise_seeds=rules.noise_seeds,
-            joint=len(rules.joint),
-        )
+        first, further = planned_runs(problem.space, rules)
         tokens = first * base.steps * base.tokens_per_step
         hours = first * base.steps * seconds[name] / 3600
         table.add(
@@ -63,7 +58,7 @@ def print_result(console: Console, result: StudyResult, commands: Sequence[str])
     if len(result.scales) > 1:
         console.print(_sensitivity(result).fitting(console))
         for verdict in result.sensitivities:
-            say(console, f"{verdict.name}: {verdict.statement}")
+            say(console, verdict.statement)
     console.print(_budget(result).fitting(console))
     for own, command in zip(result.scales, commands, strict=True):
         say(console, f"{own.scale.name}: {command}")

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from adana.runs import read_json
-
 from adana.tune.budget import Budget
 from adana.tune.descent import Descent, Move
 from adana.tune.joint import JointCheck
