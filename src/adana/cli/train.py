@@ -30,6 +30,7 @@ from adana.train import (
     join_world,
     local_ranks,
     optimizer_entry,
+    refuse_unread,
     train,
 )
 from adana.train.interrupt import SCHEDULER_SIGNALS
@@ -135,8 +136,9 @@ def train_config(arguments: TrainArguments) -> TrainConfig:
     name = arguments.optimizer
     optimizer_entry(name)
     rate = pick_rate(arguments, name, arguments.lr)
-    base = arguments.train_config(arguments.optimizer_config(name, rate.lr))
-    config = with_optimizer(base, name, rate)
+    optimizer = arguments.optimizer_config(name, rate.lr)
+    refuse_unread(optimizer, name)
+    config = with_optimizer(arguments.train_config(optimizer), name, rate)
     cores = max(1, (os.cpu_count() or 1) // local_ranks())
     layout = dataclasses.replace(
         config.layout,
