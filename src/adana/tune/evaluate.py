@@ -1,0 +1,165 @@
+"""Turning configurations into losses: what is known is recalled, the rest is run side by side."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from adana.tune.local import Result, Work, run_jobs
+from adana.tune.trial import Config, Objective, Stopped, Trial
+
+OnEvent = Callable[[str, Any], None]
+OnResult = Callable[[str, Result], None]
+OnTrial = Callable[[str, Trial, bool], None]
+"""Called with (name, trial, whether it was run just now rather than recalled)."""
+
+
+class Runner(Protocol):
+    """What an engine does: run a batch of jobs, and call back as they end."""
+
+    def run(
+        self,
+        work: Work,
+        payloads: Mapping[str, Any],
+        on_event: OnEvent = ...,
+        on_result: OnResult = ...,
+    ) -> dict[str, Result]:
+        """Run every payload; return the results of those that came to an end."""
+
+
+class Processes:
+    """Runs a batch in worker processes of this machine, `workers` at a time."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+
+    def run(
+        self,
+        work: Work,
+        payloads: Mapping[str, Any],
+        on_event: OnEvent = lambda _name, _event: None,
+        on_result: OnResult = lambda _name, _result: None,
+    ) -> dict[str, Result]:
+        """Run every payload; return the results of those that came to an end."""
+        return run_jobs(work, payloads, self.workers, on_event, on_result)
+
+
+class FailedTrials(RuntimeError):
+    """Some trainings crashed: there is no loss to go on with. The finished ones are kept."""
+
+    def __init__(self, errors: Mapping[str, str]) -> None:
+        self.errors = dict(errors)
+        listed = "\n".join(f"  {name}: {error}" for name, error in errors.items())
+        super().__init__(
+            f"{len(errors)} trainings failed, which says nothing about their settings:\n{listed}\n"
+            "The finished ones are kept: run the same again to train only the rest."
+        )
+
+
+class Evaluator:
+    """Finds the losses of configurations, each once, over several seeds if so asked.
+
+    Args:
+        objective: what is tuned.
+        runner: where jobs run.
+        seeds: seeds of a configuration; its loss is their mean, infinite if one of them diverged.
+        seeded: whether configurations have a `seed` at all. Needed for more than one seed, and to
+            measure noise.
+        on_event: called with (name, event) for the signs of life of a job.
+        on_trial: called when a trial is known.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        runner: Runner,
+        *,
+        seeds: int = 1,
+        seeded: bool = False,
+        on_event: OnEvent = lambda _name, _event: None,
+        on_trial: OnTrial = lambda _name, _trial, _fresh: None,
+    ) -> None:
+        self.objective, self.runner = objective, runner
+        self.seeds, self.seeded = seeds, seeded or seeds > 1
+        self.on_event, self.on_trial = on_event, on_trial
+        self.trials: dict[str, Trial] = {}
+        """Every trial of this search, by its key."""
+        self.fresh: set[str] = set()
+        """Keys of those that were run by this evaluator."""
+
+    def losses(self, configs: Mapping[str, Config]) -> dict[str, float]:
+        """Return the loss of every configuration, by the name it has in a display.
+
+        Raises:
+            FailedTrials: a job crashed, after all others have ended.
+            Stopped: the engine was interrupted.
+        """
+        several = {
+            (name, seed): {**config, "seed": seed} if self.seeded else dict(config)
+            for name, config in configs.items()
+            for seed in range(self.seeds)
+        }
+        found = self._trials({self._label(*key): c for key, c in several.items()})
+        return {
+            name: _mean([found[self._label(name, seed)].loss for seed in range(self.seeds)])
+            for name in configs
+        }
+
+    def losses_of_seeds(self, config: Config, seeds: int) -> list[float]:
+        """Return the loss of one configuration with each of the first `seeds` seeds."""
+        names = {f"baseline s{seed}": {**config, "seed": seed} for seed in range(seeds)}
+        found = self._trials(names)
+        return [found[name].loss for name in names]
+
+    def _label(self, name: str, seed: int) -> str:
+        return f"{name} s{seed}" if self.seeds > 1 else name
+
+    def _trials(self, configs: Mapping[str, Config]) -> dict[str, Trial]:
+        keys = {name: self.objective.key(config) for name, config in configs.items()}
+        missing: dict[str, str] = {}  # name by key: two names may have one configuration
+        for name, key in keys.items():
+            if key in self.trials or key in missing:
+                continue
+            trial = self.objective.recall(configs[name])
+            if trial is None:
+                missing[key] = name
+            else:
+                self.trials[key] = trial
+                self.on_trial(name, trial, False)
+        if missing:
+            self._run({name: (key, configs[name]) for key, name in missing.items()})
+        return {name: self.trials[key] for name, key in keys.items()}
+
+    def _run(self, missing: Mapping[str, tuple[str, Config]]) -> None:
+        """Run what is missing in one batch and keep every result as soon as it is there."""
+        jobs = {name: self.objective.job(config) for name, (_, config) in missing.items()}
+        errors: dict[str, str] = {}
+        ended: set[str] = set()
+
+        def conclude(name: str, result: Result) -> None:
+            key, config = missing[name]
+            trial = self.objective.record(config, result)
+            if trial is None:
+                return
+            ended.add(name)
+            if trial.error:
+                errors[name] = trial.error
+            else:
+                self.trials[key] = trial
+                self.fresh.add(key)
+            self.on_trial(name, trial, True)
+
+        (work,) = {work for work, _ in jobs.values()}
+        payloads = {name: payload for name, (_, payload) in jobs.items()}
+        self.runner.run(work, payloads, self.on_event, conclude)
+        if len(ended) < len(missing):
+            raise Stopped("the search was interrupted; what is finished is kept")
+        if errors:
+            raise FailedTrials(errors)
+
+
+def _mean(losses: Sequence[float]) -> float:
+    """Return the mean, which is infinite if any is."""
+    return statistics.fmean(losses) if all(map(math.isfinite, losses)) else math.inf
