@@ -8,11 +8,11 @@ Source: marin issues 725 and 1290, arXiv 2509.02046 (spec/peers_harness sections
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adana.tune.space import Parameter, Space
+from adana.tune.space import Parameter
 from adana.tune.sweep import Losses, Sweep, sweep
 from adana.tune.trial import Config
 
@@ -38,6 +38,8 @@ class Descent:
     passes: tuple[tuple[Move, ...], ...]
     converged: bool
     """Whether the last pass moved nothing."""
+    space: tuple[Parameter, ...]
+    """The hyperparameters with their grids as they ended: around the optimum."""
 
     @property
     def sweeps(self) -> dict[str, Sweep]:
@@ -51,7 +53,7 @@ OnSweep = Callable[[int, Parameter], None]
 
 def descend(
     losses: Losses,
-    space: Space,
+    space: Sequence[Parameter],
     start: Config,
     delta1: float,
     *,
@@ -60,6 +62,8 @@ def descend(
     on_move: Callable[[Move], None] = lambda _move: None,
 ) -> Descent:
     """Descend from `start` until a pass moves nothing by more than `delta1`.
+
+    A grid that had to be extended keeps its length: the next pass takes the part around the best.
 
     Args:
         losses: gives the losses of a batch of configurations.
@@ -72,11 +76,11 @@ def descend(
     Raises:
         ValueError: all values of a hyperparameter diverged, so there is nowhere to go.
     """
-    base = dict(start)
+    base, space = dict(start), list(space)
     passes: list[tuple[Move, ...]] = []
     for number in range(1, max_passes + 1):
         moves = []
-        for parameter in space:
+        for place, parameter in enumerate(space):
             on_sweep(number, parameter)
             found = sweep(losses, base, parameter, delta1)
             if math.isinf(found.loss):
@@ -87,6 +91,8 @@ def descend(
             move = Move(found, found.gain > delta1)
             if move.moved:
                 base[parameter.name] = found.best
+            if len(found.values) > len(parameter.values(found.before)):  # the grid was extended
+                space[place] = parameter.sliding(found.values, base[parameter.name])
             moves.append(move)
             on_move(move)
         passes.append(tuple(moves))
@@ -94,4 +100,5 @@ def descend(
             break
     last = passes[-1][-1]
     loss = last.sweep.loss if last.moved else last.sweep.loss_before
-    return Descent(base, loss, tuple(passes), not any(move.moved for move in passes[-1]))
+    converged = not any(move.moved for move in passes[-1])
+    return Descent(base, loss, tuple(passes), converged, tuple(space))

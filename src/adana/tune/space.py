@@ -18,6 +18,9 @@ from adana.checks import check_integer, check_range
 DIGITS = 6
 """Significant digits of a value made here: values of neighbouring grids stay equal."""
 
+MAX_BRIDGE = 64
+"""Values between a grid and a baseline far from it at most."""
+
 
 def tidy(value: float) -> float:
     """Round to `DIGITS` significant digits, so that a value can be typed again."""
@@ -48,6 +51,9 @@ class Parameter(Protocol):
 
     def values(self, current: Any) -> tuple[Any, ...]:
         """Return the grid with `current` in its place."""
+
+    def sliding(self, values: Sequence[Any], centre: Any) -> Parameter:
+        """Return this with a grid of the same length, cut out of `values` around `centre`."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +91,31 @@ class _Ordered:
         """Return the grid with `current` in its place."""
         return tuple(sorted({*self.grid, current}))
 
+    def sliding(self, values: Sequence[float], centre: float) -> Self:
+        """Return this with a grid of the same length, cut out of `values` around `centre`."""
+        own = sorted({*values, centre})
+        size = min(len(own), max(len(self.grid), 3))
+        first = min(max(own.index(centre) - size // 2, 0), len(own) - size)
+        return dataclasses.replace(self, grid=tuple(own[first : first + size]))
+
     def starting_at(self, baseline: float) -> Self:
-        """Return this with another baseline value."""
-        return dataclasses.replace(self, baseline=baseline)
+        """Return this with another baseline value, to which the grid slides if it lies beyond."""
+        own = dataclasses.replace(self, baseline=baseline)
+        inside = self.grid[0] <= baseline <= self.grid[-1]
+        return own if inside else own.sliding(self._bridge(baseline), baseline)
+
+    def _bridge(self, baseline: float) -> tuple[float, ...]:
+        """Return the grid, gone on with until `baseline` lies between two of its values."""
+        higher = baseline > self.grid[-1]
+        longer = list(self.grid)
+        for _ in range(MAX_BRIDGE):
+            value = self.beyond(longer[-1] if higher else longer[0], higher)
+            if value is None:
+                break
+            longer.insert(len(longer) if higher else 0, value)
+            if (value > baseline) if higher else (value < baseline):
+                break
+        return tuple(longer)
 
 
 @dataclass(frozen=True)
@@ -196,6 +224,10 @@ class Choice:
     def values(self, current: Any) -> tuple[Any, ...]:
         """Return all choices."""
         return self.grid if current in self.grid else (*self.grid, current)
+
+    def sliding(self, values: Sequence[Any], centre: Any) -> Choice:
+        """Return this: choices do not slide."""
+        return self
 
     def starting_at(self, baseline: Any) -> Choice:
         """Return this with another baseline value."""

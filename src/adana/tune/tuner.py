@@ -165,7 +165,6 @@ class _Search:
         """Descend; where a joint check finds a better pair, descend again from there."""
         passes: tuple[tuple[Move, ...], ...] = ()
         joints: list[JointCheck] = []
-        by_name = {parameter.name: parameter for parameter in space}
         for round_ in range(MAX_JOINT_ROUNDS + 1):
             descent = descend(
                 evaluator.losses,
@@ -180,15 +179,17 @@ class _Search:
             better = None
             for first, second in self.rules.joint if round_ < MAX_JOINT_ROUNDS else ():
                 self.meter.begin_joint(first, second)
-                pair = by_name[first], by_name[second]
-                check = check_jointly(evaluator.losses, descent.best, *pair, floor.delta1)
+                own = {parameter.name: parameter for parameter in descent.space}
+                check = check_jointly(
+                    evaluator.losses, descent.best, own[first], own[second], floor.delta1
+                )
                 joints.append(check)
                 if check.moved:
                     better = dict(zip(check.names, check.best, strict=True))
                     break
             if better is None:
                 break
-            start = {**descent.best, **better}
+            start, space = {**descent.best, **better}, descent.space
         return dataclasses.replace(descent, passes=passes), joints
 
     def conclude(self) -> StudyResult:
