@@ -19,6 +19,7 @@ from adana.cli.report import ReportArguments, report_command
 from adana.cli.sample import SampleArguments, sample_command
 from adana.cli.schedules import SchedulesArguments, schedules_command
 from adana.cli.train import TrainArguments, train_command
+from adana.cli.tune import TuneArguments, tune_command
 
 DESCRIPTION = """Train language models with log-time optimizers, and measure what they save.
 
@@ -38,6 +39,7 @@ VERBS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "train": (TrainArguments, train_command),
     "branch": (BranchArguments, branch_command),
     "compare": (CompareArguments, compare_command),
+    "tune": (TuneArguments, tune_command),
     "report": (ReportArguments, report_command),
     "data": (DataArguments, data_command),
     "ladder": (LadderArguments, ladder_command),

@@ -29,7 +29,7 @@ def train_all(
     Returns False if it was interrupted. Raises `RuntimeError` if a run failed; a diverged one has
     not failed, it is a result.
     """
-    workers, threads = _workers(len(planned), settings, jobs)
+    workers, threads = workers_and_threads(len(planned), settings, jobs)
     layout = settings.layout(threads)
     missing = {_short(p.config): p for p in planned if not p.run.finished}
     if len(missing) < len(planned):
@@ -38,7 +38,7 @@ def train_all(
     for name, p in missing.items():
         config = dataclasses.replace(p.config, layout=layout)
         payloads[name] = job_payload(dataclasses.replace(p, config=config), shards_folder)
-    _keep_freed_memory()
+    keep_freed_memory()
     total = sum(p.config.steps for p in missing.values())
     with Display(console, total, jobs=len(missing)) as display:
         results = run_jobs(
@@ -61,7 +61,7 @@ def train_all(
     return True
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Have glibc's allocator in the workers keep what a step freed for the next one.
 
     Returned to the system, the buffers of the logits are faulted in again every step: 7 % of a step
@@ -72,7 +72,7 @@ def _keep_freed_memory() -> None:
     os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**33))
 
 
-def _workers(planned: int, settings: Settings, jobs: int | None) -> tuple[int, int]:
+def workers_and_threads(planned: int, settings: Settings, jobs: int | None) -> tuple[int, int]:
     """Return how many trainings run at a time, and the CPU threads of each.
 
     Both depend on the whole plan, not on what is left of it: a run that goes on must do so

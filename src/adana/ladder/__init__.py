@@ -19,6 +19,13 @@ from adana.ladder.learning_rates import (
     peak_learning_rate,
     planned_learning_rate,
 )
+from adana.ladder.objective import (
+    TrainingObjective,
+    hyperparameters,
+    training_scale,
+    training_space,
+    with_hyperparameters,
+)
 from adana.ladder.plan import PlannedTraining, plan_to_dict, plan_trainings, total
 from adana.ladder.published_laws import LAW_SEQUENCE, LAWS, NoLawError, PublishedLaw, find_law
 from adana.ladder.rungs import (
@@ -52,10 +59,12 @@ __all__ = [
     "PublishedLaw",
     "Rate",
     "Rung",
+    "TrainingObjective",
     "budget_rule",
     "estimate",
     "find_device",
     "find_law",
+    "hyperparameters",
     "job_payload",
     "peak_learning_rate",
     "plan_run",
@@ -68,5 +77,8 @@ __all__ = [
     "steps_of_budget",
     "sweep_rates",
     "total",
+    "training_scale",
+    "training_space",
+    "with_hyperparameters",
     "with_optimizer",
 ]

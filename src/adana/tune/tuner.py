@@ -22,7 +22,7 @@ from adana.tune.problem import Problem, Rules
 from adana.tune.result import ScaleResult, StudyResult
 from adana.tune.scale import Scale, nearest
 from adana.tune.sensitivity import common_values, sensitivities
-from adana.tune.space import Space, baseline_of, starting_at
+from adana.tune.space import Parameter, Space, baseline_of, starting_at
 from adana.tune.sweep import Sweep, label
 from adana.tune.trial import Config, FunctionObjective, Objective
 
@@ -160,7 +160,7 @@ class _Search:
         return noise_floor(self.noise, rules.seeds, rules.delta1, rules.delta2)
 
     def _descend(
-        self, evaluator: Evaluator, space: Space, start: Config, floor: NoiseFloor
+        self, evaluator: Evaluator, space: Sequence[Parameter], start: Config, floor: NoiseFloor
     ) -> tuple[Descent, list[JointCheck]]:
         """Descend; where a joint check finds a better pair, descend again from there."""
         passes: tuple[tuple[Move, ...], ...] = ()
