@@ -21,7 +21,6 @@ from adana.cli.progress import say
 from adana.cli.settings import Settings, check_folder
 from adana.cli.train import pick_rate
 from adana.cli.tune_display import SearchDisplay, budget_grid, show_result
-from adana.data import Shards
 from adana.ladder import (
     MFU,
     THIS,
@@ -42,6 +41,8 @@ from adana.tune import (
     Processes,
     Rules,
     Runner,
+    Scale,
+    Space,
     StudyResult,
     planned_runs,
     tune_scales,
@@ -120,27 +121,18 @@ def tune_command(arguments: TuneArguments) -> int:
     if arguments.jobs is not None and arguments.jobs < 1:
         raise ValueError(f"--jobs must be at least 1, got {arguments.jobs}")
     rules = arguments.rules
-    sizes = {text: scaled(arguments, text) for text in arguments.scales or ("",)}
-    configs = {text: start_of(settings) for text, settings in sizes.items()}
-    parameters = arguments.parameters or PRESETS[arguments.optimizer]
-    spaces = {
-        text: training_space(config, parameters, _aligned(sizes[text], parameters))
-        for text, config in configs.items()
-    }
-    _show_plan(console, arguments, configs, spaces, rules)
+    sizes = [size_of(scaled(arguments, text), text) for text in arguments.scales or ("",)]
+    show_plan(console, arguments, sizes)
     if arguments.plan:
         return 0
     shards = prepare_with_bar(arguments.data_config(), console)
-    widest = max(len(own.values(own.baseline)) for space in spaces.values() for own in space)
+    widest = max(len(own.values(own.baseline)) for size in sizes for own in size.space)
     workers, threads = workers_and_threads(widest * rules.seeds, arguments, arguments.jobs)
     layout = arguments.layout(threads)
+    place = arguments.runs, shards.folder, shards.fingerprint
     problems = [
-        Problem(
-            TrainingObjective(config, arguments.runs, shards.folder, shards.fingerprint, layout),
-            spaces[text],
-            training_scale(config, text),
-        )
-        for text, config in configs.items()
+        Problem(TrainingObjective(size.start, *place, layout), size.space, size.scale)
+        for size in sizes
     ]
     keep_freed_memory()
     with SearchDisplay(console) as display:
@@ -151,7 +143,7 @@ def tune_command(arguments: TuneArguments) -> int:
             on_progress=display.on_progress,
             on_event=display.on_event,
         )
-    _conclude(console, arguments, sizes, configs, study, shards)
+    conclude(console, arguments, sizes, study, shards.fingerprint)
     return 0
 
 
@@ -189,65 +181,76 @@ def scaled(arguments: TuneArguments, text: str) -> TuneArguments:
     return dataclasses.replace(arguments, **changes)
 
 
-def start_of(settings: TuneArguments) -> TrainConfig:
-    """Return the configuration that a search begins with."""
-    name = settings.optimizer
-    rate = pick_rate(settings, name, settings.lr)
-    optimizer = settings.optimizer_config(name, rate.lr)
-    refuse_unread(optimizer, name)
-    return with_optimizer(settings.train_config(optimizer), name, rate)
+@dataclass(frozen=True)
+class Size:
+    """One of the sizes that are tuned at."""
+
+    settings: TuneArguments
+    start: TrainConfig
+    """What the search begins with, before its hyperparameters are rounded to the grid."""
+    space: Space
+    scale: Scale
 
 
-def _aligned(settings: TuneArguments, parameters: Sequence[str]) -> list[str]:
-    """Name what begins on the grid of all scales: what a rule gave, not what a person did."""
+def size_of(settings: TuneArguments, name: str = "") -> Size:
+    """Return what is tuned at a size; its name is made of N and D unless one is given.
+
+    What begins by a rule, not by a person's word, begins on the grid that all sizes share.
+    """
+    optimizer = settings.optimizer
+    rate = pick_rate(settings, optimizer, settings.lr)
+    own = settings.optimizer_config(optimizer, rate.lr)
+    refuse_unread(own, optimizer)
+    start = with_optimizer(settings.train_config(own), optimizer, rate)
+    parameters = settings.parameters or PRESETS[optimizer]
     by_rule = [name for name in ("lr", "warmup_steps") if getattr(settings, name) is None]
-    return [name for name in by_rule if name in parameters]
+    space = training_space(start, parameters, [name for name in by_rule if name in parameters])
+    return Size(settings, start, space, training_scale(start, name))
 
 
-def _show_plan(
-    console: Console, arguments: TuneArguments, configs: Any, spaces: Any, rules: Rules
-) -> None:
+def show_plan(console: Console, arguments: TuneArguments, sizes: Sequence[Size]) -> None:
     """Print every grid, and what a first pass costs."""
     device = find_device(THIS) if arguments.plan else None
-    for text, config in configs.items():
-        scale, space = training_scale(config, text), spaces[text]
-        grid = Grid(f"{arguments.optimizer}, {scale.name}", "hyperparameter", "begins at", "grid")
-        for own in space:
+    for size in sizes:
+        grid = Grid(
+            f"{arguments.optimizer}, {size.scale.name}", "hyperparameter", "begins at", "grid"
+        )
+        for own in size.space:
             grid.add(own.name, str(own.baseline), ", ".join(map(str, own.grid)))
         console.print(grid.fitting(console))
-        first, further = planned_runs(space, rules)
-        tokens = config.steps * config.tokens_per_step
+        first, further = planned_runs(size.space, arguments.rules)
+        tokens = size.start.steps * size.start.tokens_per_step
         line = (
             f"{first} runs, then up to {further} for every further pass; "
             f"{tokens:,} tokens each, {first * tokens:,} in the first pass"
         )
         if device is not None:
-            hours = first * model_flops(config.model, tokens) / (device.peak * MFU) / 3600
-            line += f", about {hours:.2g} hours of {device.name} at {MFU:.0%} of its matrix product"
+            flops = first * model_flops(size.start.model, tokens)
+            hours = flops / (device.peak * MFU) / 3600
+            line += f"; {hours:.2g} hours of {device.name} at {MFU:.0%} of its matrix product"
         say(console, line)
 
 
-def _conclude(
+def conclude(
     console: Console,
     arguments: TuneArguments,
-    sizes: Any,
-    configs: Any,
+    sizes: Sequence[Size],
     study: StudyResult,
-    shards: Shards,
+    fingerprint: str,
 ) -> None:
     """Print and write what was found."""
     show_result(console, study)
-    by_name = {training_scale(config, text).name: text for text, config in configs.items()}
+    by_name = {size.scale.name: size for size in sizes}
     commands = {}
     for result in study.scales:
-        text = by_name[result.scale.name]
-        best = with_hyperparameters(configs[text], result.best)
-        commands[result.scale.name] = train_words(sizes[text], best)
-    folder = arguments.output or arguments.runs / _folder_name(arguments, study, shards)
+        size = by_name[result.scale.name]
+        best = with_hyperparameters(size.start, result.best)
+        commands[result.scale.name] = train_words(size.settings, best)
+    folder = arguments.output or arguments.runs / _folder_name(arguments, study, fingerprint)
     folder.mkdir(parents=True, exist_ok=True)
     content = {
         "optimizer": arguments.optimizer,
-        "data_fingerprint": shards.fingerprint,
+        "data_fingerprint": fingerprint,
         "commands": commands,
         **study.to_dict(),
     }
@@ -259,10 +262,10 @@ def _conclude(
     say(console, f"\nresult: {folder / 'result.json'}")
 
 
-def _folder_name(arguments: TuneArguments, study: StudyResult, shards: Shards) -> str:
+def _folder_name(arguments: TuneArguments, study: StudyResult, fingerprint: str) -> str:
     """Return a folder of its own for every question."""
     question = [
-        shards.fingerprint,
+        fingerprint,
         [dataclasses.asdict(result.scale) for result in study.scales],
         [sorted(result.sweeps) for result in study.scales],
         dataclasses.asdict(arguments.rules),
