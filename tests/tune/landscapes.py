@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import signal
 import time
 from pathlib import Path
 
@@ -98,7 +96,3 @@ def search(folder: str) -> None:
 
     fixed = {"log": str(Path(folder) / "calls.jsonl")}
     tune(written_down, SPACE, fixed=fixed, folder=Path(folder), workers=2, rules=Rules())
-
-
-def end(process_id: int) -> None:
-    os.kill(process_id, signal.SIGKILL)
