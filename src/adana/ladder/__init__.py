@@ -19,7 +19,13 @@ from adana.ladder.learning_rates import (
     peak_learning_rate,
     planned_learning_rate,
 )
-from adana.ladder.objective import TrainingObjective
+from adana.ladder.objective import (
+    TrainingObjective,
+    hyperparameters,
+    training_scale,
+    training_space,
+    with_hyperparameters,
+)
 from adana.ladder.plan import PlannedTraining, plan_to_dict, plan_trainings, total
 from adana.ladder.published_laws import LAW_SEQUENCE, LAWS, NoLawError, PublishedLaw, find_law
 from adana.ladder.rungs import (
@@ -65,14 +71,13 @@ __all__ = [
     "PublishedLaw",
     "Rate",
     "Rung",
-    "Study",
     "TrainingObjective",
     "budget_rule",
     "centre_rate",
     "estimate",
     "find_device",
     "find_law",
-    "first_rates",
+    "hyperparameters",
     "job_payload",
     "mean_losses",
     "next_rate",
@@ -88,5 +93,8 @@ __all__ = [
     "steps_of_budget",
     "sweep_rates",
     "total",
+    "training_scale",
+    "training_space",
+    "with_hyperparameters",
     "with_optimizer",
 ]

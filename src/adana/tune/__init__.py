@@ -4,29 +4,27 @@ The method: `docs/tuning.md`. Nothing here knows what a training is.
 """
 
 from adana.tune.budget import Budget, budget_of, planned_runs
-from adana.tune.descent import MAX_PASSES, Descent, Move, descend
+from adana.tune.descent import Descent, Move, descend
 from adana.tune.evaluate import Evaluator, FailedTrials, Processes, Runner
 from adana.tune.joint import JointCheck, check_jointly
-from adana.tune.local import Result, Work, run_jobs
+from adana.tune.local import Result, run_jobs
 from adana.tune.meter import Progress
 from adana.tune.noise import NoiseFloor, noise_floor
 from adana.tune.presets import PRESETS, aligned, own_default, preset_space
 from adana.tune.problem import Problem, Rules
-from adana.tune.result import ScaleResult, StudyResult, earlier_results
+from adana.tune.result import ScaleResult, StudyResult
 from adana.tune.scale import Scale
 from adana.tune.sensitivity import Sensitivity, sensitivities
 from adana.tune.space import Beta, Choice, Float, Integer, Log, Space, baseline_of
 from adana.tune.sweep import Sweep
-from adana.tune.trial import Config, FunctionObjective, Objective, Stopped, Trial
+from adana.tune.trial import FunctionObjective, Objective, Stopped, Trial
 from adana.tune.tuner import tune, tune_scales
 
 __all__ = [
-    "MAX_PASSES",
     "PRESETS",
     "Beta",
     "Budget",
     "Choice",
-    "Config",
     "Descent",
     "Evaluator",
     "FailedTrials",
@@ -52,13 +50,11 @@ __all__ = [
     "StudyResult",
     "Sweep",
     "Trial",
-    "Work",
     "aligned",
     "baseline_of",
     "budget_of",
     "check_jointly",
     "descend",
-    "earlier_results",
     "noise_floor",
     "own_default",
     "planned_runs",

@@ -37,7 +37,7 @@ MAKERS: dict[str, Maker] = {
     "eps": lambda value: Log(
         "eps", (1e-30, 1e-20, 1e-10), value, low=1e-38, high=1e-2, ratio=100.0
     ),
-    "clip": lambda value: Log("clip", (0.5, 1.0), value, low=0.05, high=32.0),
+    "clip": lambda value: Log("clip", (0.5, 1.0, 2.0), value, low=0.05, high=32.0),
     "kappa": lambda value: Float(
         "kappa", (0.75, 0.8, 0.85, 0.9), value, low=0.0, high=1.0, step=0.05
     ),
@@ -60,7 +60,7 @@ MAKERS: dict[str, Maker] = {
 lr: half to four times the power of 2 (times 1e-3) nearest to the baseline, as {1, 2, 4, 8}e-3 lies
 around marin's. omega: {0, .5, 1, 2} times the default, as {0, .05, .1, .2} around its decay of 0.1.
 warmup_steps: likewise around the baseline, in powers of 2. clip: marin's 0 means no clipping, for
-which there is no word here: the grid goes up from 0.5 and its edge is extended to 32. kappa: the
+which there is no word here: the grid goes up to 2 and its edge is extended to 32. kappa: the
 useful range of the paper. clip_snr: from the published 0.25 to 2. batch_size: at a fixed number of
 tokens; not in a preset, because it changes what a step costs.
 """
@@ -109,10 +109,7 @@ def own_default(name: str, kappa: float = schedules.KAPPA) -> float | None:
 
 
 def preset_space(
-    optimizer: str,
-    baseline: Mapping[str, Any],
-    parameters: Sequence[str] | None = None,
-    highest: Mapping[str, float] | None = None,
+    optimizer: str, baseline: Mapping[str, Any], parameters: Sequence[str] | None = None
 ) -> Space:
     """Return the search space of an optimizer around a baseline.
 
@@ -121,7 +118,6 @@ def preset_space(
         baseline: the value of each hyperparameter that the search begins with; None, or nothing,
             stands for the optimizer's own default where there is one.
         parameters: which hyperparameters, in which order; default the optimizer's preset.
-        highest: hard limits of this training, say of the warm-up by the number of its steps.
 
     Raises:
         ValueError: the optimizer or a hyperparameter is unknown, this optimizer does not have the
@@ -139,9 +135,7 @@ def preset_space(
         raise ValueError(
             f"{optimizer} is not tuned in {', '.join(foreign)}; choose from {', '.join(own)}"
         )
-    space = [_make(name, baseline) for name in names]
-    limits = highest or {}
-    return tuple(p.at_most(limits[p.name]) if p.name in limits else p for p in space)
+    return tuple(_make(name, baseline) for name in names)
 
 
 def _make(name: str, baseline: Mapping[str, Any]) -> Log | Float | Beta | Integer:

@@ -10,10 +10,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from adana.runs import read_json
 from adana.tune.budget import Budget
 from adana.tune.descent import Descent, Move
 from adana.tune.joint import JointCheck
@@ -114,26 +112,3 @@ def _move_dict(move: Move) -> dict[str, Any]:
         "moved": move.moved,
         **_sweep_dict(move.sweep),
     }
-
-
-def earlier_results(
-    folder: Path, setting: str, leave_out: Path | None = None
-) -> dict[Scale, dict[str, Any]]:
-    """Return the best configuration of every scale that searches have left in a folder.
-
-    Args:
-        folder: where `result-*.json` files are.
-        setting: only of files that say `"setting"` is this: what a scale does not tell.
-        leave_out: a file that does not count, say that of the search that asks.
-
-    Raises:
-        RunError: a file cannot be read.
-    """
-    found = {}
-    for path in sorted(folder.glob("result-*.json")):
-        content = read_json(path)
-        if content.get("setting") != setting or path == leave_out:
-            continue
-        for own in content["scales"]:
-            found[Scale(**own["scale"])] = dict(own["best_config"])
-    return found

@@ -104,12 +104,6 @@ class _Ordered:
         inside = self.grid[0] <= baseline <= self.grid[-1]
         return own if inside else own.sliding(self._bridge(baseline), baseline)
 
-    def at_most(self, high: float) -> Self:
-        """Return this without any value above `high`, the baseline's included."""
-        high = min(high, self.high)
-        grid = tuple(value for value in self.grid if value <= high) or (high,)
-        return dataclasses.replace(self, grid=grid, baseline=min(self.baseline, high), high=high)
-
     def _bridge(self, baseline: float) -> tuple[float, ...]:
         """Return the grid, gone on with until `baseline` lies between two of its values."""
         higher = baseline > self.grid[-1]
