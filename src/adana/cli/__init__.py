@@ -40,7 +40,6 @@ VERBS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "branch": (BranchArguments, branch_command),
     "tune": (TuneArguments, tune_command),
     "compare": (CompareArguments, compare_command),
-    "tune": (TuneArguments, tune_command),
     "report": (ReportArguments, report_command),
     "data": (DataArguments, data_command),
     "ladder": (LadderArguments, ladder_command),

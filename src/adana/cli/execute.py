@@ -29,9 +29,8 @@ def train_all(
     False if it was interrupted. Raises `RuntimeError` if a run failed; a diverged one has not
     failed, it is a result.
     """
-    workers, threads = workers_and_threads(len(planned), settings, jobs)
-    layout = settings.layout(threads)
-    missing = {_short(p.config): p for p in planned if not p.run.finished}
+    workers, threads = share_out(len(planned), planned[0].config.layout, jobs)
+    missing = {name: p for name, p in _named(planned).items() if not p.run.concluded}
     if len(missing) < len(planned):
         say(console, f"reusing {len(planned) - len(missing)} finished runs")
     if not missing:
@@ -42,8 +41,9 @@ def train_all(
         config = dataclasses.replace(p.config, layout=layout)
         payloads[name] = job_payload(dataclasses.replace(p, config=config), shards_folder)
     keep_freed_memory()
-    total = sum(p.config.steps for p in missing.values())
-    with Display(console, total, jobs=len(missing)) as display:
+    costs = {name: _step_cost(p.config) for name, p in missing.items()}
+    total = sum(p.config.steps * costs[name] for name, p in missing.items())
+    with Display(console, total, len(missing), costs) as display:
         results = run_jobs(
             run_job,
             payloads,
@@ -75,7 +75,7 @@ def keep_freed_memory() -> None:
     os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**33))
 
 
-def workers_and_threads(planned: int, settings: Settings, jobs: int | None) -> tuple[int, int]:
+def share_out(planned: int, layout: LayoutConfig, jobs: int | None) -> tuple[int, int]:
     """Return how many trainings run at a time, and the CPU threads of each.
 
     Both depend on the whole plan, not on what is left of it: a run that goes on must do so

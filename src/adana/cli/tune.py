@@ -8,95 +8,85 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 import tyro
 from rich.console import Console
 
 from adana.cli.commands import train_words
-from adana.cli.execute import keep_freed_memory, workers_and_threads
-from adana.cli.grid import Grid
+from adana.cli.execute import keep_freed_memory, share_out
+from adana.cli.ladder.run import own_command
 from adana.cli.prepare import prepare_with_bar
 from adana.cli.progress import say
 from adana.cli.settings import Settings, check_folder
-from adana.cli.train import pick_rate
-from adana.cli.tune_display import SearchDisplay, budget_grid, show_result
-from adana.ladder import (
-    MFU,
-    THIS,
-    TrainingObjective,
-    find_device,
-    training_scale,
-    training_space,
-    with_hyperparameters,
-    with_optimizer,
-)
-from adana.nn import model_flops
-from adana.runs import read_json, write_json
-from adana.train import OPTIMIZERS, TrainConfig, optimizer_entry, refuse_unread
+from adana.cli.train import CTRL_C
+from adana.cli.tune_display import SearchDisplay
+from adana.cli.tune_sizes import Size, make_sizes
+from adana.cli.tune_tables import print_plan, print_result
+from adana.data import Shards
+from adana.ladder import TrainingObjective, seconds_per_step, with_hyperparameters
+from adana.runs import write_json
+from adana.train import OPTIMIZERS, optimizer_entry
 from adana.tune import (
     PRESETS,
-    Budget,
     Problem,
     Processes,
     Rules,
-    Runner,
-    Scale,
-    Space,
+    Stopped,
     StudyResult,
+    earlier_bests,
     planned_runs,
     tune_scales,
 )
 
-SCALED = (
-    *("heads", "head_dim", "layers", "width", "sequence_length"),
-    *("batch_size", "steps", "tokens_per_param"),
-)
-"""Settings that `--scales` may change."""
-
 
 @dataclass(frozen=True)
 class TuneArguments(Settings):
-    """Tune an optimizer by coordinate descent over grids, one hyperparameter at a time.
+    """Find an optimizer's best hyperparameters, and which of them need a rule.
 
-    Begins at the rules' values, takes over what is better by more than the measured noise, and goes
-    round until nothing moves. With several --scales it also says which hyperparameters need a rule.
-    Stop it whenever you like: the same command goes on. Look at the cost first with --plan.
+    Tries one hyperparameter at a time along a grid, takes the best value where it gains more than
+    the noise, and goes round until nothing moves (docs/tuning.md). An optimum at the end of its
+    grid makes the grid longer; a training that diverges is a result. At several sizes it tells
+    which hyperparameters are sensitive. Nothing is trained twice: stop it whenever you like, the
+    same command goes on where it was.
 
-        adana tune adana --parameters lr omega --scales heads=2,steps=300 heads=3,steps=300
+        adana tune adana --parameters lr omega --plan        what that trains, and how long it takes
+
+        adana tune adamw --parameters lr omega --joint lr,omega
+
+        adana tune adana --parameters lr omega --scales 1 2 2x4    three sizes, one on 4x the tokens
     """
 
     optimizer: Annotated[
         str, tyro.conf.Positional, tyro.conf.arg(help=f"One of {', '.join(OPTIMIZERS)}.")
     ] = "adana"
-    lr: float | None = None
-    """Peak learning rate to begin with. Default: the rule's, rounded to the grid of all scales."""
     parameters: tuple[str, ...] = ()
-    """Hyperparameters to tune, in this order, say: lr omega warmup_steps. Default: all that the
-    optimizer has."""
+    """Which hyperparameters, in the order in which they are tried. Default: all that the optimizer
+    has. batch_size too, at a fixed number of tokens."""
+    lr: float | None = None
+    """Peak learning rate to begin with. Default: the rule's, put on the grid of all sizes."""
     scales: tuple[str, ...] = ()
-    """Sizes to tune at, say heads=2,steps=300 heads=4,tokens-per-param=20; what is not named stays
-    as the other options have it. The cheapest is tuned first, the next begins with its best."""
-    seeds: int = 1
-    """Seeds of every configuration; their mean counts."""
+    """Sizes to tune at, the cheapest first: attention heads (3), HEADSxFACTOR for so many times the
+    tokens (3x4), or settings (heads=3,steps=300). Default: what the other options say."""
+    seeds: int = Rules.seeds
+    """Seeds of every configuration; its loss is their mean."""
     noise_seeds: int = 3
-    """Seeds of the first configuration of every scale that measure the noise; 0: not measured."""
+    """Seeds of the first configuration of every size: their spread tells which differences count.
+    0: not measured; the thresholds are those of the literature, 0.003 and 0.0064."""
     delta1: float | None = None
     """What a value must gain to be taken. Default: what noise alone exceeds in one of 20 cases."""
     delta2: float | None = None
-    """Within what values are near-optimal. Default: delta1 * 6.4 / 3."""
+    """Within what of the best a value is near-optimal. Default: delta1 * 6.4 / 3."""
     joint: tuple[str, ...] = ()
-    """Pairs to check together around the optimum, say lr,omega: four more trainings each."""
+    """Pairs to check together around the optimum, as NAME,NAME: say lr,omega or lr,batch_size."""
     max_passes: int = Rules.max_passes
     """Rounds over all hyperparameters at most."""
-    engine: Literal["local"] = "local"
-    """Where trainings run: in processes of this machine."""
     jobs: int | None = None
     """Trainings at a time. Default: one per --threads cores on the CPU, one on a GPU."""
-    plan: bool = False
-    """Print grids and cost, and train nothing."""
     output: Path | None = None
-    """Folder of the result. Default: RUNS/tune-OPTIMIZER-KEY, the key made of what is tuned."""
+    """Folder of result.json. Default: RUNS/tune-OPTIMIZER-KEY, the key made of what is tuned."""
+    plan: bool = False
+    """Print grids and budget, and train nothing."""
 
     @property
     def rules(self) -> Rules:
@@ -110,176 +100,121 @@ class TuneArguments(Settings):
             max_passes=self.max_passes,
         )
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What is searched: what was named, else the preset, and what a joint check needs."""
+        optimizer_entry(self.optimizer)
+        pairs = (name for pair in self.rules.joint for name in pair)
+        return tuple(dict.fromkeys((*(self.parameters or PRESETS[self.optimizer]), *pairs)))
+
 
 def tune_command(arguments: TuneArguments) -> int:
     """Run `adana tune`; return the exit code."""
     console = Console()
-    optimizer_entry(arguments.optimizer)
     check_folder("--runs", arguments.runs)
     if arguments.output:
         check_folder("--output", arguments.output)
     if arguments.jobs is not None and arguments.jobs < 1:
         raise ValueError(f"--jobs must be at least 1, got {arguments.jobs}")
-    rules = arguments.rules
-    sizes = [size_of(scaled(arguments, text), text) for text in arguments.scales or ("",)]
-    show_plan(console, arguments, sizes)
+    name, names = arguments.optimizer, arguments.names
+    sizes = make_sizes(arguments, name, arguments.lr, names, arguments.scales)
+    runs, _ = planned_runs(sizes[0].space, arguments.rules)
+    jobs, threads = share_out(runs, sizes[0].start.layout, arguments.jobs)
+    sizes = [_with_threads(size, threads) for size in sizes]
+    seconds = [seconds_per_step(size.start) for size in sizes]
+    print_plan(console, sizes, arguments.rules, seconds, jobs=jobs)
     if arguments.plan:
         return 0
-    shards = prepare_with_bar(arguments.data_config(), console)
-    widest = max(len(own.values(own.baseline)) for size in sizes for own in size.space)
-    workers, threads = workers_and_threads(widest * rules.seeds, arguments, arguments.jobs)
-    layout = arguments.layout(threads)
-    place = arguments.runs, shards.folder, shards.fingerprint
-    problems = [
-        Problem(TrainingObjective(size.start, *place, layout), size.space, size.scale)
-        for size in sizes
-    ]
-    keep_freed_memory()
-    with SearchDisplay(console) as display:
-        study = tune_scales(
-            problems,
-            rules,
-            runner=_runner(workers),
-            on_progress=display.on_progress,
-            on_event=display.on_event,
-        )
-    conclude(console, arguments, sizes, study, shards.fingerprint)
+    search = _Search(arguments, sizes, prepare_with_bar(arguments.data_config(), console))
+    try:
+        study = search.run(console, jobs)
+    except Stopped:
+        say(console, "Stopped. The same command goes on where it was.")
+        return CTRL_C
+    print_result(console, study, arguments.runs, name)
+    for size, command in search.write(study).items():
+        say(console, f"\nbest of {size}:\n  {command}")
+    say(console, f"\nresult: {search.output}")
     return 0
-
-
-def _runner(workers: int) -> Runner:
-    """Return where trainings run."""
-    return Processes(workers)
 
 
 def _pair(text: str) -> tuple[str, str]:
     names = text.split(",")
-    if len(names) != 2:
-        raise ValueError(f"--joint {text!r} is not a pair such as lr,omega")
+    if len(names) != 2 or not all(names) or names[0] == names[1]:
+        raise ValueError(f"--joint {text!r} is not a pair of two names such as lr,omega")
     return names[0], names[1]
 
 
-def scaled(arguments: TuneArguments, text: str) -> TuneArguments:
-    """Return the arguments with the changes of one of `--scales`, say "heads=2,steps=300".
-
-    Raises:
-        ValueError: the text is not NAME=VALUE,..., or names what is no size.
-    """
-    changes: dict[str, Any] = {}
-    for item in filter(None, text.split(",")):
-        name, _, value = item.partition("=")
-        field = name.strip().replace("-", "_")
-        kind = float if field == "tokens_per_param" else int
-        if field not in SCALED:
-            raise ValueError(f"--scales {text!r}: expected NAME=VALUE of {', '.join(SCALED)}")
-        try:
-            changes[field] = kind(value)
-        except ValueError:
-            raise ValueError(f"--scales {text!r}: {value!r} is no {kind.__name__}") from None
-    if "steps" in changes and "tokens_per_param" not in changes:
-        changes["tokens_per_param"] = None
-    return dataclasses.replace(arguments, **changes)
+def _with_threads(size: Size, threads: int) -> Size:
+    # Of hundreds of trainings, only the newest checkpoint of each is worth its disk.
+    layout = dataclasses.replace(size.start.layout, threads=threads, keep=1)
+    return dataclasses.replace(size, start=dataclasses.replace(size.start, layout=layout))
 
 
-@dataclass(frozen=True)
-class Size:
-    """One of the sizes that are tuned at."""
+class _Search:
+    """One search, from its trainings to its result on disk."""
 
-    settings: TuneArguments
-    start: TrainConfig
-    """What the search begins with, before its hyperparameters are rounded to the grid."""
-    space: Space
-    scale: Scale
+    def __init__(self, arguments: TuneArguments, sizes: Sequence[Size], shards: Shards) -> None:
+        self.arguments = arguments
+        self.sizes = {size.scale.name: size for size in sizes}
+        place = arguments.runs, shards.folder, shards.fingerprint
+        self.problems = [
+            Problem(TrainingObjective(size.start, *place), size.space, size.scale) for size in sizes
+        ]
+        self.fingerprint = shards.fingerprint
+        folder = arguments.output or arguments.runs / f"tune-{arguments.optimizer}-{self._key()}"
+        self.output = folder / "result.json"
 
+    def run(self, console: Console, jobs: int) -> StudyResult:
+        """Search; `Stopped` if it was interrupted."""
+        keep_freed_memory()
+        pattern = f"tune-{self.arguments.optimizer}-*/result.json"
+        others = [p for p in sorted(self.arguments.runs.glob(pattern)) if p != self.output]
+        with SearchDisplay(console) as display:
+            return tune_scales(
+                self.problems,
+                self.arguments.rules,
+                runner=Processes(jobs),
+                known=earlier_bests(others, self._setting()),
+                on_progress=display.search,
+                on_event=display.sign,
+            )
 
-def size_of(settings: TuneArguments, name: str = "") -> Size:
-    """Return what is tuned at a size; its name is made of N and D unless one is given.
+    def write(self, study: StudyResult) -> dict[str, str]:
+        """Write `result.json`; return the command that trains the best of every size, by name."""
+        commands = {}
+        for result in study.scales:
+            size = self.sizes[result.scale.name]
+            best = with_hyperparameters(size.start, result.best)
+            commands[result.scale.name] = train_words(size.settings, best)
+        content = {
+            "command": own_command(),
+            "optimizer": self.arguments.optimizer,
+            "setting": self._setting(),
+            "commands": commands,
+            **study.to_dict(),
+        }
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        write_json(self.output, content)
+        return commands
 
-    What begins by a rule, not by a person's word, begins on the grid that all sizes share.
-    """
-    optimizer = settings.optimizer
-    rate = pick_rate(settings, optimizer, settings.lr)
-    own = settings.optimizer_config(optimizer, rate.lr)
-    refuse_unread(own, optimizer)
-    start = with_optimizer(settings.train_config(own), optimizer, rate)
-    parameters = settings.parameters or PRESETS[optimizer]
-    by_rule = [name for name in ("lr", "warmup_steps") if getattr(settings, name) is None]
-    space = training_space(start, parameters, [name for name in by_rule if name in parameters])
-    return Size(settings, start, space, training_scale(start, name))
-
-
-def show_plan(console: Console, arguments: TuneArguments, sizes: Sequence[Size]) -> None:
-    """Print every grid, and what a first pass costs."""
-    device = find_device(THIS) if arguments.plan else None
-    for size in sizes:
-        grid = Grid(
-            f"{arguments.optimizer}, {size.scale.name}", "hyperparameter", "begins at", "grid"
+    def _setting(self) -> str:
+        """Return what a search must share with those whose best values it begins from."""
+        start = next(iter(self.sizes.values())).start
+        model = start.model
+        return _digits(
+            [
+                *(model.family, model.vocab_size, model.sequence_length, model.init),
+                *(start.schedule.name, start.precision, self.fingerprint),
+            ]
         )
-        for own in size.space:
-            grid.add(own.name, str(own.baseline), ", ".join(map(str, own.grid)))
-        console.print(grid.fitting(console))
-        first, further = planned_runs(size.space, arguments.rules)
-        tokens = size.start.steps * size.start.tokens_per_step
-        line = (
-            f"{first} runs, then up to {further} for every further pass; "
-            f"{tokens:,} tokens each, {first * tokens:,} in the first pass"
-        )
-        if device is not None:
-            flops = first * model_flops(size.start.model, tokens)
-            hours = flops / (device.peak * MFU) / 3600
-            line += f"; {hours:.2g} hours of {device.name} at {MFU:.0%} of its matrix product"
-        say(console, line)
+
+    def _key(self) -> str:
+        """Return what tells one question from another: sizes, grids and rules."""
+        starts = [problem.objective.key({}) for problem in self.problems]
+        grids = [[repr(own) for own in problem.space] for problem in self.problems]
+        return _digits([starts, grids, dataclasses.asdict(self.arguments.rules)])
 
 
-def conclude(
-    console: Console,
-    arguments: TuneArguments,
-    sizes: Sequence[Size],
-    study: StudyResult,
-    fingerprint: str,
-) -> None:
-    """Print and write what was found."""
-    show_result(console, study)
-    by_name = {size.scale.name: size for size in sizes}
-    commands = {}
-    for result in study.scales:
-        size = by_name[result.scale.name]
-        best = with_hyperparameters(size.start, result.best)
-        commands[result.scale.name] = train_words(size.settings, best)
-    folder = arguments.output or arguments.runs / _folder_name(arguments, study, fingerprint)
-    folder.mkdir(parents=True, exist_ok=True)
-    content = {
-        "optimizer": arguments.optimizer,
-        "data_fingerprint": fingerprint,
-        "commands": commands,
-        **study.to_dict(),
-    }
-    write_json(folder / "result.json", content)
-    console.print(budget_grid(_budgets(arguments, study)).fitting(console))
-    say(console, f"this search: {study.budget.text()}")
-    for name, command in commands.items():
-        say(console, f"\nbest of {name}:\n  {command}")
-    say(console, f"\nresult: {folder / 'result.json'}")
-
-
-def _folder_name(arguments: TuneArguments, study: StudyResult, fingerprint: str) -> str:
-    """Return a folder of its own for every question."""
-    question = [
-        fingerprint,
-        [dataclasses.asdict(result.scale) for result in study.scales],
-        [sorted(result.sweeps) for result in study.scales],
-        dataclasses.asdict(arguments.rules),
-    ]
-    key = hashlib.sha256(json.dumps(question).encode()).hexdigest()[:6]
-    return f"tune-{arguments.optimizer}-{key}"
-
-
-def _budgets(arguments: TuneArguments, study: StudyResult) -> dict[str, Budget]:
-    """Return what was spent on each optimizer tuned below --runs; of this one, this search."""
-    found: dict[str, Budget] = {arguments.optimizer: study.budget}
-    for path in sorted(arguments.runs.glob("tune-*/result.json")):
-        content = read_json(path)
-        if content["optimizer"] != arguments.optimizer:
-            own = Budget(**content["budget"])
-            found[content["optimizer"]] = found.get(content["optimizer"], Budget()) + own
-    return found
+def _digits(content: object) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:6]

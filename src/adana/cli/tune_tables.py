@@ -3,37 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
 from adana.cli.grid import Grid
 from adana.cli.progress import say
-from adana.train import TrainConfig
-from adana.tune import Budget, Problem, Rules, ScaleResult, StudyResult, planned_runs
+from adana.cli.tune_sizes import Size
+from adana.runs import read_json
+from adana.tune import Budget, Rules, ScaleResult, StudyResult, planned_runs
 
 
 def print_plan(
     console: Console,
-    problems: Sequence[Problem],
+    sizes: Sequence[Size],
     rules: Rules,
-    bases: Mapping[str, TrainConfig],
-    seconds: Mapping[str, float],
+    seconds: Sequence[float],
     *,
     jobs: int,
 ) -> None:
-    """Print what will be tried and what it costs; `seconds` are those of a step, by scale."""
-    console.print(_grids(problems).fitting(console))
+    """Print what will be tried and what it costs; `seconds` are those of a step at each size."""
+    console.print(_grids(sizes).fitting(console))
     table = Grid("Budget", "size", "N", "D", "runs", "per further pass", "tokens", "device-hours")
-    for problem in problems:
-        name, base = problem.scale.name, bases[problem.scale.name]
-        first, further = planned_runs(problem.space, rules)
-        tokens = first * base.steps * base.tokens_per_step
-        hours = first * base.steps * seconds[name] / 3600
+    for size, of_a_step in zip(sizes, seconds, strict=True):
+        first, further = planned_runs(size.space, rules)
+        tokens = first * size.start.steps * size.start.tokens_per_step
+        hours = first * size.start.steps * of_a_step / 3600
         table.add(
-            name,
-            f"{problem.scale.parameters:,.0f}",
-            f"{problem.scale.tokens:,.0f}",
+            size.scale.name,
+            f"{size.scale.parameters:,.0f}",
+            f"{size.scale.tokens:,.0f}",
             str(first),
             f"at most {further}",
             f"{tokens:,}",
@@ -46,12 +46,15 @@ def print_plan(
         "checks; longer grids and values of other sizes come on top, what was trained before is "
         "free. Hours: a step measured here, evaluations come on top.",
     )
+    for size in sizes:
+        say(console, f"{size.scale.name}: learning rate {size.rate.lr:.4g}, {size.rate.source}")
 
 
-def print_result(console: Console, result: StudyResult, commands: Sequence[str]) -> None:
-    """Print what was found; `commands` train the best configuration of each scale."""
+def print_result(console: Console, result: StudyResult, runs: Path, optimizer: str) -> None:
+    """Print what was found, and what it took, beside the searches of other optimizers in `runs`."""
     console.print(_found(result).fitting(console))
-    say(console, f"thresholds: {result.floor.source}")
+    floor = result.floor
+    say(console, f"delta1 {floor.delta1:.4g}, delta2 {floor.delta2:.4g}: {floor.source}")
     for own in result.scales:
         for text in _remarks(own):
             say(console, f"{own.scale.name}: {text}")
@@ -60,13 +63,17 @@ def print_result(console: Console, result: StudyResult, commands: Sequence[str])
         for verdict in result.sensitivities:
             say(console, verdict.statement)
     console.print(_budget(result).fitting(console))
-    for own, command in zip(result.scales, commands, strict=True):
-        say(console, f"{own.scale.name}: {command}")
+    others = _other_budgets(runs, optimizer)
+    if others:
+        table = Grid("Spent on tuning", *_SPENT)
+        for name, budget in {optimizer: result.budget, **others}.items():
+            table.add(name, *_spent(budget))
+        console.print(table.fitting(console))
 
 
-def _grids(problems: Sequence[Problem]) -> Grid:
-    table = Grid("Grids", "hyperparameter", *(problem.scale.name for problem in problems))
-    for rows in zip(*(problem.space for problem in problems), strict=True):
+def _grids(sizes: Sequence[Size]) -> Grid:
+    table = Grid("Grids", "hyperparameter", *(size.scale.name for size in sizes))
+    for rows in zip(*(size.space for size in sizes), strict=True):
         cells = []
         for own in rows:
             values = own.values(own.baseline)
@@ -125,21 +132,32 @@ def _sensitivity(result: StudyResult) -> Grid:
     return table
 
 
+_SPENT = ("", "runs", "known before", "diverged", "tokens", "device-hours")
+
+
 def _budget(result: StudyResult) -> Grid:
-    table = Grid("Spent", "size", "runs", "known before", "diverged", "tokens", "device-hours")
-    rows: list[tuple[str, Budget]] = [(own.scale.name, own.budget) for own in result.scales]
-    if len(rows) > 1:
-        rows.append(("together", result.budget))
-    for name, own in rows:
-        table.add(
-            name,
-            str(own.runs),
-            str(own.recalled),
-            str(own.diverged),
-            f"{own.tokens:,}",
-            f"{own.device_hours:.3g}",
-        )
+    table = Grid("Spent", *_SPENT)
+    for own in result.scales:
+        table.add(own.scale.name, *_spent(own.budget))
+    if len(result.scales) > 1:
+        table.add("together", *_spent(result.budget))
     return table
+
+
+def _spent(own: Budget) -> tuple[str, ...]:
+    counts = (str(own.runs), str(own.recalled), str(own.diverged))
+    return (*counts, f"{own.tokens:,}", f"{own.device_hours:.3g}")
+
+
+def _other_budgets(runs: Path, optimizer: str) -> dict[str, Budget]:
+    """Return what was spent on each other optimizer that was tuned below `runs`."""
+    found: dict[str, Budget] = {}
+    for path in sorted(runs.glob("tune-*/result.json")):
+        content = read_json(path)
+        if content["optimizer"] != optimizer:
+            own = Budget(**content["budget"])
+            found[content["optimizer"]] = found.get(content["optimizer"], Budget()) + own
+    return found
 
 
 def _number(value: float) -> str:

@@ -28,6 +28,8 @@ OF_SCHEDULE = ("warmup_steps", "final")
 OF_TRAINING = ("clip",)
 """Hyperparameters that are fields of `TrainConfig`; `batch_size` and `seed` have rules of their
 own."""
+MIN_STEPS = 10
+"""Steps that the largest batch size of a search leaves."""
 SOURCE = "tuned (adana tune)"
 """The provenance of a learning rate that a search tries."""
 
@@ -45,7 +47,8 @@ def hyperparameters(config: TrainConfig) -> dict[str, Any]:
 def with_hyperparameters(base: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
     """Return `base` with other hyperparameters.
 
-    `batch_size` keeps the number of tokens (to whole steps), so it changes the steps; `seed` is
+    `batch_size` keeps the number of tokens, those of the warm-up too (to whole steps), so it changes
+    the steps, and `warmup_steps` are those at the base's batch size; `seed` is
     counted up from that of `base`. A value that is the optimizer's own default is left out, so that
     it is the same run as one that never named it.
 
@@ -64,7 +67,10 @@ def with_hyperparameters(base: TrainConfig, values: Mapping[str, Any]) -> TrainC
     if "batch_size" in values:
         tokens = base.steps * base.batch_size
         changes["batch_size"] = values["batch_size"]
-        changes["steps"] = max(1, round(tokens / values["batch_size"]))
+        changes["steps"] = steps = max(1, round(tokens / values["batch_size"]))
+        warmup = schedule.get("warmup_steps", base.schedule.warmup_steps)
+        if warmup is not None:
+            schedule["warmup_steps"] = min(round(warmup * steps / base.steps), steps - 1)
     if "seed" in values:
         changes["seed"] = base.seed + values["seed"]
     provenance = {**base.provenance, **({"lr": SOURCE} if "lr" in values else {})}
@@ -95,7 +101,11 @@ def training_space(
     """
     values = hyperparameters(base)
     values |= {name: aligned(name, values[name]) for name in align}
-    limits = {"warmup_steps": base.steps // 2, "omega": base.steps - 1}
+    limits = {
+        "warmup_steps": base.steps // 2,
+        "omega": base.steps - 1,
+        "batch_size": base.batch_size * base.steps // MIN_STEPS,
+    }
     # More warm-up than that leaves no training, more decay removes whole weights at a step.
     return tuple(
         _at_most(parameter, limits[parameter.name]) if parameter.name in limits else parameter

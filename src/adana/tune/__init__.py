@@ -12,7 +12,7 @@ from adana.tune.meter import Progress
 from adana.tune.noise import NoiseFloor, noise_floor
 from adana.tune.presets import PRESETS, aligned, own_default, preset_space
 from adana.tune.problem import Problem, Rules
-from adana.tune.result import ScaleResult, StudyResult
+from adana.tune.result import ScaleResult, StudyResult, earlier_bests
 from adana.tune.scale import Scale
 from adana.tune.sensitivity import Sensitivity, sensitivities
 from adana.tune.space import Beta, Choice, Float, Integer, Log, Space, baseline_of
@@ -55,6 +55,7 @@ __all__ = [
     "budget_of",
     "check_jointly",
     "descend",
+    "earlier_bests",
     "noise_floor",
     "own_default",
     "planned_runs",

@@ -8,10 +8,12 @@ thresholds with their source, and what it cost.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from adana.runs import read_json
 from adana.tune.budget import Budget
 from adana.tune.descent import Descent, Move
 from adana.tune.joint import JointCheck
@@ -112,3 +114,21 @@ def _move_dict(move: Move) -> dict[str, Any]:
         "moved": move.moved,
         **_sweep_dict(move.sweep),
     }
+
+
+def earlier_bests(files: Iterable[Path], setting: str) -> dict[Scale, dict[str, Any]]:
+    """Return the best configuration of every scale that earlier searches have written.
+
+    Only files that say `"setting": setting` count: what else the losses depend on.
+
+    Raises:
+        RunError: a file cannot be read.
+    """
+    found = {}
+    for path in files:
+        content = read_json(path)
+        if content.get("setting") != setting:
+            continue
+        for own in content["scales"]:
+            found[Scale(**own["scale"])] = dict(own["best_config"])
+    return found

@@ -7,7 +7,7 @@ puts them together and says how far it is.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +77,15 @@ def tune_scales(
     *,
     runner: Runner | None = None,
     workers: int = 1,
+    known: Mapping[Scale, Config] | None = None,
     on_progress: OnProgress = lambda _progress: None,
     on_event: OnEvent = lambda _name, _event: None,
 ) -> StudyResult:
     """Tune at several scales, the cheapest first, each from the best values of the nearest before.
 
     At the end every value that is near-optimal at one scale is tried at the others, so that the
-    verdicts on sensitivity rest on trainings.
+    verdicts on sensitivity rest on trainings. `known` are the best configurations of scales tuned
+    earlier, which a search may begin from too.
 
     Raises:
         ValueError: no problem was given, or two scales have one name; else as `tune`.
@@ -97,6 +99,7 @@ def tune_scales(
     order = sorted(problems, key=lambda problem: problem.scale.work)
     meter = Meter(order, rules, on_progress)
     search = _Search(rules, runner or Processes(workers), meter, on_event)
+    search.bests |= known or {}
     for problem in order:
         search.tune_one(problem)
     return search.conclude()
@@ -117,6 +120,7 @@ class _Search:
 
     def __init__(self, rules: Rules, runner: Runner, meter: Meter, on_event: OnEvent) -> None:
         self.rules, self.runner, self.meter, self.on_event = rules, runner, meter, on_event
+        self.bests: dict[Scale, Config] = {}
         self.results: dict[Scale, ScaleResult] = {}
         self.evaluators: dict[Scale, Evaluator] = {}
         self.noise: list[list[float]] = []
@@ -134,9 +138,8 @@ class _Search:
         )
         self.evaluators[scale] = evaluator
         self.meter.begin_scale(scale)
-        source = nearest(scale, self.results)
-        values = self.results[source].best if source else {}
-        space = starting_at(problem.space, values)
+        source = nearest(scale, (other for other in self.bests if scale.distance(other) > 0))
+        space = starting_at(problem.space, self.bests[source] if source else {})
         start = {**problem.fixed, **baseline_of(space)}
         if self.rules.noise_seeds > 1:
             self.meter.begin_noise()
@@ -154,6 +157,7 @@ class _Search:
             floor=floor,
             budget=Budget(),
         )
+        self.bests[scale] = descent.best
 
     def _floor(self) -> NoiseFloor:
         rules = self.rules
