@@ -47,8 +47,8 @@ def hyperparameters(config: TrainConfig) -> dict[str, Any]:
 def with_hyperparameters(base: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
     """Return `base` with other hyperparameters.
 
-    `batch_size` keeps the number of tokens, those of the warm-up too, to whole steps: it changes the
-    steps, and `warmup_steps` are counted at the base's batch size. `seed` is counted up from that
+    `batch_size` keeps the number of tokens, those of the warm-up too, to whole steps, so it changes
+    the steps; `warmup_steps` are counted at the base's batch size. `seed` is counted up from that
     of `base`. A value that is the optimizer's own default is left out, so that it is the same run
     as one that never named it.
 

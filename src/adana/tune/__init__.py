@@ -5,7 +5,7 @@ The method: `docs/tuning.md`. Nothing here knows what a training is.
 
 from adana.tune.budget import Budget, budget_of, planned_runs
 from adana.tune.descent import Descent, Move, descend
-from adana.tune.evaluate import Evaluator, FailedTrials, Processes, Runner
+from adana.tune.evaluate import Evaluator, FailedTrials, InProcess, Processes, Runner
 from adana.tune.joint import JointCheck, check_jointly
 from adana.tune.local import Result, run_jobs
 from adana.tune.meter import Progress
@@ -30,6 +30,7 @@ __all__ = [
     "FailedTrials",
     "Float",
     "FunctionObjective",
+    "InProcess",
     "Integer",
     "JointCheck",
     "Log",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -44,6 +46,34 @@ class Processes:
     ) -> dict[str, Result]:
         """Run every payload; return the results of those that came to an end."""
         return run_jobs(work, payloads, self.workers, on_event, on_result)
+
+
+class InProcess:
+    """Runs jobs in this process, one after another: for notebooks, debuggers and tests.
+
+    Worker processes import the function they are to call, which cannot be done with one that was
+    typed into a prompt.
+    """
+
+    def run(
+        self,
+        work: Work,
+        payloads: Mapping[str, Any],
+        on_event: OnEvent = lambda _name, _event: None,
+        on_result: OnResult = lambda _name, _result: None,
+    ) -> dict[str, Result]:
+        """Run every payload; Ctrl-C ends it with what there is, as a `KeyboardInterrupt`."""
+        results = {}
+        for name, payload in payloads.items():
+            try:
+                result = Result(value=work(payload, functools.partial(on_event, name)))
+            except Exception as error:  # the search reports it
+                result = Result(
+                    error=f"{type(error).__name__}: {error}", details=traceback.format_exc()
+                )
+            results[name] = result
+            on_result(name, result)
+        return results
 
 
 class FailedTrials(RuntimeError):

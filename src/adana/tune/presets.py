@@ -24,7 +24,7 @@ def _warmup(value: float) -> Integer:
     own = int(value)
     powers = [int(steps) for steps in aligned_grid(max(own, 2), 2, 1, 1, 2)]
     grid = tuple(steps for steps in powers if steps >= 1)
-    return Integer("warmup_steps", grid, own, low=1, ratio=2)
+    return Integer("warmup_steps", grid, own, low=0, ratio=2)
 
 
 MAKERS: dict[str, Maker] = {

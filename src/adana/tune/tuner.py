@@ -14,7 +14,7 @@ from typing import Any
 from adana.runs import write_json
 from adana.tune.budget import Budget, budget_of
 from adana.tune.descent import Descent, Move, descend
-from adana.tune.evaluate import Evaluator, OnEvent, Processes, Runner
+from adana.tune.evaluate import Evaluator, InProcess, OnEvent, Processes, Runner
 from adana.tune.joint import JointCheck, check_jointly
 from adana.tune.meter import Meter, OnProgress
 from adana.tune.noise import NoiseFloor, noise_floor
@@ -45,14 +45,15 @@ def tune(
 
     Args:
         objective: a top-level function `config -> loss` (it runs in other processes; NaN or an
-            infinity says that it diverged), or an `Objective`.
+            infinity says that it diverged, an exception that it crashed), or an `Objective`.
         space: the hyperparameters, in the order in which they are tried.
         fixed: what else the configurations hold.
         folder: where results are kept: `trials.jsonl`, from which the same call goes on wherever it
             was killed, and at the end `result.json`. Default: nowhere.
         rules: seeds, thresholds, joint checks.
         runner: where trainings run; default `workers` processes on this machine.
-        workers: trainings at a time.
+        workers: trainings at a time; 0 runs them in this process, one after another, which is what
+            a function typed into a notebook needs.
         on_progress: called with how far the search is.
 
     Raises:
@@ -98,7 +99,8 @@ def tune_scales(
         _check_pairs(rules, problem.space)
     order = sorted(problems, key=lambda problem: problem.scale.work)
     meter = Meter(order, rules, on_progress)
-    search = _Search(rules, runner or Processes(workers), meter, on_event)
+    runner = runner or (Processes(workers) if workers else InProcess())
+    search = _Search(rules, runner, meter, on_event)
     search.bests |= known or {}
     for problem in order:
         search.tune_one(problem)
