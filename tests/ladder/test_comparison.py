@@ -14,7 +14,15 @@ from adana.ladder import (
     sweep_rates,
     with_optimizer,
 )
-from adana.train import LayoutConfig, OptimizerConfig, TrainConfig, config_from_dict
+from adana.runs import identity
+from adana.train import (
+    LayoutConfig,
+    OptimizerConfig,
+    TrainConfig,
+    config_from_dict,
+    config_to_dict,
+)
+from adana.train.config import OPTIONAL
 
 
 @pytest.fixture
@@ -158,6 +166,16 @@ def test_the_directory_does_not_depend_on_layout_words_or_spelt_out_defaults(
 def test_the_directory_depends_on_every_setting(base, tmp_path, changes):
     changed = dataclasses.replace(base, **changes)
     assert plan_run(changed, tmp_path, "t").path != plan_run(base, tmp_path, "t").path
+
+
+def test_a_run_that_gives_no_optional_hyperparameter_keeps_the_identity_it_had_before_them():
+    config = TrainConfig(optimizer=OptimizerConfig("adana", lr=0.006), steps=100)
+    content = config_to_dict(config, "tokens")
+    assert identity(content) == "ce1f18218327"  # as of the version without beta1, eps, ...
+    assert not set(OPTIONAL) & set(content["optimizer"])
+    given = dataclasses.replace(config, optimizer=OptimizerConfig("adana", lr=0.006, eps=1))
+    assert config_to_dict(given, "tokens")["optimizer"]["eps"] == 1.0
+    assert config_from_dict(config_to_dict(given, "tokens")) == given.resolve()
 
 
 def test_the_directory_depends_on_the_text(base, tmp_path):

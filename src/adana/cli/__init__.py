@@ -21,6 +21,7 @@ from adana.cli.rules import RulesArguments, rules_command
 from adana.cli.sample import SampleArguments, sample_command
 from adana.cli.schedules import SchedulesArguments, schedules_command
 from adana.cli.train import TrainArguments, train_command
+from adana.cli.tune import TuneArguments, tune_command
 
 DESCRIPTION = """Train language models with log-time optimizers, and measure what they save.
 
@@ -39,6 +40,7 @@ on where it was.
 VERBS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "train": (TrainArguments, train_command),
     "branch": (BranchArguments, branch_command),
+    "tune": (TuneArguments, tune_command),
     "compare": (CompareArguments, compare_command),
     "report": (ReportArguments, report_command),
     "fit": (FitArguments, fit_command),

@@ -23,12 +23,19 @@ def configure(
     command line, `train_tokens` the size of the training data: without it --tau-epochs cannot be
     turned into an omega, and the default stands in for checks before there are data.
     """
+    config = without_rate(settings, name, rules, train_tokens)
+    return with_optimizer(config, name, pick_rate(settings, config, given, rules))
+
+
+def without_rate(
+    settings: Settings, name: str, rules: RuleBook, train_tokens: int | None = None
+) -> TrainConfig:
+    """Return the configuration of one optimizer with all but its learning rate filled in."""
     config = settings.train_config(settings.optimizer_config(name, 1.0))
     omega, source = pick_omega(settings, config, rules, train_tokens)
     optimizer = dataclasses.replace(config.optimizer, omega=omega)
     provenance = {**config.provenance, "omega": source} if source else config.provenance
-    config = dataclasses.replace(config, optimizer=optimizer, provenance=provenance)
-    return with_optimizer(config, name, pick_rate(settings, config, given, rules))
+    return dataclasses.replace(config, optimizer=optimizer, provenance=provenance)
 
 
 def pick_omega(

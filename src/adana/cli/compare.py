@@ -32,7 +32,7 @@ from adana.ladder import (
     with_optimizer,
 )
 from adana.report import Trial, read_trials, sweep_edges, sweep_table
-from adana.train import OPTIMIZERS, TrainConfig, optimizer_entry
+from adana.train import OPTIMIZERS, TrainConfig, optimizer_entry, refuse_unread
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,7 @@ def check_arguments(arguments: CompareArguments) -> None:
         raise ValueError("name at least one optimizer, say: adana compare adamw adana")
     for name in names:
         optimizer_entry(name)
+    refuse_unread(arguments.optimizer_config(names[0], 1.0), *names)
     if len(set(names)) != len(names):
         raise ValueError(f"an optimizer is named twice in {' '.join(names)}; name each once")
     if arguments.seeds < 1:

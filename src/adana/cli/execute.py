@@ -46,10 +46,8 @@ def train_all(
     for name, p in missing.items():
         own = dataclasses.replace(p.config.layout, threads=threads)
         config = dataclasses.replace(p.config, layout=own)
-        # Resolved: a worker of a cluster has another working directory.
-        there = dataclasses.replace(p, config=config, path=p.path.resolve())
-        payloads[name] = job_payload(there, shards_folder.resolve())
-    _keep_freed_memory()
+        payloads[name] = job_payload(dataclasses.replace(p, config=config), shards_folder)
+    keep_freed_memory()
     costs = {name: _step_cost(p.config) for name, p in missing.items()}
     total = sum(p.config.steps * costs[name] for name, p in missing.items())
     with (
@@ -75,7 +73,7 @@ def train_all(
     return True
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Have glibc's allocator in the workers keep what a step freed for the next one.
 
     Returned to the system, the buffers of the logits are faulted in again every step: 7 % of a step

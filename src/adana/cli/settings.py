@@ -85,6 +85,16 @@ class Settings(DataFlags):
     """EMA constant of ADana and its relatives: the newest gradient weighs delta / (delta + t)."""
     momentum_scale: float = OptimizerConfig.momentum_scale
     """Factor on ADana's momentum term."""
+    momentum_cooldown: float | None = None
+    """Share of the run at its end over which ADana's momentum term falls to 0. Default: never."""
+    beta1: float | None = None
+    """Decay rate of the short average of AdamW and AdEMAMix. Default 0.9."""
+    beta2: float | None = None
+    """Decay rate of their second moment. Default 0.999."""
+    eps: float | None = None
+    """Added to the root of the second moment. Default 1e-8."""
+    clip_snr: float | None = None
+    """Where Dana-MK4 and Dana-Star-MK4 clip the momentum. Default by kappa (docs/optimizers)."""
     rules: tuple[Path, ...] = ()
     """Files of `adana rules fit`, to take learning rate and omega from in place of the published
     laws (docs/rules.md). A given --lr or --omega beats them."""
@@ -203,6 +213,11 @@ class Settings(DataFlags):
             kappa=self.kappa,
             delta=self.delta,
             momentum_scale=self.momentum_scale,
+            momentum_cooldown=self.momentum_cooldown,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            eps=self.eps,
+            clip_snr=self.clip_snr,
         )
 
 

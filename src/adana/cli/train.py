@@ -31,6 +31,7 @@ from adana.train import (
     join_world,
     local_ranks,
     optimizer_entry,
+    refuse_unread,
     train,
 )
 from adana.train.interrupt import SCHEDULER_SIGNALS
@@ -141,6 +142,7 @@ def train_config(arguments: TrainArguments, train_tokens: int | None = None) -> 
     optimizer_entry(name)
     rules = open_rules(arguments.rules)
     rules.check_used([name])
+    refuse_unread(arguments.optimizer_config(name, 1.0), name)
     config = configure(arguments, name, arguments.lr, rules, train_tokens)
     cores = max(1, (os.cpu_count() or 1) // local_ranks())
     layout = dataclasses.replace(

@@ -19,6 +19,13 @@ from adana.ladder.learning_rates import (
     peak_learning_rate,
     planned_learning_rate,
 )
+from adana.ladder.objective import (
+    TrainingObjective,
+    hyperparameters,
+    training_scale,
+    training_space,
+    with_hyperparameters,
+)
 from adana.ladder.plan import PlannedTraining, plan_to_dict, plan_trainings, total
 from adana.ladder.published_laws import LAW_SEQUENCE, LAWS, NoLawError, PublishedLaw, find_law
 from adana.ladder.rule_files import open_rules, read_rules, write_rules
@@ -72,6 +79,7 @@ __all__ = [
     "Ruled",
     "Rung",
     "Study",
+    "TrainingObjective",
     "TunedSize",
     "budget_rule",
     "centre_rate",
@@ -79,6 +87,7 @@ __all__ = [
     "find_device",
     "find_law",
     "first_rates",
+    "hyperparameters",
     "job_payload",
     "mean_losses",
     "next_rate",
@@ -98,6 +107,9 @@ __all__ = [
     "steps_of_budget",
     "sweep_rates",
     "total",
+    "training_scale",
+    "training_space",
+    "with_hyperparameters",
     "with_optimizer",
     "write_rules",
 ]

@@ -12,7 +12,7 @@ from adana.train.config import (
     config_to_dict,
 )
 from adana.train.load import find_checkpoint, load_trained
-from adana.train.optimizers import HYPERPARAMETERS, OPTIMIZERS, build_optimizer
+from adana.train.optimizers import HYPERPARAMETERS, OPTIMIZERS, build_optimizer, refuse_unread
 from adana.train.optimizers import entry as optimizer_entry
 from adana.train.progress import OnProgress, Outcome, Progress
 from adana.train.session import train
@@ -55,5 +55,6 @@ __all__ = [
     "optimizer_entry",
     "pick_device",
     "plant",
+    "refuse_unread",
     "train",
 ]

@@ -26,6 +26,9 @@ CPU_LOSS_CHUNK, GPU_LOSS_CHUNK = 512, 2048
 """Tokens whose logits are made at a time by default. On the CPU that is the fastest of 64 to all
 2048 at vocabularies from 1024 to 50304, by up to 30 % (benchmarks/loss_memory.py); for a GPU, whose
 products want more rows, it was not measured."""
+OPTIONAL = ("beta1", "beta2", "eps", "clip_snr", "momentum_cooldown")
+"""Fields of `OptimizerConfig` that are absent from ``config.json`` unless they were given: a run
+that leaves them to the optimizer is the same run that it was before they existed."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,17 @@ class OptimizerConfig:
     """EMA constant of ADana and its relatives."""
     momentum_scale: float = 1.0
     """Factor on the momentum term of ADana (the reference's gamma_3)."""
+    beta1: float | None = None
+    """Decay rate of the short average of AdamW and AdEMAMix. None: the optimizer's own default, as
+    for all below."""
+    beta2: float | None = None
+    """Decay rate of their second moment."""
+    eps: float | None = None
+    """Added to the root of the second moment."""
+    clip_snr: float | None = None
+    """Where Dana-MK4 and its relatives clip the momentum."""
+    momentum_cooldown: float | None = None
+    """Share of the run at its end over which ADana's momentum term falls to 0."""
     horizon: int | None = None
     """Steps T that decay is planned for (T/10 + t, omega/T). Default: those of the run. A branch of
     a longer run keeps the longer one's."""
@@ -56,6 +70,7 @@ class OptimizerConfig:
         if self.horizon is not None:
             _at_least("horizon", self.horizon, 1)
         _as_floats(self, "lr", "omega", "kappa", "delta", "momentum_scale")
+        _as_floats(self, *(name for name in OPTIONAL if getattr(self, name) is not None))
         if not self.label:
             object.__setattr__(self, "label", self.name)
 
@@ -273,6 +288,11 @@ def config_to_dict(config: TrainConfig, data_fingerprint: str) -> dict[str, Any]
     """
     config = config.resolve()
     content = dataclasses.asdict(config) | {"model": model_config_to_dict(config.model)}
+    content["optimizer"] = {
+        name: value
+        for name, value in content["optimizer"].items()
+        if name not in OPTIONAL or value is not None
+    }
     content["data"]["fingerprint"] = data_fingerprint
     content["averages"] = list(config.averages)
     content["layout"]["trackers"] = list(config.layout.trackers)

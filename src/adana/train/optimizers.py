@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,10 +12,10 @@ from torch import nn
 from adana import optim, schedules
 from adana.optim import ABLATIONS, AblatedADana, LogTimeOptimizer, param_groups
 from adana.optim.update import TAU_CAP
-from adana.train.config import OptimizerConfig
+from adana.train.config import OPTIONAL, OptimizerConfig
 
 Builder = Callable[[nn.Module, OptimizerConfig, int], torch.optim.Optimizer]
-HYPERPARAMETERS = ("kappa", "delta", "momentum_scale")
+HYPERPARAMETERS = ("kappa", "delta", "momentum_scale", *OPTIONAL)
 """Fields of `OptimizerConfig` that only some optimizers read."""
 
 
@@ -39,10 +39,23 @@ def _adamw(model: nn.Module, config: OptimizerConfig, steps: int) -> torch.optim
             "each step (omega / T of them). Train for more steps, or pass a smaller --omega."
         )
     weight_decay = schedules.omega_to_weight_decay(config.omega, config.lr, steps)
-    groups = param_groups(model)
-    return torch.optim.AdamW(
-        groups, lr=config.lr, betas=schedules.BETAS, eps=schedules.EPS, weight_decay=weight_decay
-    )
+    own = {"betas": schedules.BETAS, "eps": schedules.EPS, **_given(config, _ADAMW_READS)}
+    return torch.optim.AdamW(param_groups(model), lr=config.lr, weight_decay=weight_decay, **own)
+
+
+_ADAMW_READS = ("beta1", "beta2", "eps")
+
+
+def _given(config: OptimizerConfig, reads: Sequence[str]) -> dict[str, Any]:
+    """Return the arguments of a class for the fields it reads, without those left to its default.
+
+    `beta1` and `beta2` are the class's `betas`.
+    """
+    own = {name: getattr(config, name) for name in reads if getattr(config, name) is not None}
+    betas = {f"beta{i}": beta for i, beta in enumerate(schedules.BETAS, start=1)}
+    if own.keys() & betas.keys():
+        own["betas"] = tuple(own.pop(name, default) for name, default in betas.items())
+    return own
 
 
 def _member(
@@ -52,10 +65,12 @@ def _member(
 ) -> Entry:
     """Return the entry of a class of the family, with `fixed` arguments."""
     decay = fixed.get("decay", cls.DEFAULTS["decay"])
-    reads = tuple(n for n in HYPERPARAMETERS if n in cls.DEFAULTS and n not in fixed)
+    takes = set(cls.DEFAULTS) - {"beta2"}  # that of an ablation is what it ablates
+    takes |= {"beta1", "beta2"} if "betas" in cls.DEFAULTS else set()
+    reads = tuple(n for n in HYPERPARAMETERS if n in takes and n not in fixed)
 
     def build(model: nn.Module, config: OptimizerConfig, steps: int) -> torch.optim.Optimizer:
-        own = {name: getattr(config, name) for name in reads}
+        own = _given(config, reads)
         groups = param_groups(model, muon="muon" in cls.DEFAULTS)
         arguments = {"omega": config.omega, "total_steps": steps, **own, **fixed}
         return cls(groups, config.lr, **arguments)
@@ -78,6 +93,7 @@ OPTIMIZERS: dict[str, Entry] = {
     "adamw": Entry(
         _adamw,
         "torch.optim.AdamW, betas (0.9, 0.999), weight_decay = omega/(lr T)",
+        _ADAMW_READS,
         decay="coupled",
     ),
     "adamw-log-decay": _member(optim.LogAdamW, "AdamW with log-time weight decay omega/(T/10 + t)"),
@@ -115,9 +131,27 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig, steps: int) -> to
     """Build the optimizer of `config` for a run of `steps` steps.
 
     Raises:
-        ValueError: the name is unknown, or a hyperparameter is out of range.
+        ValueError: the name is unknown, a hyperparameter is out of range, or one was given that
+            this optimizer does not have.
     """
+    refuse_unread(config, config.name)
     return entry(config.name).build(model, config, steps)
+
+
+def refuse_unread(config: OptimizerConfig, *names: str) -> None:
+    """Raise `ValueError` if a field of `OPTIONAL` was given that none of these optimizers reads.
+
+    One that some of them read is for those: a comparison passes it to them alone.
+    """
+    for field in OPTIONAL:
+        value = getattr(config, field)
+        if value is None or any(field in entry(name).reads for name in names):
+            continue
+        readers = ", ".join(name for name, known in OPTIMIZERS.items() if field in known.reads)
+        raise ValueError(
+            f"{field} {value:g} was given, but {' and '.join(names)} does not read it. "
+            f"Leave it out, or take one that does: {readers}"
+        )
 
 
 def set_gamma(optimizer: torch.optim.Optimizer, peak_lr: float, gamma: float) -> None:

@@ -1,0 +1,164 @@
+"""A search as tables for people: its grids, its budget, and what it found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from adana.cli.grid import Grid
+from adana.cli.progress import say
+from adana.cli.tune_sizes import Size
+from adana.runs import read_json
+from adana.tune import Budget, Rules, ScaleResult, StudyResult, planned_runs
+
+
+def print_plan(
+    console: Console,
+    sizes: Sequence[Size],
+    rules: Rules,
+    seconds: Sequence[float],
+    *,
+    jobs: int,
+) -> None:
+    """Print what will be tried and what it costs; `seconds` are those of a step at each size."""
+    console.print(_grids(sizes).fitting(console))
+    table = Grid("Budget", "size", "N", "D", "runs", "per further pass", "tokens", "device-hours")
+    for size, of_a_step in zip(sizes, seconds, strict=True):
+        first, further = planned_runs(size.space, rules)
+        tokens = first * size.start.steps * size.start.tokens_per_step
+        hours = first * size.start.steps * of_a_step / 3600
+        table.add(
+            size.scale.name,
+            f"{size.scale.parameters:,.0f}",
+            f"{size.scale.tokens:,.0f}",
+            str(first),
+            f"at most {further}",
+            f"{tokens:,}",
+            f"{hours:.3g}",
+        )
+    console.print(table.fitting(console))
+    say(
+        console,
+        f"{jobs} trainings at a time. Runs are those of the first pass with noise and joint "
+        "checks; longer grids and values of other sizes come on top, what was trained before is "
+        "free. Hours: a step measured here, evaluations come on top.",
+    )
+    for size in sizes:
+        say(console, f"{size.scale.name}: learning rate {size.rate.lr:.4g}, {size.rate.source}")
+
+
+def print_result(console: Console, result: StudyResult, runs: Path, optimizer: str) -> None:
+    """Print what was found, and what it took, beside the searches of other optimizers in `runs`."""
+    console.print(_found(result).fitting(console))
+    floor = result.floor
+    say(console, f"delta1 {floor.delta1:.4g}, delta2 {floor.delta2:.4g}: {floor.source}")
+    for own in result.scales:
+        for text in _remarks(own):
+            say(console, f"{own.scale.name}: {text}")
+    if len(result.scales) > 1:
+        console.print(_sensitivity(result).fitting(console))
+        for verdict in result.sensitivities:
+            say(console, verdict.statement)
+    console.print(_budget(result).fitting(console))
+    others = _other_budgets(runs, optimizer)
+    if others:
+        table = Grid("Spent on tuning", *_SPENT)
+        for name, budget in {optimizer: result.budget, **others}.items():
+            table.add(name, *_spent(budget))
+        console.print(table.fitting(console))
+
+
+def _grids(sizes: Sequence[Size]) -> Grid:
+    table = Grid("Grids", "hyperparameter", *(size.scale.name for size in sizes))
+    for rows in zip(*(size.space for size in sizes), strict=True):
+        cells = []
+        for own in rows:
+            values = own.values(own.baseline)
+            cells.append(" ".join(f"[{v}]" if v == own.baseline else str(v) for v in values))
+        table.add(rows[0].name, *cells)
+    return table
+
+
+def _found(result: StudyResult) -> Grid:
+    """Return a line for each hyperparameter: its best value and its near-optimal ones."""
+    columns = (f"{own.scale.name}: best (near-optimal)" for own in result.scales)
+    table = Grid("Found", "hyperparameter", *columns)
+    for name in result.scales[0].sweeps:
+        cells = []
+        for own in result.scales:
+            near = own.sweeps[name].near_optimal(own.floor.delta2)
+            cells.append(f"{own.best[name]} ({', '.join(map(str, near))})")
+        table.add(name, *cells)
+    table.add("loss", *(f"{own.loss:.4f}" for own in result.scales))
+    return table
+
+
+def _remarks(own: ScaleResult) -> list[str]:
+    """Return what a person must know before trusting the optimum."""
+    texts = [check.verdict for check in own.joints]
+    texts += [
+        f"the best {name} is no optimum between worse values: {edge}"
+        for name, edge in own.edges.items()
+    ]
+    if not own.descent.converged:
+        texts.append(
+            f"still moving after {len(own.descent.passes)} passes; the same command with a higher "
+            "--max-passes goes on"
+        )
+    if own.warm_start:
+        texts.append(f"began from the best of {own.warm_start}")
+    return texts
+
+
+def _sensitivity(result: StudyResult) -> Grid:
+    sizes = [own.scale.name for own in result.scales]
+    table = Grid(
+        "Sensitivity",
+        *("hyperparameter", "verdict", *(f"best, {size}" for size in sizes)),
+        *("one value costs", "worst value costs", "moved by"),
+    )
+    for own in result.sensitivities:
+        table.add(
+            own.name,
+            own.verdict,
+            *(str(own.optima[size]) for size in sizes),
+            _number(own.cost),
+            _number(own.spread),
+            " and ".join(own.moved_by) or "-",
+        )
+    return table
+
+
+_SPENT = ("", "runs", "known before", "diverged", "tokens", "device-hours")
+
+
+def _budget(result: StudyResult) -> Grid:
+    table = Grid("Spent", *_SPENT)
+    for own in result.scales:
+        table.add(own.scale.name, *_spent(own.budget))
+    if len(result.scales) > 1:
+        table.add("together", *_spent(result.budget))
+    return table
+
+
+def _spent(own: Budget) -> tuple[str, ...]:
+    counts = (str(own.runs), str(own.recalled), str(own.diverged))
+    return (*counts, f"{own.tokens:,}", f"{own.device_hours:.3g}")
+
+
+def _other_budgets(runs: Path, optimizer: str) -> dict[str, Budget]:
+    """Return what was spent on each other optimizer that was tuned below `runs`."""
+    found: dict[str, Budget] = {}
+    for path in sorted(runs.glob("tune-*/result.json")):
+        content = read_json(path)
+        if content["optimizer"] != optimizer:
+            own = Budget(**content["budget"])
+            found[content["optimizer"]] = found.get(content["optimizer"], Budget()) + own
+    return found
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}" if math.isfinite(value) else "cannot tell"

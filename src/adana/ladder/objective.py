@@ -1,0 +1,215 @@
+"""Training as what the tuner tunes: hyperparameters -> configuration -> run directory -> loss.
+
+The run directories are the memory of the search: a configuration that was ever trained, by whatever
+verb, is not trained again, and one that was cut off goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from adana.ladder.comparison import PlannedRun, job_payload, plan_run, run_job
+from adana.nn import count_parameters
+from adana.runs import Run
+from adana.train import HYPERPARAMETERS, LayoutConfig, Outcome, TrainConfig
+from adana.train.config import OPTIONAL
+from adana.tune import Result, Scale, Trial, aligned, own_default, preset_space
+from adana.tune.space import Integer, Log, Space
+from adana.tune.trial import Config, Work
+
+OF_OPTIMIZER = ("lr", "omega", *HYPERPARAMETERS)
+"""Hyperparameters that are fields of `OptimizerConfig`."""
+OF_SCHEDULE = ("warmup_steps", "final")
+"""Hyperparameters that are fields of `ScheduleConfig`."""
+OF_TRAINING = ("clip",)
+"""Hyperparameters that are fields of `TrainConfig`; `batch_size` and `seed` have rules of their
+own."""
+MIN_STEPS = 10
+"""Steps that the largest batch size of a search leaves."""
+SOURCE = "tuned (adana tune)"
+"""The provenance of a learning rate that a search tries."""
+
+
+def hyperparameters(config: TrainConfig) -> dict[str, Any]:
+    """Return the value of every hyperparameter that can be tuned; None: the optimizer's default."""
+    config = config.resolve()
+    return {
+        **{name: getattr(config.optimizer, name) for name in OF_OPTIMIZER},
+        **{name: getattr(config.schedule, name) for name in OF_SCHEDULE},
+        **{name: getattr(config, name) for name in (*OF_TRAINING, "batch_size")},
+    }
+
+
+def with_hyperparameters(base: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
+    """Return `base` with other hyperparameters.
+
+    `batch_size` keeps the number of tokens, those of the warm-up too, to whole steps, so it changes
+    the steps; `warmup_steps` are counted at the base's batch size. `seed` is counted up from that
+    of `base`. A value that is the optimizer's own default is left out, so that it is the same run
+    as one that never named it.
+
+    Raises:
+        ValueError: a hyperparameter is unknown or out of its range.
+    """
+    known = (*OF_OPTIMIZER, *OF_SCHEDULE, *OF_TRAINING, "batch_size", "seed")
+    unknown = [name for name in values if name not in known]
+    if unknown:
+        raise ValueError(f"cannot tune {', '.join(unknown)}; known are {', '.join(known)}")
+    own = {name: values[name] for name in OF_OPTIMIZER if name in values}
+    kappa = own.get("kappa", base.optimizer.kappa)
+    own |= {n: None for n in OPTIONAL if n in own and own[n] == own_default(n, kappa)}
+    schedule = {name: values[name] for name in OF_SCHEDULE if name in values}
+    changes: dict[str, Any] = {name: values[name] for name in OF_TRAINING if name in values}
+    if "batch_size" in values:
+        tokens = base.steps * base.batch_size
+        changes["batch_size"] = values["batch_size"]
+        changes["steps"] = steps = max(1, round(tokens / values["batch_size"]))
+        warmup = schedule.get("warmup_steps", base.schedule.warmup_steps)
+        if warmup is not None:
+            schedule["warmup_steps"] = min(round(warmup * steps / base.steps), steps - 1)
+    if "seed" in values:
+        changes["seed"] = base.seed + values["seed"]
+    provenance = {**base.provenance, **({"lr": SOURCE} if "lr" in values else {})}
+    if changes.get("steps", base.steps) != base.steps:
+        provenance.pop("steps", None)
+    return dataclasses.replace(
+        base,
+        optimizer=dataclasses.replace(base.optimizer, **own),
+        schedule=dataclasses.replace(base.schedule, **schedule),
+        provenance=provenance,
+        **changes,
+    )
+
+
+def training_space(
+    base: TrainConfig, parameters: Sequence[str] | None = None, align: Sequence[str] = ()
+) -> Space:
+    """Return the search space of a configuration's optimizer, from its own values on.
+
+    Args:
+        base: the configuration that the search begins with.
+        parameters: hyperparameters in the order in which they are tried; default the optimizer's
+            preset (`adana.tune.PRESETS`).
+        align: those that begin at the nearest value of the grid that all scales share.
+
+    Raises:
+        ValueError: the optimizer does not have one of them.
+    """
+    values = hyperparameters(base)
+    values |= {name: aligned(name, values[name]) for name in align}
+    limits = {
+        "warmup_steps": base.steps // 2,
+        "omega": base.steps - 1,
+        "batch_size": base.batch_size * base.steps // MIN_STEPS,
+    }
+    # More warm-up than that leaves no training, more decay removes whole weights at a step.
+    return tuple(
+        _at_most(parameter, limits[parameter.name]) if parameter.name in limits else parameter
+        for parameter in preset_space(base.optimizer.name, values, parameters)
+    )
+
+
+def _at_most(parameter: Any, high: float) -> Log | Integer:
+    """Return a space without values above `high`; what the search begins with stays."""
+    high = max(high, parameter.baseline)
+    grid = tuple(value for value in parameter.grid if value <= high) or (parameter.baseline,)
+    limited: Log | Integer = dataclasses.replace(
+        parameter, grid=grid, high=min(high, parameter.high)
+    )
+    return limited
+
+
+def training_scale(config: TrainConfig, name: str = "") -> Scale:
+    """Return N and D of a configuration; the name is made of them unless one is given."""
+    parameters = count_parameters(config.model).total
+    tokens = config.steps * config.tokens_per_step
+    return Scale(name or f"N {short(parameters)}, D {short(tokens)}", parameters, tokens)
+
+
+def short(number: float) -> str:
+    """Write a large number briefly.
+
+    >>> short(2_457_600)
+    '2.46M'
+    """
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:g}"
+
+
+class TrainingObjective:
+    """The final validation loss of a training, with its run directory as memory.
+
+    Args:
+        base: everything that the search does not change.
+        root: folder of the run directories.
+        shards_folder: the tokens.
+        fingerprint: of the tokens.
+        layout: where and how each training executes.
+    """
+
+    def __init__(
+        self,
+        base: TrainConfig,
+        root: Path,
+        shards_folder: Path,
+        fingerprint: str,
+        layout: LayoutConfig | None = None,
+    ) -> None:
+        layout = layout or base.layout
+        self.base = dataclasses.replace(base, layout=layout)
+        self.root, self.shards_folder, self.fingerprint = root, shards_folder, fingerprint
+
+    def plan(self, config: Config) -> PlannedRun:
+        """Return the configuration of a training, and its directory."""
+        return plan_run(with_hyperparameters(self.base, config), self.root, self.fingerprint)
+
+    def key(self, config: Config) -> str:
+        """Return the name of the run directory, which holds the identity."""
+        return self.plan(config).path.name
+
+    def recall(self, config: Config) -> Trial | None:
+        """Return what the run directory says, if its training came to an end."""
+        planned = self.plan(config)
+        state = planned.run.status()["state"]
+        if not planned.run.finished and state != "diverged":
+            return None
+        return _read(planned, config)
+
+    def job(self, config: Config) -> tuple[Work, Any]:
+        """Return the training and its payload."""
+        return run_job, job_payload(self.plan(config), self.shards_folder)
+
+    def record(self, config: Config, result: Result) -> Trial | None:
+        """Return what became of a training; the run directory has it already."""
+        if result.error:
+            return Trial(config, error=result.error)
+        outcome: Outcome = result.value
+        if outcome.state == "interrupted":
+            return None
+        if outcome.state == "failed":
+            return Trial(config, error=outcome.reason)
+        return _read(self.plan(config), config)
+
+
+def _read(planned: PlannedRun, config: Config) -> Trial:
+    """Read loss and cost off a run that finished or diverged."""
+    run, training = planned.run, planned.config
+    summary = run.summary()
+    if summary is not None:
+        loss = float(summary["val_loss"])
+        loss = loss if math.isfinite(loss) else math.inf
+        return Trial(config, loss, summary["seconds"], summary["tokens"])
+    step = run.status()["step"]
+    return Trial(config, seconds=_seconds(run), tokens=step * training.tokens_per_step)
+
+
+def _seconds(run: Run) -> float:
+    """Return the time that a run without a summary took, up to its last row."""
+    times = [row["timing"]["seconds"] for row in run.metrics() if "timing" in row]
+    return float(times[-1]) if times else 0.0

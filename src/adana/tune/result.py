@@ -1,0 +1,134 @@
+"""What a search ends with, and how it stands on disk as JSON.
+
+The keys of a scale follow marin's tree of results: `best_config`, `min_loss`, `near_optimal` (its
+`approximate_best_config_list`), `ablations`, and here also every pass, the joint checks, the
+thresholds with their source, and what it cost.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from adana.runs import read_json
+from adana.tune.budget import Budget
+from adana.tune.descent import Descent, Move
+from adana.tune.joint import JointCheck
+from adana.tune.noise import NoiseFloor
+from adana.tune.scale import Scale
+from adana.tune.sensitivity import Sensitivity
+from adana.tune.sweep import Sweep
+
+RESULT_VERSION = 1
+"""Version of the format of `result.json`."""
+
+
+@dataclass(frozen=True)
+class ScaleResult:
+    """What was found at one scale."""
+
+    scale: Scale
+    start: dict[str, Any]
+    """The configuration that the search began with."""
+    warm_start: str
+    """The scale whose best values it began with; empty: the baseline of the space."""
+    best: dict[str, Any]
+    """The best configuration."""
+    loss: float
+    """Its loss, the mean over seeds."""
+    descent: Descent
+    joints: tuple[JointCheck, ...]
+    floor: NoiseFloor
+    budget: Budget
+    sweeps: Mapping[str, Sweep] = field(default_factory=dict)
+    """The last sweep of each hyperparameter, with values filled in from other scales."""
+
+    @property
+    def edges(self) -> dict[str, str]:
+        """Hyperparameters whose optimum is not between worse values, with the reason."""
+        return {name: own.edge for name, own in self.sweeps.items() if own.edge}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON has it; infinite losses (diverged) become the text "inf"."""
+        near = {name: own.near_optimal(self.floor.delta2) for name, own in self.sweeps.items()}
+        return {
+            "version": RESULT_VERSION,
+            "scale": dataclasses.asdict(self.scale),
+            "best_config": self.best,
+            "min_loss": self.loss,
+            "converged": self.descent.converged,
+            "start": self.start,
+            "warm_start": self.warm_start,
+            "near_optimal": {name: list(values) for name, values in near.items()},
+            "ablations": [_sweep_dict(own) for own in self.sweeps.values()],
+            "edges": self.edges,
+            "passes": [[_move_dict(move) for move in moves] for moves in self.descent.passes],
+            "joint": [dataclasses.asdict(check) for check in self.joints],
+            "thresholds": dataclasses.asdict(self.floor),
+            "budget": dataclasses.asdict(self.budget),
+        }
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What was found at all scales, the cheapest first."""
+
+    scales: tuple[ScaleResult, ...]
+    sensitivities: tuple[Sensitivity, ...]
+    floor: NoiseFloor
+
+    @property
+    def budget(self) -> Budget:
+        """What all of it cost."""
+        return sum((result.budget for result in self.scales), Budget())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {
+            "version": RESULT_VERSION,
+            "scales": [result.to_dict() for result in self.scales],
+            "sensitivities": [dataclasses.asdict(own) for own in self.sensitivities],
+            "thresholds": dataclasses.asdict(self.floor),
+            "budget": dataclasses.asdict(self.budget),
+        }
+
+
+def _sweep_dict(own: Sweep) -> dict[str, Any]:
+    several = zip(own.values, own.losses, strict=True)
+    return {
+        "name": own.name,
+        "best": own.best_value,
+        "gain": own.gain,
+        "edge": own.edge,
+        "losses": [{"value": value, "loss": loss} for value, loss in several],
+    }
+
+
+def _move_dict(move: Move) -> dict[str, Any]:
+    return {
+        "before": move.sweep.before,
+        "after": move.sweep.best if move.moved else move.sweep.before,
+        "moved": move.moved,
+        **_sweep_dict(move.sweep),
+    }
+
+
+def earlier_bests(files: Iterable[Path], setting: str) -> dict[Scale, dict[str, Any]]:
+    """Return the best configuration of every scale that earlier searches have written.
+
+    Only files that say `"setting": setting` count: what else the losses depend on.
+
+    Raises:
+        RunError: a file cannot be read.
+    """
+    found = {}
+    for path in files:
+        content = read_json(path)
+        if content.get("setting") != setting:
+            continue
+        for own in content["scales"]:
+            found[Scale(**own["scale"])] = dict(own["best_config"])
+    return found

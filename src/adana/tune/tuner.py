@@ -1,0 +1,254 @@
+"""Tuning at one scale or several: noise, descent, joint checks, sensitivity, and one result.
+
+The whole method in the order in which it happens. Each part has a file of its own; this one only
+puts them together and says how far it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from adana.runs import write_json
+from adana.tune.budget import Budget, budget_of
+from adana.tune.descent import Descent, Move, descend
+from adana.tune.engine import OnEvent, ignore
+from adana.tune.evaluate import Evaluator, InProcess, Runner
+from adana.tune.joint import JointCheck, check_jointly
+from adana.tune.local import LocalEngine
+from adana.tune.meter import Meter, OnProgress
+from adana.tune.noise import NoiseFloor, noise_floor
+from adana.tune.problem import Problem, Rules
+from adana.tune.result import ScaleResult, StudyResult
+from adana.tune.scale import Scale, nearest
+from adana.tune.sensitivity import common_values, sensitivities
+from adana.tune.space import Parameter, Space, baseline_of, starting_at
+from adana.tune.sweep import Sweep, label
+from adana.tune.trial import Config, FunctionObjective, Objective
+
+MAX_JOINT_ROUNDS = 3
+"""Descents from a pair that a joint check found, at most."""
+
+
+def tune(
+    objective: Callable[[dict[str, Any]], float] | Objective,
+    space: Space,
+    *,
+    fixed: Config | None = None,
+    folder: Path | None = None,
+    rules: Rules | None = None,
+    runner: Runner | None = None,
+    workers: int = 1,
+    on_progress: OnProgress = lambda _progress: None,
+) -> ScaleResult:
+    """Tune any training by coordinate descent over grids.
+
+    Args:
+        objective: a top-level function `config -> loss` (it runs in other processes; NaN or an
+            infinity says that it diverged, an exception that it crashed), or an `Objective`.
+        space: the hyperparameters, in the order in which they are tried.
+        fixed: what else the configurations hold.
+        folder: where results are kept: `trials.jsonl`, from which the same call goes on wherever it
+            was killed, and at the end `result.json`. Default: nowhere.
+        rules: seeds, thresholds, joint checks.
+        runner: where trainings run; default `workers` processes on this machine.
+        workers: trainings at a time; 0 runs them in this process, one after another, which is what
+            a function typed into a notebook needs.
+        on_progress: called with how far the search is.
+
+    Raises:
+        ValueError: the space or the rules are not valid, or everything diverged.
+        FailedTrials: a training crashed; the others are kept.
+        Stopped: interrupted (Ctrl-C); what is finished is kept.
+    """
+    if callable(objective):
+        objective = FunctionObjective(objective, folder / "trials.jsonl" if folder else None)
+    problem = Problem(objective, space, fixed=fixed or {})
+    study = tune_scales([problem], rules, runner=runner, workers=workers, on_progress=on_progress)
+    result = study.scales[0]
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "result.json", result.to_dict())
+    return result
+
+
+def tune_scales(
+    problems: Sequence[Problem],
+    rules: Rules | None = None,
+    *,
+    runner: Runner | None = None,
+    workers: int = 1,
+    known: Mapping[Scale, Config] | None = None,
+    on_progress: OnProgress = lambda _progress: None,
+    on_event: OnEvent = ignore,
+) -> StudyResult:
+    """Tune at several scales, the cheapest first, each from the best values of the nearest before.
+
+    At the end every value that is near-optimal at one scale is tried at the others, so that the
+    verdicts on sensitivity rest on trainings. `known` are the best configurations of scales tuned
+    earlier, which a search may begin from too.
+
+    Raises:
+        ValueError: no problem was given, or two scales have one name; else as `tune`.
+    """
+    rules = rules or Rules()
+    names = [problem.scale.name for problem in problems]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"expected scales with different names, got {names}")
+    for problem in problems:
+        _check_pairs(rules, problem.space)
+    order = sorted(problems, key=lambda problem: problem.scale.work)
+    meter = Meter(order, rules, on_progress)
+    with _runner(runner, workers) as own:
+        search = _Search(rules, own, meter, on_event)
+        search.bests |= known or {}
+        for problem in order:
+            search.tune_one(problem)
+        return search.conclude()
+
+
+@contextlib.contextmanager
+def _runner(given: Runner | None, workers: int) -> Iterator[Runner]:
+    """Give what was given, or worker processes for the time of the search."""
+    if given is not None or not workers:
+        yield given or InProcess()
+        return
+    with LocalEngine(workers) as engine:
+        yield engine
+
+
+def _check_pairs(rules: Rules, space: Space) -> None:
+    names = list(baseline_of(space))
+    for pair in rules.joint:
+        if not set(pair) <= set(names):
+            raise ValueError(
+                f"the joint check of {' and '.join(pair)} needs both in the search space, "
+                f"which has {', '.join(names)}"
+            )
+
+
+class _Search:
+    """What all scales of a search share."""
+
+    def __init__(self, rules: Rules, runner: Runner, meter: Meter, on_event: OnEvent) -> None:
+        self.rules, self.runner, self.meter, self.on_event = rules, runner, meter, on_event
+        self.bests: dict[Scale, Config] = {}
+        self.results: dict[Scale, ScaleResult] = {}
+        self.evaluators: dict[Scale, Evaluator] = {}
+        self.noise: list[list[float]] = []
+
+    def tune_one(self, problem: Problem) -> None:
+        """Tune at one scale."""
+        scale = problem.scale
+        evaluator = Evaluator(
+            problem.objective,
+            self.runner,
+            seeds=self.rules.seeds,
+            seeded=self.rules.noise_seeds > 1,
+            on_event=self.on_event,
+            on_trial=self.meter.on_trial,
+        )
+        self.evaluators[scale] = evaluator
+        self.meter.begin_scale(scale)
+        source = nearest(scale, (other for other in self.bests if scale.distance(other) > 0))
+        space = starting_at(problem.space, self.bests[source] if source else {})
+        start = {**problem.fixed, **baseline_of(space)}
+        if self.rules.noise_seeds > 1:
+            self.meter.begin_noise()
+            self.noise.append(evaluator.losses_of_seeds(start, self.rules.noise_seeds))
+        floor = self._floor()
+        descent, joints = self._descend(evaluator, space, start, floor)
+        self.results[scale] = ScaleResult(
+            scale=scale,
+            start=start,
+            warm_start=source.name if source else "",
+            best=descent.best,
+            loss=descent.loss,
+            descent=descent,
+            joints=tuple(joints),
+            floor=floor,
+            budget=Budget(),
+        )
+        self.bests[scale] = descent.best
+
+    def _floor(self) -> NoiseFloor:
+        rules = self.rules
+        return noise_floor(self.noise, rules.seeds, rules.delta1, rules.delta2)
+
+    def _descend(
+        self, evaluator: Evaluator, space: Sequence[Parameter], start: Config, floor: NoiseFloor
+    ) -> tuple[Descent, list[JointCheck]]:
+        """Descend; where a joint check finds a better pair, descend again from there."""
+        passes: tuple[tuple[Move, ...], ...] = ()
+        joints: list[JointCheck] = []
+        for round_ in range(MAX_JOINT_ROUNDS + 1):
+            descent = descend(
+                evaluator.losses,
+                space,
+                start,
+                floor.delta1,
+                max_passes=self.rules.max_passes,
+                on_sweep=self.meter.on_sweep,
+                on_move=self.meter.on_move,
+            )
+            passes += descent.passes
+            better = None
+            for first, second in self.rules.joint if round_ < MAX_JOINT_ROUNDS else ():
+                self.meter.begin_joint(first, second)
+                own = {parameter.name: parameter for parameter in descent.space}
+                check = check_jointly(
+                    evaluator.losses, descent.best, own[first], own[second], floor.delta1
+                )
+                joints.append(check)
+                if check.moved:
+                    better = dict(zip(check.names, check.best, strict=True))
+                    break
+            if better is None:
+                break
+            start, space = {**descent.best, **better}, descent.space
+        return dataclasses.replace(descent, passes=passes), joints
+
+    def conclude(self) -> StudyResult:
+        """Fill in what the verdicts need, and put everything together."""
+        floor = self._floor()
+        sweeps = {scale: dict(result.descent.sweeps) for scale, result in self.results.items()}
+        if len(sweeps) > 1:
+            self.meter.begin_filling()
+            self._fill(sweeps, floor.delta2)
+        results = []
+        for scale, result in self.results.items():
+            evaluator = self.evaluators[scale]
+            budget = budget_of(evaluator.trials.values(), len(evaluator.fresh))
+            results.append(
+                dataclasses.replace(result, sweeps=sweeps[scale], floor=floor, budget=budget)
+            )
+        self.meter.end()
+        return StudyResult(tuple(results), sensitivities(sweeps, floor.delta2), floor)
+
+    def _fill(self, sweeps: dict[Scale, dict[str, Sweep]], delta2: float) -> None:
+        """Try at every scale the values that are near-optimal at another and were not tried."""
+        first, *others = sweeps.values()
+        for name in [n for n in first if all(n in own for own in others)]:
+            several = {scale: own[name] for scale, own in sweeps.items()}
+            if common_values(several, delta2):
+                continue
+            wanted = {v: None for own in several.values() for v in own.near_optimal(delta2)}
+            for scale, own in several.items():
+                missing = [value for value in wanted if value not in own.values]
+                if missing:
+                    sweeps[scale][name] = self._longer(scale, own, missing)
+
+    def _longer(self, scale: Scale, own: Sweep, missing: Sequence[Any]) -> Sweep:
+        base = self.results[scale].best
+        configs = {label(own.name, v): {**base, own.name: v} for v in missing}
+        found = self.evaluators[scale].losses(configs)
+        losses = dict(zip(own.values, own.losses, strict=True))
+        losses |= {value: found[label(own.name, value)] for value in missing}
+        numbers = all(isinstance(value, int | float) for value in losses)
+        values = tuple(sorted(losses)) if numbers else tuple(losses)
+        return dataclasses.replace(
+            own, values=values, losses=tuple(losses[value] for value in values)
+        )
