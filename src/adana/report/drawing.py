@@ -31,18 +31,23 @@ PALETTE = (
 POWER_OF_TEN = "abs(log(datum.value) / LN10 - round(log(datum.value) / LN10)) < 1e-6"
 """Whether a tick is one, for the browser."""
 
+HIDDEN = "hidden"
+"""The parameter of a chart that lists the labels not to draw."""
+
 Chart = alt.Chart | alt.LayerChart
 
 
 def save_static(chart: alt.TopLevelMixin, path: Path) -> None:
-    """Write a chart as PNG or SVG, by the path's suffix."""
+    """Write a chart as SVG, PDF or PNG, by the path's suffix."""
     spec, version = chart.to_dict(), vegalite_version()
     if path.suffix == ".svg":
         write_bytes(path, vl_convert.vegalite_to_svg(spec, vl_version=version).encode())
+    elif path.suffix == ".pdf":
+        write_bytes(path, vl_convert.vegalite_to_pdf(spec, vl_version=version))
     elif path.suffix == ".png":
         write_bytes(path, vl_convert.vegalite_to_png(spec, vl_version=version, scale=2))
     else:
-        raise ValueError(f"charts are written as .png or .svg, got {path.name!r}")
+        raise ValueError(f"charts are written as .svg, .pdf or .png, got {path.name!r}")
 
 
 def vegalite_version() -> str:
@@ -165,9 +170,14 @@ def tooltips(row: dict[str, Any], hidden: Sequence[str] = ()) -> list[alt.Toolti
 
 
 def layered(by: str, layers: Sequence[Any], width: int = 680, height: int = 360) -> alt.LayerChart:
-    """Lay charts over each other, to zoom with the wheel and to pick labels in the legend."""
-    layers = [layers[0].add_params(picked(by), zoom()), *layers[1:]]
-    return styled(alt.LayerChart(layer=list(layers)).properties(width=width, height=height))
+    """Lay charts over each other, to zoom with the wheel and to pick labels in the legend.
+
+    The labels listed in the parameter `HIDDEN` are left out; a page may set it.
+    """
+    layers = [layer.transform_filter(f"indexof({HIDDEN}, datum['{by}']) < 0") for layer in layers]
+    layers[0] = layers[0].add_params(picked(by), zoom())
+    chart = alt.LayerChart(layer=layers, params=[alt.param(name=HIDDEN, value=[]).param])
+    return styled(chart.properties(width=width, height=height))
 
 
 def styled(chart: Any) -> Any:
