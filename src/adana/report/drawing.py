@@ -92,16 +92,21 @@ def axis(
     scheme: Any = alt.X,
     *,
     log: bool = True,
+    zero: bool = True,
     domain: tuple[float, float] | None = None,
     decades: bool = False,
 ) -> Any:
     """Return the encoding of a number on an axis, logarithmic unless told otherwise.
 
-    With `decades` the grid shows the powers of ten most, for axes that span many.
+    With `zero` an axis that is not logarithmic starts at zero. With `decades` the grid shows the powers of ten most, for axes that span many.
     """
     ends = alt.Undefined if domain is None else list(domain)
     scale = (
-        alt.Scale(type="log", nice=False, padding=8, domain=ends) if log else alt.Scale(domain=ends)
+        alt.Scale(type="log", nice=False, padding=8, domain=ends)
+        if log
+        else alt.Scale(domain=ends)
+        if zero
+        else alt.Scale(domain=ends, zero=False, nice=False, padding=8)
     )
     return scheme(
         f"{field}:Q",
