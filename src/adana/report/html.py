@@ -92,7 +92,7 @@ def render(comparison: Comparison) -> str:
         differing=differing,
         shared=shared,
         sources={f"{label}: lr": text for label, text in comparison.sources.items()},
-        environment=_environment(comparison.records),
+        environment=environments(comparison.records),
         outcome=words.outcome,
     )
 
@@ -122,7 +122,7 @@ def _value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _environment(records: Iterable[Record]) -> dict[str, str]:
+def environments(records: Iterable[Record]) -> dict[str, str]:
     """Return what ran the runs; where runs differ, all values, joined."""
     found: dict[str, dict[str, None]] = {}
     for record in records:

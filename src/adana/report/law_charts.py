@@ -8,7 +8,8 @@ neither. Bars and bands are intervals.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
@@ -37,7 +38,7 @@ def loss_chart(study: Study) -> alt.LayerChart | None:
     points = [row for label in study.labels for row in _point_rows(study, label)]
     if not points:
         return None
-    x = _compute_axis(points)
+    x = _compute_axis(study)
     y = axis("loss", "final validation loss (nats a token)", ".3~f", scheme=alt.Y)
     base = alt.Chart(inline(points)).encode(x, color=_color(study), opacity=_highlight(1.0))
     lines = base.mark_line(strokeWidth=2).encode(y, strokeDash=_dash())
@@ -66,12 +67,12 @@ def worth_chart(study: Study) -> alt.LayerChart | None:
         row
         for curve in study.findings.fitted.values()
         for row in _worth_rows(curve)
-        if _near(row["compute"], study)
+        if _ends(study)[0] <= row["compute"] <= _ends(study)[1]
     ]
     if not measured and not fitted:
         return None
     domain = _worth_domain(measured, fitted)
-    x = _compute_axis(measured or fitted)
+    x = _compute_axis(study)
     y = axis("M", "compute multiplier M", ".2~f", scheme=alt.Y, domain=domain)
     one = alt.Chart(inline([{"M": 1.0}])).mark_rule(color=drawing.BASELINE_COLOR, strokeWidth=1.5)
     layers = [one.encode(y)]
@@ -105,7 +106,9 @@ def headline(study: Study) -> alt.VConcatChart | None:
         return None
     for panel in panels:
         panel.config = alt.Undefined  # only the whole picture may have one
-    return drawing.styled(alt.vconcat(*panels))
+    with warnings.catch_warnings():  # the panels share one pick and one zoom, as they should
+        warnings.filterwarnings("ignore", "Automatically deduplicated selection parameter")
+        return drawing.styled(alt.vconcat(*panels))
 
 
 def _point_rows(study: Study, label: str) -> Rows:
@@ -136,7 +139,7 @@ def _law_rows(study: Study, label: str) -> Rows:
     fit = study.findings.fit
     if fit is None or label not in fit.laws:
         return []
-    computes = _grid(study)
+    computes = [float(compute) for compute in np.geomspace(*_ends(study), POINTS)]
     draws = [LossLaw(*map(float, draw)) for draw in fit.replicates.get(label, ())]
     rows = []
     for compute in computes:
@@ -153,15 +156,10 @@ def _law_rows(study: Study, label: str) -> Rows:
     return rows
 
 
-def _grid(study: Study) -> list[float]:
+def _ends(study: Study) -> tuple[float, float]:
+    """Return the compute from which to which curves are drawn."""
     computes = [scale.compute for scale in study.ladder if scale.compute]
-    ends = min(computes) / BEYOND, max(computes) * BEYOND
-    return [float(compute) for compute in np.geomspace(*ends, POINTS)]
-
-
-def _near(compute: float, study: Study) -> bool:
-    computes = [scale.compute for scale in study.ladder if scale.compute]
-    return min(computes) / BEYOND <= compute <= max(computes) * BEYOND
+    return min(computes) / BEYOND, max(computes) * BEYOND
 
 
 def _worth_rows(curve: MultiplierCurve) -> Rows:
@@ -205,9 +203,11 @@ def _clipped(domain: tuple[float, float]) -> tuple[str, str]:
     )
 
 
-def _compute_axis(rows: Iterable[dict[str, Any]]) -> Any:
-    largest = max(row["compute"] for row in rows)
-    return axis("compute", COMPUTE, "~g" if largest >= 0.01 else "~e")
+def _compute_axis(study: Study) -> Any:
+    """Return the axis that both panels share."""
+    low, high = _ends(study)
+    form = "~g" if high >= 0.01 * BEYOND else "~e"
+    return axis("compute", COMPUTE, form, domain=(low, high))
 
 
 def _color(study: Study) -> alt.Color:

@@ -121,7 +121,7 @@ def _bowl_chart(study: Study, choices: Iterable[Choice]) -> alt.LayerChart | Non
     )  # fmt: skip
     layers = [base.mark_line(strokeWidth=1, opacity=0.5), base.mark_point(filled=True, size=45)]
     seeds = [row for choice in choices for row in _seed_rows(choice)]
-    dots = alt.Chart(inline(seeds)).mark_tick(thickness=1.5, size=9)
+    dots = alt.Chart(inline(seeds)).mark_tick(orient="horizontal", thickness=1.5, size=9)
     layers.append(dots.encode(x, y, color=color, opacity=drawing.highlight(BY, 0.6)))
     fits = [row for choice in choices for row in _parabola_rows(choice)]
     if fits:
@@ -201,7 +201,7 @@ def rates_chart(study: Study) -> alt.LayerChart | None:
     )
     marks = base.mark_point(size=80, strokeWidth=2).encode(
         y,
-        fill=alt.condition("datum.edge == ''", drawing.color(BY, study.labels), alt.value("white")),
+        fill=alt.condition("datum.edge == ''", drawing.color(BY, study.labels), alt.value("transparent")),
         tooltip=drawing.tooltips(rows[0], ("low", "high")),
     )
     errors = base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q"), y2="high:Q")

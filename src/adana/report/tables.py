@@ -29,7 +29,7 @@ class Column:
 
     title: str
     help: str
-    cell: Callable[[Row], str]
+    cell: Callable[[Any], str]
     number: bool = True
 
 
