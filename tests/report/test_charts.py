@@ -45,7 +45,9 @@ def test_thinning_keeps_the_ends_and_the_limit() -> None:
     assert kept == sorted(set(kept))
 
 
-@pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".svg", b"<svg"), (".pdf", b"%PDF")])
+@pytest.mark.parametrize(
+    ("suffix", "start"), [(".png", b"\x89PNG"), (".svg", b"<svg"), (".pdf", b"%PDF")]
+)
 def test_a_chart_is_saved_by_its_suffix(
     comparison: Comparison, tmp_path: Path, suffix: str, start: bytes
 ) -> None:

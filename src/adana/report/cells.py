@@ -213,10 +213,12 @@ def _data(key: str) -> Any:
 
 
 _SAME = {
-    "vocabulary size": lambda config: (config.get("model") or {}).get("vocab_size")
-    or _data("vocab_size")(config),
-    "data (corpus fingerprint)": lambda config: _data("fingerprint")(config)
-    or _data("corpus")(config),
+    "vocabulary size": lambda config: (
+        (config.get("model") or {}).get("vocab_size") or _data("vocab_size")(config)
+    ),
+    "data (corpus fingerprint)": lambda config: (
+        _data("fingerprint")(config) or _data("corpus")(config)
+    ),
     "number of evaluated tokens": lambda config: config.get("eval_tokens"),
     "sequence length": lambda config: (config.get("model") or {}).get("sequence_length"),
 }

@@ -61,9 +61,7 @@ def schedule_charts(comparison: Comparison) -> dict[str, alt.LayerChart]:
     return schedules_of(first, comparison.labels)
 
 
-def schedules_of(
-    records: Mapping[str, Record], labels: Sequence[str]
-) -> dict[str, alt.LayerChart]:
+def schedules_of(records: Mapping[str, Record], labels: Sequence[str]) -> dict[str, alt.LayerChart]:
     """Return the schedules that one run of each label used; `labels` gives them their colours."""
     charts = {}
     for key, name in SCHEDULES.items():

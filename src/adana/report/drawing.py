@@ -98,7 +98,8 @@ def axis(
 ) -> Any:
     """Return the encoding of a number on an axis, logarithmic unless told otherwise.
 
-    With `zero` an axis that is not logarithmic starts at zero. With `decades` the grid shows the powers of ten most, for axes that span many.
+    With `zero` an axis that is not logarithmic starts at zero. With `decades` the grid shows the
+    powers of ten most, for axes that span many.
     """
     ends = alt.Undefined if domain is None else list(domain)
     scale = (
@@ -181,8 +182,8 @@ def layered(by: str, layers: Sequence[Any], width: int = 680, height: int = 360)
     """
     layers = [layer.transform_filter(f"indexof({HIDDEN}, datum['{by}']) < 0") for layer in layers]
     layers[0] = layers[0].add_params(picked(by), zoom())
-    chart = alt.LayerChart(layer=layers, params=[alt.param(name=HIDDEN, value=[]).param])
-    return styled(chart.properties(width=width, height=height))
+    layers[0] = layers[0].add_params(alt.param(name=HIDDEN, value=[]))
+    return styled(alt.LayerChart(layer=layers).properties(width=width, height=height))
 
 
 def styled(chart: Any) -> Any:

@@ -75,7 +75,7 @@ def worth_chart(study: Study) -> alt.LayerChart | None:
     x = _compute_axis(study)
     y = axis("M", "compute multiplier M", ".2~f", scheme=alt.Y, domain=domain)
     one = alt.Chart(inline([{"M": 1.0}])).mark_rule(color=drawing.BASELINE_COLOR, strokeWidth=1.5)
-    layers = [one.encode(y)]
+    layers = []
     low, high = _clipped(domain)
     if fitted:
         base = alt.Chart(inline(fitted)).encode(x, color=_color(study))
@@ -96,6 +96,7 @@ def worth_chart(study: Study) -> alt.LayerChart | None:
                 y, tooltip=drawing.tooltips(measured[0], ("estimator",))
             ),
         ]
+    layers.insert(1, one.encode(y))  # not first: that one carries the zoom, and this one has no x
     return drawing.layered(BY, layers, height=300)
 
 
@@ -216,7 +217,8 @@ def _color(study: Study) -> alt.Color:
 
 def _dash() -> alt.StrokeDash:
     scale = alt.Scale(domain=list(ESTIMATORS), range=[[1, 0], [5, 3]])
-    return alt.StrokeDash("estimator:N", scale=scale, legend=drawing.legend(lines=True))
+    below = alt.Legend(orient="bottom", title=None, symbolType="stroke", symbolStrokeWidth=2)
+    return alt.StrokeDash("estimator:N", scale=scale, legend=below)
 
 
 def _highlight(opacity: float, faded: float = 0.08) -> Any:

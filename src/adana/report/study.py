@@ -34,6 +34,8 @@ class Result:
     """Loss minus the baseline's at this scale, paired by seed."""
     worth: Worth | None
     """The compute multiplier here, read off the baseline's own points."""
+    time_worth: float | None
+    """The same by the clock: times the baseline's time a token over this optimizer's."""
 
     @property
     def label(self) -> str:
@@ -118,6 +120,7 @@ def read_study(runs: Sequence[Run], baseline: str) -> Study:
     rungs = ladder(scales)
     curves = curves_of(choices, rungs, labels)
     findings = find_laws(curves, baseline)
+    cost = costs(choices)
     by_label = sorted(cells, key=lambda cell: labels.index(cell.label))
     return Study(
         baseline=baseline,
@@ -125,24 +128,33 @@ def read_study(runs: Sequence[Run], baseline: str) -> Study:
         scales=scales,
         ladder=rungs,
         cells=tuple(cells),
-        results=tuple(_result(choice, choices, baseline, findings) for choice in choices),
+        results=tuple(_result(choice, choices, baseline, findings, cost) for choice in choices),
         curves=curves,
         findings=findings,
         sensitivities=sensitivities(by_label),
         spending=spending(by_label),
-        costs=costs(choices),
+        costs=cost,
     )
 
 
 def _result(
-    choice: Choice, choices: Sequence[Choice], baseline: str, findings: Findings
+    choice: Choice,
+    choices: Sequence[Choice],
+    baseline: str,
+    findings: Findings,
+    cost: Sequence[Cost],
 ) -> Result:
     losses = choice.losses
+    worth = findings.at(choice.label, choice.scale.compute)
+    speed = {c.label: c.tokens_per_second for c in cost if c.scale == choice.scale}
+    own, reference = speed.get(choice.label), speed.get(baseline)
+    timed = worth is not None and worth.value is not None and own and reference
     return Result(
         choice=choice,
         loss=Estimate(*mean_and_standard_error(losses), len(losses)) if losses else None,
         difference=None if choice.label == baseline else _difference(choice, choices, baseline),
-        worth=findings.at(choice.label, choice.scale.compute),
+        worth=worth,
+        time_worth=worth.value * own / reference if timed else None,
     )
 
 

@@ -196,12 +196,13 @@ def rates_chart(study: Study) -> alt.LayerChart | None:
         return None
     x = axis("parameters", "parameters without embeddings", "~s")
     y = axis("lr", "best learning rate", "~g", scheme=alt.Y)
-    base = alt.Chart(inline(rows)).encode(
-        x, color=drawing.color(BY, study.labels), opacity=drawing.highlight(BY, 1.0)
-    )
+    color = drawing.color(BY, study.labels)
+    base = alt.Chart(inline(rows)).encode(x, color=color, opacity=drawing.highlight(BY, 1.0))
     marks = base.mark_point(size=80, strokeWidth=2).encode(
         y,
-        fill=alt.condition("datum.edge == ''", drawing.color(BY, study.labels), alt.value("transparent")),
+        fill=alt.condition("datum.edge == ''", color, alt.value("transparent")),
+            "datum.edge == ''", drawing.color(BY, study.labels), alt.value("transparent")
+        ),
         tooltip=drawing.tooltips(rows[0], ("low", "high")),
     )
     errors = base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q"), y2="high:Q")

@@ -19,7 +19,7 @@ from adana.report.law_charts import headline
 from adana.report.page import Figure, figure, page
 from adana.report.study import Study
 from adana.report.study_charts import bowl_charts, schedule_records, study_charts
-from adana.report.study_tables import Sheet, sheets
+from adana.report.study_tables import RESULTS, Sheet, of_scales, sheets
 from adana.runs import RunError, write_bytes, write_json
 
 Image = Literal["svg", "pdf", "png"]
@@ -27,6 +27,9 @@ Image = Literal["svg", "pdf", "png"]
 
 USUALLY_VARIED = ("kappa", "omega")
 """Settings whose sensitivity the page reports, or says that it cannot."""
+
+VERSIONS = ("adana", "python", "packages.torch", "packages.numpy", "device", "processor", "ranks")
+"""What the page shows of `environment.json` at once; the rest is folded."""
 
 TEXTS = {
     "loss": (
@@ -115,6 +118,7 @@ def render_study(
     scales = [scale for scale, _ in bowl_charts(study)]
     figures = [figure(name, *_text(name, study, scales), chart) for name, chart in charts.items()]
     tables = {sheet.name: _table(sheet) for sheet in sheets(study)}
+    environment = html.environments(study.records)
     return page(
         "study.html.j2",
         figures,
@@ -126,6 +130,7 @@ def render_study(
         statements=study.findings.statements,
         laws=_laws(study),
         tables=tables,
+        results=[(heading, _results_table(results)) for heading, results in of_scales(study)],
         single={f.name: f for f in figures if f.name in TEXTS},
         bowls=_named(figures, "bowl-"),
         sensitivities=_named(figures, "sensitivity-"),
@@ -136,7 +141,8 @@ def render_study(
         schedule_size=_schedule_size(study),
         command=command,
         settings=_settings(study),
-        environment=html.environments(study.records),
+        versions={key: text for key, text in environment.items() if key.startswith(VERSIONS)},
+        environment=environment,
         outcome=words.outcome,
         short=words.short,
     )
@@ -168,6 +174,13 @@ def _named(figures: Iterable[Figure], start: str) -> list[Figure]:
     return [item for item in figures if item.name.startswith(start)]
 
 
+def _results_table(results: Iterable[Any]) -> dict[str, Any]:
+    return {
+        "columns": RESULTS,
+        "rows": [[column.cell(result) for column in RESULTS] for result in results],
+    }
+
+
 def _table(sheet: Sheet) -> dict[str, Any]:
     return {"columns": sheet.columns, "rows": sheet.cells}
 
@@ -197,7 +210,9 @@ def _settings(study: Study) -> dict[str, dict[str, str]]:
     for record in study.records:
         flat = flatten({k: v for k, v in record.config.items() if k not in ("seed", "layout")})
         for key, value in flat.items():
-            values.setdefault(key, {})[value if isinstance(value, str) else json.dumps(value)] = None
+            values.setdefault(key, {})[value if isinstance(value, str) else json.dumps(value)] = (
+                None
+            )
     return {
         "differing": {key: " / ".join(own) for key, own in values.items() if len(own) > 1},
         "shared": {key: next(iter(own)) for key, own in values.items() if len(own) == 1},

@@ -12,6 +12,7 @@ from typing import Any
 from adana.report import words
 from adana.report.budget import Cost, Spending
 from adana.report.cells import Cell
+from adana.report.choice import Choice
 from adana.report.compare import Estimate
 from adana.report.study import Result, Study
 from adana.report.study_words import separable, worth
@@ -44,16 +45,22 @@ def _lr(result: Result) -> str:
     chosen = result.choice.chosen
     if chosen is None:
         return words.NONE
-    return words.short(chosen.lr) + (f" ({result.choice.edge} edge)" if result.choice.edge else "")
+    return words.short(chosen.lr) + (" (edge)" if result.choice.edge else "")
 
 
-def _optimum(result: Result) -> str:
+def _optimum(choice: Choice) -> str:
     """The fitted optimum with its standard error in percent; nothing where there is no parabola."""
-    bowl = result.choice.bowl
+    bowl = choice.bowl
     if bowl is None or not bowl.convex:
         return words.NONE
     text = f"{bowl.lr:.3g}"
     return text if bowl.log_lr_se is None else f"{text} ± {100 * bowl.log_lr_se:.0f} %"
+
+
+def _doubled(choice: Choice) -> str:
+    """What a learning rate twice the best costs, by the parabola."""
+    bowl = choice.bowl
+    return words.NONE if bowl is None or not bowl.convex else f"{bowl.cost_of(2.0):.4f}"
 
 
 def _loss(result: Result) -> str:
@@ -65,19 +72,7 @@ def _loss(result: Result) -> str:
 
 RESULTS = (
     Column("optimizer", "label in the configuration", lambda r: r.label, number=False),
-    Column("size", "parameters without embeddings", lambda r: r.scale.name),
-    Column("steps", "optimizer steps T", lambda r: words.grouped(r.scale.steps)),
-    Column(
-        "lr",
-        "the learning rate chosen, and whether it is the lowest or highest one tried",
-        _lr,
-    ),
-    Column(
-        "fitted lr",
-        "lowest point of the parabola through the losses near the best rate, ± its standard error "
-        "for seed noise; for information, nothing was trained at it",
-        _optimum,
-    ),
+    Column("lr", "the learning rate chosen; edge: it is the lowest or highest one tried", _lr),
     Column("seeds", "finished runs at the chosen rate", lambda r: str(len(r.choice.losses))),
     Column(
         "val loss",
@@ -95,15 +90,39 @@ RESULTS = (
         "baseline's points; in brackets the 90 % interval",
         lambda r: worth(r.worth),
     ),
-    Column("separable", "whether the interval of M excludes 1", separable),
+    Column(
+        "by time",
+        "M times the baseline's time a token over this optimizer's: what is left of M when the "
+        "clock is paid; as noisy as the clock",
+        lambda r: words.decimal(r.time_worth, 2),
+    ),
+    Column("told apart", "whether the interval of M excludes 1", separable),
 )
 
-TERMINAL = tuple(
-    column
-    for column in RESULTS
-    if column.title in ("optimizer", "lr", "seeds", "val loss", "compute M", "separable")
-)
+TERMINAL = tuple(column for column in RESULTS if column.title not in ("vs baseline", "by time"))
 """The columns that fit a terminal of 80 characters, one table a size."""
+
+OF_SCALE = (
+    Column("size", "parameters without embeddings", lambda r: r.scale.name),
+    Column("steps", "optimizer steps T", lambda r: words.grouped(r.scale.steps)),
+)
+
+OPTIMA = (
+    Column("optimizer", "label in the configuration", lambda c: c.label, number=False),
+    *OF_SCALE,
+    Column("tried", "learning rates tried", lambda c: str(len(c.grid))),
+    Column("chosen", "the one judged at", lambda c: words.short(c.chosen.lr if c.chosen else None)),
+    Column(
+        "fitted",
+        "lowest point of the parabola through the losses near the best rate, ± its standard error "
+        "for seed noise; for information, nothing was trained at it",
+        _optimum,
+    ),
+    Column("twice costs", "nats lost at twice the fitted rate, by the parabola", _doubled),
+    Column(
+        "edge", "at which end of the rates tried the chosen one is", lambda c: c.edge or words.NONE
+    ),
+)
 
 RATES = (
     Column("optimizer", "label in the configuration", lambda c: c.label, number=False),
@@ -165,14 +184,21 @@ def sheets(study: Study) -> tuple[Sheet, ...]:
     """Return all tables of a study."""
     grid = tuple(cell for choice in study.choices for cell in choice.grid)
     return (
-        Sheet("results", "Results", RESULTS, study.results, _result_data),
+        Sheet(
+            "results",
+            "Results",
+            (RESULTS[0], *OF_SCALE, *RESULTS[1:]),
+            study.results,
+            _result_data,
+        ),
+        Sheet("optima", "Best learning rates", OPTIMA, study.choices, _optimum_data),
         Sheet("rates", "Learning rates", RATES, grid, _rate_data),
         Sheet("budget", "Budget", BUDGET, study.spending, _budget_data),
         Sheet("cost", "Cost of the optimizers", COSTS, study.costs, _cost_data),
     )
 
 
-def _scale_data(row: Result | Cell | Cost) -> dict[str, Any]:
+def _scale_data(row: Result | Choice | Cell | Cost) -> dict[str, Any]:
     scale = row.scale
     return {
         "optimizer": row.label,
@@ -191,25 +217,36 @@ def _estimate_data(name: str, value: Estimate | None) -> dict[str, Any]:
 
 def _result_data(result: Result) -> dict[str, Any]:
     choice, found = result.choice, result.worth
-    bowl = choice.bowl if choice.bowl is not None and choice.bowl.convex else None
     return {
         **_scale_data(result),
         "lr": choice.chosen.lr if choice.chosen else None,
         "edge": choice.edge,
-        "fitted_lr": bowl.lr if bowl else None,
-        "fitted_lr_log_se": bowl.log_lr_se if bowl else None,
-        "curvature": bowl.curvature if bowl else None,
-        "rates_tried": len(choice.grid),
         "seeds": len(choice.losses),
         **_estimate_data("loss", result.loss),
         **_estimate_data("difference", result.difference),
         "multiplier": found.value if found else None,
         "multiplier_low": found.low if found else None,
         "multiplier_high": found.high if found else None,
+        "multiplier_by_time": result.time_worth,
         "separable": separable(result) if found else None,
         "run_identities": " ".join(
             record.identity for record in (choice.chosen.finished if choice.chosen else ())
         ),
+    }
+
+
+def _optimum_data(choice: Choice) -> dict[str, Any]:
+    bowl = choice.bowl if choice.bowl is not None and choice.bowl.convex else None
+    return {
+        **_scale_data(choice),
+        "rates_tried": len(choice.grid),
+        "lr": choice.chosen.lr if choice.chosen else None,
+        "edge": choice.edge,
+        "fitted_lr": bowl.lr if bowl else None,
+        "fitted_lr_log_se": bowl.log_lr_se if bowl else None,
+        "fitted_loss": bowl.loss if bowl else None,
+        "curvature": bowl.curvature if bowl else None,
+        "note": choice.bowl.note if choice.bowl else "no rate has a finite loss",
     }
 
 

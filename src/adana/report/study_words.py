@@ -22,20 +22,17 @@ def worth(value: Worth | None) -> str:
     """Return ``1.34 (1.21 to 1.47)``, with open ends in words, or ``cannot say``."""
     if value is None:
         return words.NONE
-    ends = (value.low, value.high)
-    low, high = (words.NONE if end is None else f"{end:.2f}" for end in ends)
-    if value.low is None and value.high is None:
-        interval = ""
-    elif value.low is None:
-        interval = f"< {high}"
-    else:
-        interval = f"> {low}" if value.high is None else f"{low} to {high}"
+    interval = _interval(value)
     if value.value is None:
         return interval or "cannot say"
-    beyond = "" if value.inside else ", extrapolated"
-    if interval:
-        return f"{value.value:.2f} ({interval}{beyond})"
-    return f"{value.value:.2f}{f' ({beyond[2:]})' if beyond else ''}"
+    said = ", ".join(filter(None, (interval, "" if value.inside else "extrapolated")))
+    return f"{value.value:.2f} ({said})" if said else f"{value.value:.2f}"
+
+
+def _interval(value: Worth) -> str:
+    if value.low is None:
+        return "" if value.high is None else f"< {value.high:.2f}"
+    return f"> {value.low:.2f}" if value.high is None else f"{value.low:.2f} to {value.high:.2f}"
 
 
 def separable(result: Result) -> str:
@@ -87,9 +84,7 @@ def _verdict(study: Study, label: str) -> str:
         return f"{label} against {study.baseline}: " + "; ".join(map(_gap, gaps)) + "."
     kinds: dict[str, list[str]] = {}
     for result in told:
-        kinds.setdefault(separable(result), []).append(
-            f"{result.scale.name} (M {worth(result.worth)})"
-        )
+        kinds.setdefault(separable(result), []).append(_told(result))
     texts = {
         "better": "needs less compute than {} for the same loss at {}",
         "worse": "needs more compute than {} at {}",
@@ -102,6 +97,15 @@ def _verdict(study: Study, label: str) -> str:
         if kind in kinds
     ]
     return f"{label} {'; it '.join(parts)}."
+
+
+def _told(result: Result) -> str:
+    """Return ``147k (M 1.34, 1.21 to 1.47)``."""
+    found = result.worth
+    if found is None or found.value is None:
+        return result.scale.name
+    said = ", ".join(filter(None, (f"M {found.value:.2f}", _interval(found))))
+    return f"{result.scale.name} ({said})"
 
 
 def _gap(result: Result) -> str:
@@ -147,10 +151,15 @@ def _edges(study: Study) -> Iterable[str]:
     for choice in study.choices:
         if choice.edge:
             found.setdefault((choice.label, choice.edge), []).append(choice.scale.name)
-    for (label, side), sizes in found.items():
+    if found:
+        ends = {"lower": "lowest", "higher": "highest"}
+        told = "; ".join(
+            f"{label} at {words_list(sizes)} the {ends[side]}"
+            for (label, side), sizes in found.items()
+        )
         yield (
-            f"The best learning rate of {label} is the {side.replace('er', 'est')} one tried at "
-            f"{words_list(sizes)}: a {side} one may be better, so its loss there is an upper bound."
+            f"The best learning rate is at an edge of those tried: {told}. A better one may lie "
+            "beyond, so these losses are upper bounds."
         )
 
 
