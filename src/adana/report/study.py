@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from adana.laws import mean_and_standard_error
 from adana.laws.curves import Curve
@@ -88,7 +89,8 @@ def is_study(runs: Sequence[Run]) -> bool:
     Runs of one model at one learning rate for each optimizer are a comparison
     (`adana.report.compare`).
     """
-    models, rates = set(), {}
+    models: set[str] = set()
+    rates: dict[Any, set[Any]] = {}
     for run in runs:
         config = run.config()
         optimizer = config.get("optimizer") or {}
@@ -147,14 +149,14 @@ def _result(
     losses = choice.losses
     worth = findings.at(choice.label, choice.scale.compute)
     speed = {c.label: c.tokens_per_second for c in cost if c.scale == choice.scale}
+    value = worth.value if worth else None
     own, reference = speed.get(choice.label), speed.get(baseline)
-    timed = worth is not None and worth.value is not None and own and reference
     return Result(
         choice=choice,
         loss=Estimate(*mean_and_standard_error(losses), len(losses)) if losses else None,
         difference=None if choice.label == baseline else _difference(choice, choices, baseline),
         worth=worth,
-        time_worth=worth.value * own / reference if timed else None,
+        time_worth=value * own / reference if value and own and reference else None,
     )
 
 

@@ -201,8 +201,6 @@ def rates_chart(study: Study) -> alt.LayerChart | None:
     marks = base.mark_point(size=80, strokeWidth=2).encode(
         y,
         fill=alt.condition("datum.edge == ''", color, alt.value("transparent")),
-            "datum.edge == ''", drawing.color(BY, study.labels), alt.value("transparent")
-        ),
         tooltip=drawing.tooltips(rows[0], ("low", "high")),
     )
     errors = base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q"), y2="high:Q")

@@ -47,9 +47,9 @@ TEXTS = {
     ),
     "curves": (
         "Loss during training",
-        "The best run of each size and optimizer at its chosen learning rate. Only the right end of "
-        "a line counts: on the way there, it also shows how far the learning rate has already come "
-        "down.",
+        "The best run of each size and optimizer at its chosen learning rate. Only the right end "
+        "of a line counts: on the way there, it also shows how far the learning rate has already "
+        "come down.",
     ),
     "rates": (
         "Best learning rate against size",
@@ -164,8 +164,8 @@ def _text(name: str, study: Study, scales: Sequence[Any]) -> tuple[str, str]:
         return f"{scale.name} parameters, {scale.steps:,} steps", BOWL
     if kind == "sensitivity":
         return f"Sensitivity to {key}", (
-            "How far the loss at each value is above the lowest of the line, each with its own best "
-            "learning rate. One line for each optimizer and size."
+            "How far the loss at each value is above the lowest of the line, each with its own "
+            "best learning rate. One line for each optimizer and size."
         )
     return html.TEXTS[name] if kind == "schedule" else TEXTS[name]
 
@@ -205,7 +205,7 @@ def _schedule_size(study: Study) -> str:
 
 
 def _settings(study: Study) -> dict[str, dict[str, str]]:
-    """Return the settings all chosen runs share, and those that differ with every value."""
+    """Return the settings that all runs share, and those that differ with every value."""
     values: dict[str, dict[str, None]] = {}
     for record in study.records:
         flat = flatten({k: v for k, v in record.config.items() if k not in ("seed", "layout")})
