@@ -42,7 +42,8 @@ TEXTS = {
     ),
     "schedule-lr": (
         "Learning rate",
-        "Rises during warm-up, then decays; the peak is the learning rate of the table.",
+        "The peak, which is the learning rate of the table, times gamma(t): it rises during "
+        "warm-up, then decays.",
     ),
     "schedule-ema_m": (
         "First-moment memory",

@@ -14,22 +14,19 @@ from typing import Any
 
 import altair as alt
 import numpy as np
+from numpy.typing import NDArray
 
 from adana.laws.loss_law import LossLaw
 from adana.laws.multiplier_curve import MultiplierCurve
 from adana.report import drawing
 from adana.report.drawing import axis, inline, rounded
 from adana.report.study import Study
+from adana.report.study_laws import compute_grid
 from adana.report.study_words import worth
 
 BY = "optimizer"
 ESTIMATORS = ("measured", "fitted law")
 COMPUTE = "compute (PFH, 3.6e18 FLOP)"
-POINTS = 60
-"""Points of a fitted curve."""
-BEYOND = 1.5
-"""Factor of compute by which fitted curves go on beyond the runs."""
-
 Rows = list[dict[str, Any]]
 
 
@@ -63,12 +60,7 @@ def loss_chart(study: Study) -> alt.LayerChart | None:
 def worth_chart(study: Study) -> alt.LayerChart | None:
     """Return the compute multiplier against compute, by both estimators; None without one."""
     measured = [row for curve in study.findings.piecewise.values() for row in _worth_rows(curve)]
-    fitted = [
-        row
-        for curve in study.findings.fitted.values()
-        for row in _worth_rows(curve)
-        if _ends(study)[0] <= row["compute"] <= _ends(study)[1]
-    ]
+    fitted = [row for curve in study.findings.fitted.values() for row in _worth_rows(curve)]
     if not measured and not fitted:
         return None
     domain = _worth_domain(measured, fitted)
@@ -140,7 +132,7 @@ def _law_rows(study: Study, label: str) -> Rows:
     fit = study.findings.fit
     if fit is None or label not in fit.laws:
         return []
-    computes = [float(compute) for compute in np.geomspace(*_ends(study), POINTS)]
+    computes = _grid(study).tolist()
     draws = [LossLaw(*map(float, draw)) for draw in fit.replicates.get(label, ())]
     rows = []
     for compute in computes:
@@ -157,10 +149,9 @@ def _law_rows(study: Study, label: str) -> Rows:
     return rows
 
 
-def _ends(study: Study) -> tuple[float, float]:
+def _grid(study: Study) -> NDArray[np.float64]:
     """Return the compute from which to which curves are drawn."""
-    computes = [scale.compute for scale in study.ladder if scale.compute]
-    return min(computes) / BEYOND, max(computes) * BEYOND
+    return compute_grid([scale.compute for scale in study.ladder if scale.compute])
 
 
 def _worth_rows(curve: MultiplierCurve) -> Rows:
@@ -206,8 +197,8 @@ def _clipped(domain: tuple[float, float]) -> tuple[str, str]:
 
 def _compute_axis(study: Study) -> Any:
     """Return the axis that both panels share."""
-    low, high = _ends(study)
-    form = "~g" if high >= 0.01 * BEYOND else "~e"
+    low, *_, high = _grid(study).tolist()
+    form = "~g" if high >= 0.01 else "~e"
     return axis("compute", COMPUTE, form, domain=(low, high))
 
 

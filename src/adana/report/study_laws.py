@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from adana.laws import Observation
 from adana.laws.curves import Curve
 from adana.laws.loss_law import LawFit, fit_loss_laws
@@ -13,6 +16,10 @@ from adana.laws.multiplier_curve import MultiplierCurve, fitted_multiplier, piec
 from adana.report.cells import Scale
 from adana.report.choice import Choice
 
+BEYOND = 1.5
+"""Factor of compute by which fitted curves go on beyond the runs."""
+POINTS = 60
+"""Points of a fitted curve."""
 SAME_RATIO = 1.15
 """Tokens a parameter within this factor are one ladder: steps are whole numbers."""
 
@@ -115,6 +122,11 @@ def curves_of(
     return found
 
 
+def compute_grid(computes: Sequence[float]) -> NDArray[np.float64]:
+    """Return the compute (PFH) that fitted curves are drawn at: that of the runs and a bit more."""
+    return np.geomspace(min(computes) / BEYOND, max(computes) * BEYOND, POINTS)
+
+
 def find_laws(curves: Mapping[str, Curve], baseline: str) -> Findings:
     """Fit the laws and read off the multipliers; where that is impossible, say why."""
     if baseline not in curves or len(curves[baseline].points) < 2:
@@ -132,6 +144,7 @@ def find_laws(curves: Mapping[str, Curve], baseline: str) -> Findings:
     for name in others:
         piecewise[name] = piecewise_multiplier(curves[baseline], curves[name])
         said |= dict.fromkeys(piecewise[name].statements)
+    computes = compute_grid([point.compute for curve in curves.values() for point in curve.points])
     fit = None
     try:
         fit = fit_loss_laws(tuple(curves.values()))
@@ -140,6 +153,6 @@ def find_laws(curves: Mapping[str, Curve], baseline: str) -> Findings:
     if fit is not None:
         said |= dict.fromkeys(fit.statements)
         for name in (name for name in others if name in fit.laws):
-            fitted[name] = fitted_multiplier(fit, baseline, name)
+            fitted[name] = fitted_multiplier(fit, baseline, name, computes=computes)
             said |= dict.fromkeys(fitted[name].statements)
     return Findings(fit, fitted, piecewise, tuple(said))

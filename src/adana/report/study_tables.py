@@ -99,7 +99,7 @@ RESULTS = (
     Column("told apart", "whether the interval of M excludes 1", separable),
 )
 
-TERMINAL = tuple(column for column in RESULTS if column.title not in ("vs baseline", "by time"))
+TERMINAL = tuple(c for c in RESULTS if c.title not in ("seeds", "vs baseline", "by time"))
 """The columns that fit a terminal of 80 characters, one table a size."""
 
 OF_SCALE = (
@@ -155,6 +155,8 @@ BUDGET = (
         lambda s: words.NONE if s.device_hours is None else f"{s.device_hours:.3g}",
     ),
 )
+
+TERMINAL_BUDGET = tuple(column for column in BUDGET if column.title not in ("finished", "other"))
 
 COSTS = (
     Column("optimizer", "label in the configuration", lambda c: c.label, number=False),
