@@ -1,5 +1,6 @@
 """Run directories as the trainer writes them, with losses made by a formula."""
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -86,14 +87,17 @@ def write_run(
     if final is None:
         final = base_loss(steps) - gain + 0.004 * noise.standard_normal()
     last = stop or steps
+    rows: list[dict[str, Any]] = []
     for step in range(10, last + 1, 10 if name == run.name else steps // 25):
         loss = final + 4 * (step**-0.3 - steps**-0.3)
         row = {"step": step, "tokens": step * TOKENS_PER_STEP}
         training = {"train_loss": loss + 0.03 * noise.standard_normal(), "grad_norm": 0.4}
         schedule = {"schedule": schedule_row(label, step, steps, lr)}
-        run.append_metrics(row | training | schedule)
+        rows.append(row | training | schedule)
         if step % 100 == 0 or name != run.name:
-            run.append_metrics(row | {"val_loss": loss, "val_loss_se": 0.01})
+            rows.append(row | {"val_loss": loss, "val_loss_se": 0.01})
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (run.path / "metrics.jsonl").write_text(lines)
     if state == "diverged":
         run.append_metrics({"step": last, "tokens": last * TOKENS_PER_STEP, "val_loss": math.nan})
     reason = "the loss is not finite" if state == "diverged" else ""
