@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,13 @@ class Scale:
     """D."""
     compute: float | None = None
     """C = 6 P D in PFH (3.6e18 FLOP)."""
+    lengths: int = 1
+    """How many training lengths this model has in the study."""
+
+    @property
+    def called(self) -> str:
+        """The size, and the length where the model has several: ``147k for 1,040 steps``."""
+        return self.name if self.lengths == 1 else f"{self.name} for {self.steps:,} steps"
 
     @property
     def name(self) -> str:
@@ -165,6 +173,7 @@ def _scales(records: Iterable[Record]) -> dict[tuple[str, int], Scale]:
         }
         sizes.setdefault(_model(record), {}).update(summary)
     finished = {(_model(r), r.steps): r for r in records if r.finished}
+    lengths = Counter(model for model, _ in {(_model(r), r.steps) for r in records})
     for record in records:
         key = (_model(record), record.steps)
         size, done = sizes[key[0]], finished.get(key)
@@ -174,6 +183,7 @@ def _scales(records: Iterable[Record]) -> dict[tuple[str, int], Scale]:
             all_parameters=_whole(size.get("parameters")),
             tokens=_whole(number(done.summary, "tokens") if done else None),
             compute=number(done.summary, "compute") if done else None,
+            lengths=lengths[key[0]],
         )
     return found
 

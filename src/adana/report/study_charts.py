@@ -235,7 +235,7 @@ def sensitivity_chart(study: Study, sensitivity: Sensitivity) -> alt.LayerChart:
     rows = [
         {
             BY: label,
-            "size": f"{scale.name}, {scale.steps:,} steps",
+            "size": scale.called,
             "value": value if isinstance(value, int | float) else str(value),
             "above": rounded(loss - lowest[label, scale]),
             "loss": rounded(loss),
@@ -249,7 +249,7 @@ def sensitivity_chart(study: Study, sensitivity: Sensitivity) -> alt.LayerChart:
         if numeric
         else alt.X("value:N", title=sensitivity.name, axis=alt.Axis(labelAngle=0))
     )
-    y = axis("above", "loss above the best (nats)", ".3~f", scheme=alt.Y, log=False)
+    y = axis("above", "loss above the best (nats)", ".3~g", scheme=alt.Y, log=False, zero=False)
     base = alt.Chart(inline(rows)).encode(
         x, y, color=drawing.color(BY, study.labels), opacity=drawing.highlight(BY, 1.0)
     )

@@ -103,9 +103,9 @@ def _told(result: Result) -> str:
     """Return ``147k (M 1.34, 1.21 to 1.47)``."""
     found = result.worth
     if found is None or found.value is None:
-        return result.scale.name
+        return result.scale.called
     said = ", ".join(filter(None, (f"M {found.value:.2f}", _interval(found))))
-    return f"{result.scale.name} ({said})"
+    return f"{result.scale.called} ({said})"
 
 
 def _gap(result: Result) -> str:
@@ -113,7 +113,7 @@ def _gap(result: Result) -> str:
     assert gap is not None
     side = "below" if gap.mean < 0 else "above"
     size = words.estimate(Estimate(abs(gap.mean), gap.error, gap.count))
-    return f"{size} {side} at {result.scale.name} ({words.seeds(gap.count)})"
+    return f"{size} {side} at {result.scale.called} ({words.seeds(gap.count)})"
 
 
 def words_list(items: Sequence[str]) -> str:
@@ -141,7 +141,7 @@ def _unequal_trials(study: Study) -> Iterable[str]:
         if len(set(counts.values())) > 1:
             told = ", ".join(f"{label} {count}" for label, count in counts.items())
             yield (
-                f"Unequal tuning at {scale.name}, {scale.steps:,} steps: numbers of learning rates "
+                f"Unequal tuning at {scale.called}: numbers of learning rates "
                 f"are {told}. More tries find lower losses; give all optimizers the same number."
             )
 
@@ -150,7 +150,7 @@ def _edges(study: Study) -> Iterable[str]:
     found: dict[tuple[str, str], list[str]] = {}
     for choice in study.choices:
         if choice.edge:
-            found.setdefault((choice.label, choice.edge), []).append(choice.scale.name)
+            found.setdefault((choice.label, choice.edge), []).append(choice.scale.called)
     if found:
         ends = {"lower": "lowest", "higher": "highest"}
         told = "; ".join(
@@ -195,7 +195,7 @@ def _seeds(study: Study) -> Iterable[str]:
     if none:
         yield f"No usable run for {_named(none)}."
     missing = [
-        f"{label} at {scale.name}"
+        f"{label} at {scale.called}"
         for scale in study.scales
         for label in study.labels
         if label not in {result.label for result in study.at(scale)}
@@ -205,7 +205,7 @@ def _seeds(study: Study) -> Iterable[str]:
 
 
 def _named(results: Sequence[Result]) -> str:
-    return words_list([f"{result.label} at {result.scale.name}" for result in results])
+    return words_list([f"{result.label} at {result.scale.called}" for result in results])
 
 
 def _elsewhere(study: Study) -> Iterable[str]:
@@ -215,7 +215,7 @@ def _elsewhere(study: Study) -> Iterable[str]:
             continue
         changed = _changed(chosen.settings, other.settings)
         yield (
-            f"{choice.label} at {choice.scale.name} reached {other.mean:.4f} instead of "
+            f"{choice.label} at {choice.scale.called} reached {other.mean:.4f} instead of "
             f"{chosen.mean:.4f} with {changed}. Not counted: only the learning rate is chosen."
         )
 
@@ -238,11 +238,11 @@ def _settings(study: Study) -> Iterable[str]:
             values = {cell.label: repr(cell.settings.get(key)) for cell in chosen}
             if not key.startswith(("optimizer.", "schedule.")) and len(set(values.values())) > 1:
                 told = ", ".join(f"{label} {value}" for label, value in values.items())
-                between.setdefault(key, {})[f"{told} at {scale.name}"] = None
+                between.setdefault(key, {})[f"{told} at {scale.called}"] = None
     for key, texts in between.items():
         yield f"The optimizers do not share {key}: {'; '.join(texts)}."
     batches = {
-        scale.name: batch
+        scale.called: batch
         for scale in study.ladder
         for result in study.at(scale)
         if result.choice.chosen and (batch := result.choice.chosen.settings.get("batch_size"))
@@ -255,7 +255,7 @@ def _settings(study: Study) -> Iterable[str]:
 def _left_out(study: Study) -> Iterable[str]:
     out = [s for s in study.scales if s not in study.ladder and s.compute is not None]
     if out:
-        told = words_list([f"{scale.name} for {scale.steps:,} steps" for scale in out])
+        told = words_list([scale.called for scale in out])
         yield (
             f"Not on the curves over compute, which hold the tokens a parameter fixed: {told}. "
             "They are in the tables."
