@@ -176,6 +176,11 @@ class Run:
         """Whether the run came to its planned end, with a summary to show for it."""
         return self.status()["state"] == "finished" and self.summary() is not None
 
+    @property
+    def concluded(self) -> bool:
+        """Whether there is nothing left to train: the run finished or diverged."""
+        return self.finished or self.status()["state"] == "diverged"
+
     def set_status(self, state: State, *, step: int, reason: str = "") -> None:
         """Record the state, the last completed step and, where there is one, the reason."""
         write_json(self.path / "status.json", {"state": state, "reason": reason, "step": step})

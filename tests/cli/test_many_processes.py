@@ -11,10 +11,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from adana.cli import main
+from adana.cli import branch, main
 from adana.runs import Run
 from adana.train.checkpoint import checkpoint_step, list_checkpoints
 from tests.ranks import forkserver
@@ -176,6 +177,17 @@ def test_a_person_and_a_scheduler_get_different_exit_codes(number, code, tmp_pat
     finally:
         process.kill()
     assert process.exitcode == code
+
+
+def test_a_scheduler_stops_a_branch_that_has_not_begun_with_exit_code_75(monkeypatch):
+    def stopped(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(branch, "find_branch", lambda *_: (SimpleNamespace(data=None), None))
+    monkeypatch.setattr(branch, "prepare_with_bar", stopped)
+    with pytest.raises(SystemExit) as exit_:
+        main(("branch", "trunk", "--steps", "10", "--device", "cpu"))
+    assert exit_.value.code == 75
 
 
 def main_with_cache(cache, words):

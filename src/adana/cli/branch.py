@@ -13,7 +13,7 @@ from rich.console import Console
 from adana.cli.prepare import prepare_with_bar
 from adana.cli.progress import Display, say
 from adana.cli.settings import check_folder
-from adana.cli.train import exit_code, outcome_text
+from adana.cli.train import exit_code, outcome_text, stopping_early
 from adana.data import Shards, open_shards
 from adana.ladder import PlannedRun, plan_run
 from adana.runs import Run
@@ -69,7 +69,7 @@ def branch_command(arguments: BranchArguments) -> int:
     # All lengths are checked before the first is trained.
     found = [find_branch(trunk, steps, _cooldown(arguments, steps)) for steps in arguments.steps]
     codes = []
-    with join_world(arguments.device) as world:
+    with stopping_early(), join_world(arguments.device) as world:
         console = Console(quiet=not world.first)
         data = found[0][0].data
         prepared = world.decide(lambda: prepare_with_bar(data, console).folder)

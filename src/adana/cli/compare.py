@@ -203,9 +203,7 @@ class _Comparison:
         self.console.print()
 
     def _train(self, planned: Sequence[PlannedRun]) -> bool:
-        return train_all(
-            planned, self.arguments, self.arguments.jobs, self.shards.folder, self.console
-        )
+        return train_all(planned, self.arguments.jobs, self.shards.folder, self.console)
 
     def _place(self, config: TrainConfig) -> PlannedRun:
         return plan_run(config, self.arguments.runs, self.shards.fingerprint)

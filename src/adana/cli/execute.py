@@ -10,37 +10,40 @@ from pathlib import Path
 from rich.console import Console
 
 from adana.cli.progress import Display, say
-from adana.cli.settings import Settings
 from adana.cli.train import outcome_text
 from adana.ladder import PlannedRun, job_payload, run_job
-from adana.train import TrainConfig, pick_device
+from adana.nn import model_flops
+from adana.train import LayoutConfig, TrainConfig, pick_device
 from adana.tune import Result, run_jobs
 
 
 def train_all(
     planned: Sequence[PlannedRun],
-    settings: Settings,
     jobs: int | None,
     shards_folder: Path,
     console: Console,
 ) -> bool:
     """Train what is not finished yet, `jobs` at a time, and show how far everything is.
 
-    Returns False if it was interrupted. Raises `RuntimeError` if a run failed; a diverged one has
-    not failed, it is a result.
+    All have the same device and threads in their layout; threads of None are shared out. Returns
+    False if it was interrupted. Raises `RuntimeError` if a run failed; a diverged one has not
+    failed, it is a result.
     """
-    workers, threads = _workers(len(planned), settings, jobs)
-    layout = settings.layout(threads)
-    missing = {_short(p.config): p for p in planned if not p.run.finished}
+    workers, threads = share_out(len(planned), planned[0].config.layout, jobs)
+    missing = {name: p for name, p in _named(planned).items() if not p.run.concluded}
     if len(missing) < len(planned):
         say(console, f"reusing {len(planned) - len(missing)} finished runs")
+    if not missing:
+        return True
     payloads = {}
     for name, p in missing.items():
+        layout = dataclasses.replace(p.config.layout, threads=threads)
         config = dataclasses.replace(p.config, layout=layout)
         payloads[name] = job_payload(dataclasses.replace(p, config=config), shards_folder)
     _keep_freed_memory()
-    total = sum(p.config.steps for p in missing.values())
-    with Display(console, total, jobs=len(missing)) as display:
+    costs = {name: _step_cost(p.config) for name, p in missing.items()}
+    total = sum(p.config.steps * costs[name] for name, p in missing.items())
+    with Display(console, total, len(missing), costs) as display:
         results = run_jobs(
             run_job,
             payloads,
@@ -72,7 +75,7 @@ def _keep_freed_memory() -> None:
     os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**33))
 
 
-def _workers(planned: int, settings: Settings, jobs: int | None) -> tuple[int, int]:
+def share_out(planned: int, layout: LayoutConfig, jobs: int | None) -> tuple[int, int]:
     """Return how many trainings run at a time, and the CPU threads of each.
 
     Both depend on the whole plan, not on what is left of it: a run that goes on must do so
@@ -80,15 +83,26 @@ def _workers(planned: int, settings: Settings, jobs: int | None) -> tuple[int, i
     """
     cores = os.cpu_count() or 1
     if jobs is None:
-        on_gpu = pick_device(settings.device).type != "cpu"
-        jobs = 1 if on_gpu else min(max(1, cores // (settings.threads or 1)), planned)
-    return jobs, settings.threads or max(1, cores // jobs)
+        on_gpu = pick_device(layout.device).type != "cpu"
+        jobs = 1 if on_gpu else min(max(1, cores // (layout.threads or 1)), planned)
+    return jobs, layout.threads or max(1, cores // jobs)
 
 
-def _short(config: TrainConfig) -> str:
-    """Name a run for people, briefly: label, peak learning rate, steps, seed."""
-    optimizer = config.optimizer
-    return f"{optimizer.label} {optimizer.lr:.3g} T{config.steps} s{config.seed}"
+def _named(planned: Sequence[PlannedRun]) -> dict[str, PlannedRun]:
+    """Name the runs for people, briefly: label, size, peak learning rate, steps, seed."""
+    several = len({p.config.model.width for p in planned}) > 1
+    names = {}
+    for p in planned:
+        optimizer = p.config.optimizer
+        size = f" d{p.config.model.width}" if several else ""
+        name = f"{optimizer.label}{size} {optimizer.lr:.3g} T{p.config.steps} s{p.config.seed}"
+        names[name if name not in names else p.path.name] = p
+    return names
+
+
+def _step_cost(config: TrainConfig) -> float:
+    """What a step is worth in estimates of the time left: its model FLOPs."""
+    return model_flops(config.model, config.tokens_per_step)
 
 
 def _result_text(result: Result) -> str:

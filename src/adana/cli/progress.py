@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from types import TracebackType
 
 from rich.console import Console
@@ -23,6 +24,12 @@ NARROW = 100
 LINE_EVERY = 0.1
 """Fraction of a run between two plain lines."""
 
+MANY = 12
+"""More runs than this get a plain line at their end, and one a `LULL` from those that train."""
+
+LULL = 60.0
+"""Seconds between plain lines where there are many runs."""
+
 
 def say(console: Console, text: str) -> None:
     """Print one line as it is: no markup, no colours, no wrapping."""
@@ -30,10 +37,23 @@ def say(console: Console, text: str) -> None:
 
 
 class Display:
-    """Progress of `jobs` trainings of `total_steps` steps together. Use as a context manager."""
+    """Progress of `jobs` trainings of `total_steps` steps together. Use as a context manager.
 
-    def __init__(self, console: Console, total_steps: int, jobs: int) -> None:
+    `costs` says what a step of a run is worth, where steps differ: `total_steps` is then the sum of
+    steps times costs, and the time left allows for large models that come last.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        total_steps: float,
+        jobs: int,
+        costs: Mapping[str, float] | None = None,
+    ) -> None:
         self.console, self.total_steps, self.jobs = console, total_steps, jobs
+        self._costs = costs or {}
+        self._ended = 0
+        self._said_at = time.monotonic()
         self._begun: float | None = None
         self._runs: dict[str, _RunLine] = {}
         self._bars: Progress | None = None
@@ -81,7 +101,8 @@ class Display:
             self._bars.update(line.task, completed=sign.step, note=note)
             if self._overall is not None:
                 self._bars.update(self._overall, completed=self._steps_done())
-        elif line.due():
+        elif line.due() and not self._too_soon():
+            self._said_at = time.monotonic()
             say(
                 self.console,
                 f"{name}: step {sign.step}/{sign.steps}, {line.note()}, ETA {self._eta()}",
@@ -92,14 +113,23 @@ class Display:
         line = self._runs.get(name)
         if self._bars and line and line.task is not None:
             self._bars.remove_task(line.task)
-        say(self.console, f"{name}: {text}")
+        self._ended += 1
+        many = self.jobs > MANY
+        say(self.console, f"{f'[{self._ended}/{self.jobs}] ' if many else ''}{name}: {text}")
 
-    def _steps_done(self) -> int:
-        return sum(line.step for line in self._runs.values())
+    def _too_soon(self) -> bool:
+        """Whether plain lines would crowd out the ends of many runs."""
+        return self.jobs > MANY and time.monotonic() - self._said_at < LULL
+
+    def _steps_done(self) -> float:
+        return sum(line.step * self._cost(name) for name, line in self._runs.items())
+
+    def _cost(self, name: str) -> float:
+        return self._costs.get(name, 1.0)
 
     def _eta(self) -> str:
         """Time left over all runs, at the mean rate of this session so far."""
-        made = sum(line.step - line.first for line in self._runs.values())
+        made = sum((line.step - line.first) * self._cost(n) for n, line in self._runs.items())
         if made == 0 or self._begun is None:
             return "unknown"
         left = self.total_steps - self._steps_done()

@@ -30,6 +30,16 @@ from adana.ladder.rungs import (
     plan_rung,
     steps_of_budget,
 )
+from adana.ladder.speed import seconds_per_step
+from adana.ladder.study import (
+    PRESETS,
+    Cell,
+    Study,
+    centre_rate,
+    first_rates,
+    mean_losses,
+    next_rate,
+)
 
 __all__ = [
     "BATCH_SIZE",
@@ -40,9 +50,11 @@ __all__ = [
     "LAWS",
     "LAW_SEQUENCE",
     "MFU",
+    "PRESETS",
     "PUBLISHED_HEADS",
     "THIS",
     "TOKENS_PER_PARAM",
+    "Cell",
     "Device",
     "Estimate",
     "Hardware",
@@ -52,11 +64,16 @@ __all__ = [
     "PublishedLaw",
     "Rate",
     "Rung",
+    "Study",
     "budget_rule",
+    "centre_rate",
     "estimate",
     "find_device",
     "find_law",
+    "first_rates",
     "job_payload",
+    "mean_losses",
+    "next_rate",
     "peak_learning_rate",
     "plan_run",
     "plan_rung",
@@ -65,6 +82,7 @@ __all__ = [
     "plan_trainings",
     "planned_learning_rate",
     "run_job",
+    "seconds_per_step",
     "steps_of_budget",
     "sweep_rates",
     "total",

@@ -55,6 +55,7 @@ DEMO_RATES = {
     "adana": 0.0060,
     "adana-released": 0.0057,
     "adamw-log-decay": 0.0130,
+    "dana-star-mk4": 0.0064,
 }
 """Tuned at the demo's rung, omega = 4, kappa = 0.85: lowest points of parabolas through the three
 best losses of a sweep by factors of 2 (docs/evidence/demo.md)."""

@@ -14,7 +14,7 @@ from rich.console import Console
 from adana import schedules
 from adana.checks import check_range
 from adana.cli.compare import given_rates
-from adana.cli.ladder_tables import NARROWEST, print_plan
+from adana.cli.ladder.tables import NARROWEST, print_plan
 from adana.cli.progress import say
 from adana.ladder import (
     BATCH_SIZE,
@@ -38,7 +38,7 @@ OPTIMIZERS_OF = {"enoki": ("adamw", "adana"), "qwen3": ("adamw", "adana-released
 
 
 @dataclass(frozen=True)
-class LadderArguments:
+class PlanLadder:
     """Plan a ladder: sizes, budgets, learning rates, compute, memory and hours. Trains nothing.
 
     A ladder is one shape of model at growing sizes; a rung is its number of heads. Everything else
@@ -56,9 +56,6 @@ class LadderArguments:
     docs/ladder.md explains every column.
     """
 
-    action: Annotated[
-        Literal["plan"], tyro.conf.Positional, tyro.conf.arg(help="Print the plan of a ladder.")
-    ]
     family: Annotated[
         str,
         tyro.conf.Positional,
@@ -108,7 +105,7 @@ class LadderArguments:
     """Also write everything to this file."""
 
 
-def ladder_command(arguments: LadderArguments) -> int:
+def plan_command(arguments: PlanLadder) -> int:
     """Run `adana ladder plan`; return the exit code."""
     trainings, hardware = make_plan(arguments)
     commands = [training_command(t, arguments) for t in trainings]
@@ -122,7 +119,7 @@ def ladder_command(arguments: LadderArguments) -> int:
     return 0
 
 
-def make_plan(arguments: LadderArguments) -> tuple[list[PlannedTraining], Hardware]:
+def make_plan(arguments: PlanLadder) -> tuple[list[PlannedTraining], Hardware]:
     """Return the trainings that the arguments ask for, and what they run on."""
     optimizers = arguments.optimizers or OPTIMIZERS_OF.get(arguments.family, ())
     for kind, named in (("--heads", arguments.heads), ("--optimizers", optimizers)):
@@ -170,7 +167,7 @@ def make_plan(arguments: LadderArguments) -> tuple[list[PlannedTraining], Hardwa
     return trainings, hardware
 
 
-def training_command(training: PlannedTraining, arguments: LadderArguments) -> str:
+def training_command(training: PlannedTraining, arguments: PlanLadder) -> str:
     """Return the command line that trains what was planned, but for the data."""
     rung, devices = training.rung, arguments.devices
     model = rung.model

@@ -1,0 +1,227 @@
+"""`adana ladder run`: a ladder small enough to train here, from the plan to the report."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+
+from adana.cli.compare import given_rates
+from adana.cli.execute import share_out, train_all
+from adana.cli.ladder.study_tables import print_study
+from adana.cli.prepare import prepare_with_bar
+from adana.cli.progress import say
+from adana.cli.settings import Settings, check_folder
+from adana.cli.train import CTRL_C
+from adana.data import Shards
+from adana.ladder import (
+    PRESETS,
+    Cell,
+    PlannedRun,
+    Rate,
+    Study,
+    first_rates,
+    mean_losses,
+    next_rate,
+    plan_run,
+    seconds_per_step,
+)
+from adana.runs import write_json
+from adana.train import OPTIMIZERS, LayoutConfig
+
+
+@dataclass(frozen=True)
+class RunLadder:
+    """Train a small ladder, several optimizers at several sizes, and report what they save.
+
+    Every optimizer is trained at every size with the same number of learning rates, each with every
+    seed; where the best is at the end of its grid, rates are added until it is not. The report
+    compares them at their best: losses, laws, and how much compute the baseline needs for the same
+    loss, with intervals. Stop it whenever you like: the same command goes on where it was.
+
+        adana ladder run --preset smoke      minutes on 2 cores: does everything work?
+
+        adana ladder run                     overnight on 2 cores
+
+        adana ladder run --plan              what that would train, and how long it takes here
+
+        adana ladder run --data my_texts/ --optimizers adamw adana --seeds 3
+    """
+
+    preset: Literal["laptop", "smoke"] = "laptop"
+    """Where settings come from that are not given here. laptop: 3 optimizers, 4 sizes up to 0.85 M
+    parameters, 20 tokens for each, 5 rates, 2 seeds. smoke: the same shape with tiny models."""
+    optimizers: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(help=f"The first one is the baseline. Known: {', '.join(OPTIMIZERS)}."),
+    ] = ()
+    heads: tuple[int, ...] = ()
+    """Sizes, in attention heads. Default: 1 2 3 4."""
+    rates: int | None = None
+    """Learning rates of every optimizer at every size."""
+    seeds: int | None = None
+    """Seeds of every learning rate."""
+    tokens_per_param: float | None = None
+    """Training tokens for each parameter, embedding and head included."""
+    lr: tuple[str, ...] = ()
+    """Middle of the grid of learning rates as NAME=VALUE, at all sizes. Default: a rule, printed
+    with its source."""
+    data: str | None = None
+    """Text to train on, as for `adana train`. Default: python, the standard library's sources."""
+    vocab_size: int | None = None
+    """Tokens of the byte-level BPE trained on the corpus, at least 257."""
+    device: str = Settings.device
+    """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
+    jobs: int | None = None
+    """Trainings at a time. Default: one per core on the CPU, one on a GPU; these models are small,
+    so a GPU takes many."""
+    threads: int | None = None
+    """CPU threads of each training. Default: the cores, shared out."""
+    runs: Path = Settings.runs
+    """Folder below which the run directories lie, in one of the ladder's own."""
+    output: Path | None = None
+    """Folder of the report. Default: `report` beside the run directories."""
+    plan: bool = False
+    """Print what would be trained and how long it takes on this machine, and stop."""
+
+
+def run_command(arguments: RunLadder) -> int:
+    """Run `adana ladder run`; return the exit code."""
+    console = Console()
+    study = make_study(arguments)
+    centres = {
+        name: Rate(lr, "given") for name, lr in given_rates(arguments.lr, study.optimizers).items()
+    }
+    grid = {cell: first_rates(study, cell, centres.get(cell.optimizer)) for cell in study.cells}
+    shards = prepare_with_bar(study.data, console)
+    ladder = _Ladder(arguments, study, shards, console)
+    ladder.introduce(grid)
+    if arguments.plan:
+        return 0
+    planned = ladder.train(grid)
+    if not planned:
+        say(console, "Stopped. The same command goes on where it was.")
+        say(console, f"A report of what is there: adana report {shlex.quote(str(ladder.folder))}")
+        return CTRL_C
+    everything = [p for own in planned.values() for p in own]
+    ladder.record(everything)
+    for cell, own in planned.items():
+        losses = mean_losses(own)
+        best = min(losses, key=lambda lr: losses[lr])
+        say(console, f"{cell.optimizer}, {cell.heads} heads: {losses[best]:.4f} at lr {best:.4g}")
+    return 0
+
+
+def make_study(arguments: RunLadder) -> Study:
+    """Return the preset with what was given in its place.
+
+    Raises:
+        ValueError: a number is out of range, or an optimizer is unknown.
+    """
+    check_folder("--runs", arguments.runs)
+    if arguments.output:
+        check_folder("--output", arguments.output)
+    if arguments.jobs is not None and arguments.jobs < 1:
+        raise ValueError(f"--jobs must be at least 1, got {arguments.jobs}")
+    study = PRESETS[arguments.preset]
+    names = ("optimizers", "heads", "rates", "seeds", "tokens_per_param")
+    given = {name: getattr(arguments, name) for name in names}
+    data = {"corpus": arguments.data, "vocab_size": arguments.vocab_size}
+    data = {key: value for key, value in data.items() if value is not None}
+    given["data"] = dataclasses.replace(study.data, **data)
+    return dataclasses.replace(study, **{k: v for k, v in given.items() if v not in (None, ())})
+
+
+def own_command() -> str:
+    """Return the command line as it was typed."""
+    return shlex.join(["adana", *sys.argv[1:]])
+
+
+class _Ladder:
+    """What every phase needs."""
+
+    def __init__(
+        self, arguments: RunLadder, study: Study, shards: Shards, console: Console
+    ) -> None:
+        self.arguments, self.study, self.shards, self.console = arguments, study, shards, console
+        name = f"ladder-{arguments.preset}-{study.key(shards.fingerprint)}"
+        self.folder = arguments.runs / name
+        layout = LayoutConfig(device=arguments.device, threads=arguments.threads)
+        count = len(study.cells) * study.rates * study.seeds
+        self.jobs, threads = share_out(count, layout, arguments.jobs)
+        self.layout = dataclasses.replace(layout, threads=threads)
+
+    def introduce(self, grid: Mapping[Cell, Sequence[Rate]]) -> None:
+        """Print what will be trained with the rule of every number, and how long it takes."""
+        done = {
+            cell: all(p.run.concluded for rate in rates for p in self._place(cell, rate))
+            for cell, rates in grid.items()
+        }
+        seconds = {
+            cell: 0.0
+            if done[cell]
+            else seconds_per_step(self.study.config(cell, rates[0], 0, self.layout))
+            for cell, rates in grid.items()
+        }
+        print_study(
+            *(self.console, self.study, grid, seconds),
+            jobs=self.jobs,
+            corpus_tokens=len(self.shards.train),
+        )
+        say(self.console, f"run directories: {self.folder}")
+
+    def train(self, grid: Mapping[Cell, Sequence[Rate]]) -> dict[Cell, list[PlannedRun]]:
+        """Train all of the grid, and what has to be added to it; empty if it was interrupted."""
+        planned = {
+            cell: [p for rate in rates for p in self._place(cell, rate)]
+            for cell, rates in grid.items()
+        }
+        while True:
+            everything = [p for own in planned.values() for p in own]
+            if not self._train(everything):
+                return {}
+            added = self._widen(planned)
+            if not added:
+                return planned
+            for cell, more in added.items():
+                planned[cell] += more
+
+    def record(self, planned: Sequence[PlannedRun]) -> None:
+        """Write beside the run directories which of them the study is made of."""
+        content = {
+            "command": own_command(),
+            "preset": self.arguments.preset,
+            "study": dataclasses.asdict(self.study),
+            "runs": [p.path.name for p in planned],
+        }
+        write_json(self.folder / "study.json", content)
+
+    def _widen(self, planned: Mapping[Cell, Sequence[PlannedRun]]) -> dict[Cell, list[PlannedRun]]:
+        """Return the trainings to add, and say why."""
+        added = {}
+        for cell, own in planned.items():
+            rate = next_rate(self.study, mean_losses(own))
+            if rate is not None:
+                added[cell] = self._place(cell, rate)
+                say(
+                    self.console,
+                    f"{cell.optimizer}, {cell.heads} heads: lr {rate.lr:.4g} {rate.source}",
+                )
+        return added
+
+    def _train(self, planned: Sequence[PlannedRun]) -> bool:
+        return train_all(planned, self.jobs, self.shards.folder, self.console)
+
+    def _place(self, cell: Cell, rate: Rate) -> list[PlannedRun]:
+        """Return the trainings of one rate, one for each seed."""
+        configs = [
+            self.study.config(cell, rate, seed, self.layout) for seed in range(self.study.seeds)
+        ]
+        return [plan_run(config, self.folder, self.shards.fingerprint) for config in configs]

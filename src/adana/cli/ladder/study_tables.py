@@ -1,0 +1,85 @@
+"""A study as tables for people: sizes, learning rates, and how long all of it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from adana.cli.grid import Grid
+from adana.ladder import Cell, Rate, Study, budget_rule
+from adana.nn import PFH, count_parameters, training_flops
+
+
+def print_study(
+    console: Console,
+    study: Study,
+    grid: Mapping[Cell, Sequence[Rate]],
+    seconds: Mapping[Cell, float],
+    *,
+    jobs: int,
+    corpus_tokens: int,
+) -> None:
+    """Print everything about a study; `seconds` are those of a step, 0 where all is trained."""
+    sizes, rates = sizes_table(study, corpus_tokens), rates_table(study, grid)
+    runs = sum(len(own) for own in grid.values()) * study.seeds
+    tokens = sum(len(own) * study.seeds * _tokens(study, cell.heads) for cell, own in grid.items())
+    hours = (
+        sum(len(own) * study.seeds * study.steps(c.heads) * seconds[c] for c, own in grid.items())
+        / jobs
+        / 3600
+    )
+    budget = budget_rule(study.tokens_per_param, study.batch_size, study.sequence_length)
+    notes = [
+        f"T = {budget}; all at omega 4, kappa 0.85, cosine to 10 %",
+        *dict.fromkeys(f"{cell.optimizer}: {own[0].source}" for cell, own in grid.items()),
+    ]
+    console.print(sizes.fitting(console))
+    console.print(rates.fitting(console))
+    for note in notes:
+        console.print(Padding(Text(note), (0, 0, 0, 3)))
+    duration = f"about {_duration(hours)} here" if hours else "all trained already"
+    console.print(
+        f"\nTotal: {runs} trainings, {tokens / 1e6:.4g} M tokens; {duration}, {jobs} at a time "
+        "(measured; evaluations, and rates added at the ends, come on top)",
+        highlight=False,
+    )
+
+
+def sizes_table(study: Study, corpus_tokens: int) -> Grid:
+    """Return the sizes and their budgets."""
+    table = Grid("Sizes", "heads", "width", "layers", "P", "N", "T", "tokens", "epochs", "C (PFH)")
+    for heads in sorted(study.heads):
+        model = study.model(heads)
+        counts, tokens = count_parameters(model), _tokens(study, heads)
+        table.add(
+            str(heads),
+            str(model.width),
+            str(model.depth),
+            f"{counts.non_embedding:,}",
+            f"{counts.total:,}",
+            f"{study.steps(heads):,}",
+            f"{tokens:,}",
+            f"{tokens / corpus_tokens:.2f}",
+            f"{training_flops(model, tokens)['6PD'] / PFH:.3g}",
+        )
+    return table
+
+
+def rates_table(study: Study, grid: Mapping[Cell, Sequence[Rate]]) -> Grid:
+    """Return the learning rates of every optimizer, a line for each size."""
+    table = Grid("Peak learning rates", "heads", *study.optimizers)
+    for heads in sorted(study.heads):
+        ranges = (grid[Cell(name, heads)] for name in study.optimizers)
+        table.add(str(heads), *(f"{own[0].lr:.3g} to {own[-1].lr:.3g}" for own in ranges))
+    return table
+
+
+def _tokens(study: Study, heads: int) -> int:
+    return study.steps(heads) * study.batch_size * study.sequence_length
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{max(1, round(60 * hours))} min"

@@ -1,0 +1,234 @@
+"""A study: optimizers x sizes x learning rates x seeds, from a preset to its trainings.
+
+What `adana ladder run` trains. The rules are fixed before the first run: every optimizer gets the
+same number of learning rates at every size, all on one lattice and every one with all seeds; an
+optimum at the end of its grid gets more rates on that side until it is bracketed. Nothing else
+looks at a loss.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from adana import schedules
+from adana.data import DataConfig
+from adana.ladder.comparison import PlannedRun, with_optimizer
+from adana.ladder.learning_rates import DEMO_MODEL, DEMO_RATES, FAMILY_TITLES, Rate
+from adana.ladder.published_laws import NoLawError, PublishedLaw, matching_laws
+from adana.ladder.rungs import TOKENS_PER_PARAM, budget_rule, steps_of_budget
+from adana.nn import EnokiConfig, ModelConfig, count_parameters
+from adana.train import LayoutConfig, OptimizerConfig, TrainConfig, optimizer_entry
+
+LATTICE = 1e-3
+"""A learning rate that every grid would contain if it reached so far: others are this times powers
+of the grid's factor, so that the grids of all sizes and optimizers share their rates."""
+WIDEST = 6
+"""Most rates that are added to one optimizer at one size because its best was at the end."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is trained. The defaults are the preset `laptop`."""
+
+    optimizers: tuple[str, ...] = ("adamw", "adana", "dana-star-mk4")
+    """The first one is the baseline."""
+    heads: tuple[int, ...] = (1, 2, 3, 4)
+    """Sizes of Enoki: width heads * head_dim, floor(3 heads / 4) layers, at least one."""
+    head_dim: int = 32
+    sequence_length: int = 128
+    """Context in tokens."""
+    batch_size: int = 16
+    """Sequences per step."""
+    tokens_per_param: float = TOKENS_PER_PARAM
+    """Training tokens for each parameter, embedding and head included."""
+    rates: int = 5
+    """Learning rates of every optimizer at every size, before any are added at an end."""
+    factor: float = 2.0
+    """Ratio of neighbouring rates."""
+    widen: int = WIDEST
+    """Most rates added to one optimizer at one size."""
+    seeds: int = 2
+    """Seeds of every learning rate."""
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    eval_tokens: int = 65_536
+    """Validation tokens of an evaluation."""
+    evaluations: int = 12
+    """Evaluations of a run, the start not counted."""
+
+    def __post_init__(self) -> None:
+        for name in ("optimizers", "heads"):
+            values = getattr(self, name)
+            if not values or len(set(values)) != len(values):
+                raise ValueError(f"a study's {name} must be named once each, got {list(values)}")
+        for name in self.optimizers:
+            optimizer_entry(name)
+        for name, low in (("rates", 1), ("seeds", 1), ("evaluations", 1), ("widen", 0)):
+            if getattr(self, name) < low:
+                raise ValueError(f"a study's {name} must be at least {low}: {getattr(self, name)}")
+        if not 1 < self.factor < math.inf:
+            raise ValueError(f"a study's factor between rates must exceed 1, got {self.factor}")
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Every optimizer at every size, the smallest size first."""
+        return [Cell(name, heads) for heads in sorted(self.heads) for name in self.optimizers]
+
+    def model(self, heads: int) -> ModelConfig:
+        """Return the shape of a size."""
+        return EnokiConfig(
+            heads=heads,
+            head_dim=self.head_dim,
+            vocab_size=self.data.vocab_size,
+            sequence_length=self.sequence_length,
+        )
+
+    def steps(self, heads: int) -> int:
+        """Return the optimizer steps T of a size."""
+        return steps_of_budget(self.model(heads), self.batch_size, self.tokens_per_param)
+
+    def config(self, cell: Cell, rate: Rate, seed: int, layout: LayoutConfig) -> TrainConfig:
+        """Return the configuration of one training."""
+        steps = self.steps(cell.heads)
+        base = TrainConfig(
+            optimizer=OptimizerConfig(cell.optimizer, rate.lr),
+            steps=steps,
+            batch_size=self.batch_size,
+            model=self.model(cell.heads),
+            data=self.data,
+            seed=seed,
+            eval_tokens=self.eval_tokens,
+            eval_every=max(1, steps // self.evaluations),
+            layout=layout,
+            provenance={
+                "steps": budget_rule(self.tokens_per_param, self.batch_size, self.sequence_length)
+            },
+        )
+        return with_optimizer(base, cell.optimizer, rate)
+
+    def key(self, data_fingerprint: str) -> str:
+        """Return six hex digits of what all runs of a study share.
+
+        Studies that differ in their optimizers, sizes, rates or seeds only have the same key, and
+        so the same folder: what one has trained, the other need not.
+        """
+        own = ("optimizers", "heads", "rates", "factor", "widen", "seeds", "data")
+        shared = {k: v for k, v in dataclasses.asdict(self).items() if k not in own}
+        text = json.dumps([shared, data_fingerprint], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:6]
+
+
+class Cell(NamedTuple):
+    """One optimizer at one size."""
+
+    optimizer: str
+    heads: int
+
+
+PRESETS = {
+    "laptop": Study(),
+    "smoke": Study(
+        head_dim=16,
+        sequence_length=64,
+        batch_size=8,
+        tokens_per_param=2.0,
+        rates=3,
+        widen=0,
+        data=DataConfig(vocab_size=512),
+        eval_tokens=8192,
+        evaluations=4,
+    ),
+}
+"""Studies by name. `laptop`: overnight on 2 cores. `smoke`: minutes, to see everything work; a
+tenth of the tokens that the models need, so its losses mean little."""
+
+
+def first_rates(study: Study, cell: Cell, centre: Rate | None = None) -> list[Rate]:
+    """Return the learning rates that a cell begins with, ascending.
+
+    `centre` stands in for the rule's rate (`centre_rate`). The grid is made of the points of the
+    lattice around it.
+    """
+    centre = centre or centre_rate(cell.optimizer, study.model(cell.heads))
+    nearest = round(math.log(centre.lr / LATTICE, study.factor))
+    first = nearest - (study.rates - 1) // 2
+    source = f"grid of {study.rates} rates by factors of {study.factor:g} around {centre.source}"
+    return [Rate(_on_lattice(first + i, study.factor), source) for i in range(study.rates)]
+
+
+def next_rate(study: Study, losses: Mapping[float, float]) -> Rate | None:
+    """Return the rate to add to a cell, or None if its best is bracketed or enough were added.
+
+    `losses` holds the mean final loss over seeds by learning rate, infinite where a seed diverged;
+    where all are, a lower rate is added.
+    """
+    rates = sorted(losses)
+    if not 1 < len(rates) < study.rates + study.widen:
+        return None
+    best = min(rates, key=lambda lr: (losses[lr], lr))
+    if best not in (rates[0], rates[-1]):
+        return None
+    side, step = ("lower", -1) if best == rates[0] else ("higher", 1)
+    why = f"the best so far, {best:.4g}, was at the {side} end of the grid"
+    if math.isinf(losses[best]):
+        why = "every rate of the grid diverged"
+    position = round(math.log(best / LATTICE, study.factor)) + step
+    return Rate(_on_lattice(position, study.factor), f"added, as {why}")
+
+
+def centre_rate(optimizer: str, model: ModelConfig) -> Rate:
+    """Return the learning rate that a grid at this size is laid around.
+
+    The demo's tuned rate, carried to this size by the shape of the published law,
+    `law(P) / law(P of the demo)`; where only one of the two is known, that one. It need not be
+    good: the grid moves on if it is not.
+
+    Raises:
+        NoLawError: neither is known for this optimizer.
+    """
+    law = _law(optimizer, model)
+    tuned = DEMO_RATES.get(optimizer)
+    if tuned is None and law is None:
+        advice = f"Pass the middle of its grid: --lr {optimizer}=VALUE."
+        kappa = schedules.KAPPA if "kappa" in optimizer_entry(optimizer).reads else None
+        raise NoLawError(model.family, optimizer, kappa, advice=advice)
+    if law is None:
+        return Rate(float(DEMO_RATES[optimizer]), "the demo's tuned rate (docs/evidence/demo.md)")
+    p = count_parameters(model).non_embedding
+    title = FAMILY_TITLES[law.family]
+    if tuned is None:
+        return Rate(law(p), f"the published {title} law {law.formula}, though far below its sizes")
+    return Rate(
+        tuned * law(p) / law(count_parameters(DEMO_MODEL).non_embedding),
+        f"the demo's tuned rate {tuned:g} (docs/evidence/demo.md), carried to other sizes by the "
+        f"shape ({law.b:g} + P)^{law.d:g} of the published {title} law",
+    )
+
+
+def _law(optimizer: str, model: ModelConfig) -> PublishedLaw | None:
+    """Return the law of the smallest batch, if the optimizer has one in this architecture."""
+    kappa = schedules.KAPPA if "kappa" in optimizer_entry(optimizer).reads else None
+    laws = matching_laws(model.family, optimizer, kappa)
+    return min(laws, key=lambda law: law.batch, default=None)
+
+
+def _on_lattice(position: int, factor: float) -> float:
+    return float(f"{LATTICE * factor**position:.4g}")  # as printed, to be typed again
+
+
+def mean_losses(planned: Sequence[PlannedRun]) -> dict[float, float]:
+    """Return the mean final loss over seeds by learning rate, infinite where a seed diverged.
+
+    `planned` are the finished or diverged trainings of one cell.
+    """
+    losses: dict[float, list[float]] = {}
+    for run in planned:
+        summary = run.run.summary()
+        loss = math.inf if summary is None else float(summary["val_loss"])
+        losses.setdefault(run.config.optimizer.lr, []).append(loss)
+    return {lr: sum(own) / len(own) for lr, own in losses.items()}

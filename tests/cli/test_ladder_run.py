@@ -1,0 +1,73 @@
+"""`adana ladder run` as a user meets it: the plan, the trainings, going on, and the record."""
+
+import json
+
+import pytest
+
+from adana.cli import main
+from adana.runs import find_runs
+from tests.train.conftest import write_corpus
+
+SMALL = (
+    *("--preset", "smoke", "--data", "corpus", "--vocab-size", "300", "--heads", "1", "2"),
+    *("--optimizers", "adamw", "adana", "--rates", "2", "--seeds", "2"),
+    *("--tokens-per-param", "0.5", "--device", "cpu", "--jobs", "2"),
+)
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ADANA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "120")
+    write_corpus(tmp_path / "corpus")
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as exit_:
+        main(["ladder", "run", *SMALL, *arguments])
+    return exit_.value.code
+
+
+def test_a_plan_shows_sizes_rates_and_time_and_trains_nothing(tmp_path, capsys):
+    assert run("--plan") == 0
+    out = capsys.readouterr().out
+    assert "T = floor(0.5 N / (8 x 64))" in out
+    assert "adamw: grid of 2 rates by factors of 2 around the demo's tuned rate 0.0106" in out
+    assert "Total: 16 trainings" in out
+    assert find_runs(tmp_path / "runs") == []
+
+
+def test_a_ladder_is_trained_once_and_recorded(tmp_path, capsys):
+    assert run() == 0
+    first = capsys.readouterr().out
+    runs = find_runs(tmp_path / "runs")
+    assert len(runs) == 16
+    assert all(r.finished for r in runs)
+    (folder,) = (tmp_path / "runs").iterdir()
+    record = json.loads((folder / "study.json").read_text())
+    assert sorted(record["runs"]) == [r.name for r in runs]
+    assert record["study"]["tokens_per_param"] == 0.5
+    assert "[16/16]" in first
+
+    before = {r.path: (r.path / "summary.json").stat().st_mtime_ns for r in runs}
+    assert run() == 0
+    out = capsys.readouterr().out
+    assert "reusing 16 finished runs" in out
+    assert "all trained already" in out
+    assert before == {path: (path / "summary.json").stat().st_mtime_ns for path in before}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--lr", "muon=1"), "--lr 'muon=1' names no optimizer compared"),
+        (("--seeds", "0"), "a study's seeds must be at least 1"),
+        (("--jobs", "0"), "--jobs must be at least 1"),
+        (("--runs", "corpus/a.txt"), "--runs corpus/a.txt is a file"),
+    ],
+)
+def test_wrong_arguments_are_named_before_anything_is_read(arguments, message, capsys, tmp_path):
+    (tmp_path / "corpus" / "a.txt").write_text("text")
+    assert run(*arguments) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,125 @@
+"""A study: which trainings a preset becomes, and when a grid grows."""
+
+import itertools
+import math
+
+import pytest
+
+from adana.ladder import (
+    PRESETS,
+    Cell,
+    NoLawError,
+    Rate,
+    Study,
+    centre_rate,
+    first_rates,
+    mean_losses,
+    next_rate,
+    plan_run,
+)
+from adana.runs import write_json
+from adana.train import LayoutConfig, config_to_dict
+
+STUDY = Study(optimizers=("adamw", "adana"), heads=(2, 1), rates=3, widen=2)
+CPU = LayoutConfig(device="cpu")
+
+
+def test_every_optimizer_is_trained_at_every_size_smallest_first():
+    assert STUDY.cells == [
+        Cell("adamw", 1),
+        Cell("adana", 1),
+        Cell("adamw", 2),
+        Cell("adana", 2),
+    ]
+
+
+def test_a_budget_is_tokens_for_each_parameter_of_the_size():
+    config = STUDY.config(Cell("adamw", 2), Rate(0.01, "given"), 1, CPU)
+    # 1 layer of width 64: 12 * 64^2; embedding and head: 2 * 1024 * 64
+    assert config.steps == 20 * (12 * 64**2 + 2 * 1024 * 64) // (16 * 128)
+    assert config.seed == 1
+    assert config.optimizer.lr == 0.01
+    assert config.eval_every == config.steps // 12
+    assert config.provenance == {"steps": "floor(20 N / (16 x 128))", "lr": "given"}
+
+
+@pytest.mark.parametrize("cell", [cell for study in PRESETS.values() for cell in study.cells])
+def test_grids_of_all_presets_lie_on_one_lattice(cell):
+    rates = [rate.lr for rate in first_rates(PRESETS["laptop"], cell)]
+    positions = [math.log2(lr / 1e-3) for lr in rates]
+    assert [round(p) for p in positions] == pytest.approx(positions, abs=1e-3)
+    assert [b / a for a, b in itertools.pairwise(rates)] == pytest.approx([2.0] * 4)
+
+
+def test_a_grid_surrounds_the_rate_it_is_given():
+    rates = [r.lr for r in first_rates(STUDY, Cell("adamw", 1), Rate(0.0065, "given"))]
+    assert rates == [0.004, 0.008, 0.016]
+
+
+def test_the_rule_carries_the_demo_rate_along_the_published_law():
+    small, demo = (centre_rate("adamw", STUDY.model(heads)) for heads in (1, 2))
+    p_small, p_demo = 12 * 32**2, 12 * 64**2
+    assert small.lr / demo.lr == pytest.approx(((16700 + p_small) / (16700 + p_demo)) ** -0.515)
+    assert "0.0106" in small.source
+
+
+def test_an_optimizer_without_any_rule_asks_for_the_middle_of_its_grid():
+    with pytest.raises(NoLawError, match=r"--lr log-muon=VALUE"):
+        first_rates(Study(optimizers=("log-muon",)), Cell("log-muon", 1))
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ({0.004: 3.2, 0.008: 3.0, 0.016: 3.1}, None),
+        ({0.004: 3.2, 0.008: 3.1, 0.016: 3.0}, 0.032),
+        ({0.004: 3.0, 0.008: 3.1, 0.016: 3.2}, 0.002),
+        ({0.004: 3.0, 0.008: math.inf, 0.016: math.inf}, 0.002),
+        ({0.004: 3.1, 0.008: 3.0, 0.016: math.inf}, None),
+        ({0.004: math.inf, 0.008: math.inf, 0.016: math.inf}, 0.002),
+        ({0.001: 1.0, 0.002: 2.0, 0.004: 3.0, 0.008: 4.0, 0.016: 5.0}, None),
+        ({0.004: 3.0}, None),
+    ],
+)
+def test_a_grid_grows_at_the_end_where_its_best_is(losses, expected):
+    rate = next_rate(STUDY, losses)
+    assert (rate and rate.lr) == expected
+
+
+def test_a_diverged_seed_makes_its_rate_infinitely_bad(tmp_path):
+    planned = [
+        plan_run(STUDY.config(Cell("adamw", 1), Rate(lr, "given"), seed, CPU), tmp_path, "abc")
+        for lr in (0.004, 0.008)
+        for seed in (0, 1)
+    ]
+    for p, loss in zip(planned, (3.0, 3.2, 2.9, None), strict=True):
+        p.path.mkdir()
+        write_json(p.path / "config.json", config_to_dict(p.config, "abc"))
+        p.run.set_status("finished" if loss else "diverged", step=1)
+        if loss:
+            write_json(p.path / "summary.json", {"val_loss": loss})
+    assert mean_losses(planned) == {0.004: pytest.approx(3.1), 0.008: math.inf}
+    assert all(p.run.concluded for p in planned)
+
+
+def test_studies_that_differ_in_what_they_train_only_share_their_runs():
+    other = Study(optimizers=("dana-mk4",), heads=(3,), seeds=5)
+    assert other.key("abc") == Study().key("abc")
+    assert other.key("abc") != other.key("abd")
+    assert Study(tokens_per_param=10).key("abc") != Study().key("abc")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"optimizers": ()}, "optimizers must be named once each"),
+        ({"heads": (1, 1)}, "heads must be named once each"),
+        ({"optimizers": ("adamx",)}, "unknown optimizer 'adamx'"),
+        ({"seeds": 0}, "seeds must be at least 1"),
+        ({"factor": 1.0}, "must exceed 1"),
+        ({"rates": 0}, "rates must be at least 1"),
+    ],
+)
+def test_wrong_settings_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        Study(**change)
