@@ -162,7 +162,7 @@ def test_more_rates_for_one_optimizer_are_told(tmp_path: Path, write_run: WriteR
     for lr in (0.002, 0.004, 0.008):
         write_run(tmp_path, "adana", 0, lr=lr, final=3.0)
     study = read_study(find_runs(tmp_path), "adamw")
-    assert "adamw 1, adana 3" in said(study, "Unequal tuning")
+    assert "adamw 1, adana 3" in said(study, "Unequal numbers")
 
 
 def test_another_batch_size_for_one_optimizer_is_told(tmp_path: Path, write_run: WriteRun) -> None:

@@ -136,14 +136,18 @@ def warnings(study: Study) -> tuple[str, ...]:
 
 
 def _unequal_trials(study: Study) -> Iterable[str]:
+    found: dict[str, list[str]] = {}
     for scale in study.scales:
-        counts = {r.label: len(r.choice.grid) for r in study.at(scale)}
+        counts = {result.label: len(result.choice.grid) for result in study.at(scale)}
         if len(set(counts.values())) > 1:
             told = ", ".join(f"{label} {count}" for label, count in counts.items())
-            yield (
-                f"Unequal tuning at {scale.called}: numbers of learning rates "
-                f"are {told}. More tries find lower losses; give all optimizers the same number."
-            )
+            found.setdefault(told, []).append(scale.called)
+    if found:
+        told = "; ".join(f"{counts} at {words_list(sizes)}" for counts, sizes in found.items())
+        yield (
+            f"Unequal numbers of learning rates: {told}. More tries find lower losses, unless a "
+            "grid was only extended because its best was at its end."
+        )
 
 
 def _edges(study: Study) -> Iterable[str]:
