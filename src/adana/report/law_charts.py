@@ -132,20 +132,16 @@ def _law_rows(study: Study, label: str) -> Rows:
     fit = study.findings.fit
     if fit is None or label not in fit.laws:
         return []
-    computes = _grid(study).tolist()
-    draws = [LossLaw(*map(float, draw)) for draw in fit.replicates.get(label, ())]
-    rows = []
-    for compute in computes:
-        row = {
-            BY: label,
-            "estimator": ESTIMATORS[1],
-            "compute": rounded(compute),
-            "loss": rounded(float(fit.laws[label](compute))),
-        }
-        if draws:
-            low, high = np.nanquantile([float(law(compute)) for law in draws], [0.05, 0.95])
-            row |= {"low": rounded(float(low)), "high": rounded(float(high))}
-        rows.append(row)
+    computes = _grid(study)
+    draws = [LossLaw(*map(float, draw))(computes) for draw in fit.replicates[label]]
+    bands = np.quantile(draws, [0.05, 0.95], axis=0).T.tolist() if draws else []
+    losses = fit.laws[label](computes).tolist()
+    rows: Rows = [
+        {BY: label, "estimator": ESTIMATORS[1], "compute": rounded(compute), "loss": rounded(loss)}
+        for compute, loss in zip(computes.tolist(), losses, strict=True)
+    ]
+    for row, (low, high) in zip(rows, bands, strict=False):  # no bands without draws
+        row |= {"low": rounded(low), "high": rounded(high)}
     return rows
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -78,14 +78,24 @@ def ladder(scales: Sequence[Scale]) -> tuple[Scale, ...]:
     known = [scale for scale in scales if scale.compute and scale.tokens]
     models = {scale.model for scale in known}
     if len(models) < 2 or len(known) == len(models):
-        return tuple(sorted(known, key=lambda scale: scale.order))
+        return _ascending(known)
     best: list[Scale] = []
     for size in ("all_parameters", "parameters"):
         for group in _same_ratio(known, size):
             if len({s.model for s in group}) > len({s.model for s in best}):
                 best = group
     longest = {scale.model: scale for scale in sorted(best, key=lambda scale: scale.steps)}
-    return tuple(sorted(longest.values(), key=lambda scale: scale.order))
+    return _ascending(longest.values())
+
+
+def _ascending(scales: Iterable[Scale]) -> tuple[Scale, ...]:
+    """Sort by compute, and keep the first of those with the same one."""
+    found: list[Scale] = []
+    for scale in sorted(scales, key=lambda scale: scale.order):
+        last = found[-1].compute if found else None
+        if last is None or not math.isclose(last, scale.compute or last, rel_tol=1e-9):
+            found.append(scale)
+    return tuple(found)
 
 
 def _same_ratio(scales: Sequence[Scale], size: str) -> list[list[Scale]]:

@@ -43,12 +43,10 @@ def separable(result: Result) -> str:
     found = result.worth
     if found is None:
         return words.NONE
-    if not found.separable:
-        known = found.value is not None or found.low is not None or found.high is not None
-        return "not separable" if known else "cannot say"
-    if found.low is not None and found.low > 1:
-        return "better"
-    return "worse" if found.high is not None and found.high < 1 else "not separable"
+    ends = [end for end in (found.low, found.high) if end is not None]
+    if found.separable and ends:
+        return "better" if sum(ends) / len(ends) > 1 else "worse"
+    return "not separable" if ends or found.value is not None else "cannot say"
 
 
 def verdict(study: Study) -> tuple[str, ...]:
@@ -102,10 +100,11 @@ def _verdict(study: Study, label: str) -> str:
 def _told(result: Result) -> str:
     """Return ``147k (M 1.34, 1.21 to 1.47)``."""
     found = result.worth
-    if found is None or found.value is None:
+    if found is None:
         return result.scale.called
-    said = ", ".join(filter(None, (f"M {found.value:.2f}", _interval(found))))
-    return f"{result.scale.called} ({said})"
+    value = "" if found.value is None else f"{found.value:.2f}"
+    said = ", ".join(filter(None, (value, _interval(found))))
+    return f"{result.scale.called} (M {said})" if said else result.scale.called
 
 
 def _gap(result: Result) -> str:
