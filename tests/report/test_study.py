@@ -1,12 +1,15 @@
 """What `read_study` finds in the run directories of a study, what it chooses, what it refuses."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from adana.report import Result, Study, is_study, read_study
+from adana.report.study_laws import Worth
 from adana.report.study_words import separable, verdict, warnings
+from adana.report.study_words import worth as told
 from adana.runs import Run, RunError, find_runs, write_json
 
 WriteRun = Callable[..., Run]
@@ -240,3 +243,29 @@ def test_a_gain_is_also_told_by_the_clock(study: Study) -> None:
     found = result(study, "adana", 1_000_000)
     assert found.worth is not None
     assert found.time_worth == pytest.approx(found.worth.value, rel=1e-3)
+
+
+def worth(low: float | None, high: float | None, value: float | None, apart: bool) -> Worth:
+    return Worth(value, low, high, inside=value is not None, separable=apart)
+
+
+@pytest.mark.parametrize(
+    ("found", "word", "text"),
+    [
+        (worth(1.1, 1.6, 1.3, apart=True), "better", "1.30 (1.10 to 1.60)"),
+        (worth(1.05, None, None, apart=True), "better", "> 1.05"),
+        (worth(None, 1.0000000001, None, apart=True), "worse", "< 1.00"),
+        (worth(0.7, 0.9, 0.8, apart=True), "worse", "0.80 (0.70 to 0.90)"),
+        (worth(0.7, 1.2, 0.9, apart=False), "not separable", "0.90 (0.70 to 1.20)"),
+        (worth(None, None, 1.2, apart=False), "not separable", "1.20"),
+        (worth(None, None, None, apart=False), "cannot say", "cannot say"),
+        (Worth(1.3, 1.1, 1.6, inside=False, separable=True), "better", "1.30 (1.10 to 1.60, "
+         "extrapolated)"),
+    ],
+)  # fmt: skip
+def test_what_an_interval_says_is_said_in_words(
+    study: Study, found: Worth, word: str, text: str
+) -> None:
+    one = dataclasses.replace(study.results[1], worth=found)
+    assert separable(one) == word
+    assert told(found) == text

@@ -17,9 +17,9 @@ from adana.report.cells import Scale
 from adana.report.choice import Choice
 
 BEYOND = 1.5
-"""Factor of compute by which fitted curves go on beyond the runs."""
+"""Factor of compute by which fitted laws go on beyond the runs."""
 POINTS = 60
-"""Points of a fitted curve."""
+"""Points of a fitted law."""
 SAME_RATIO = 1.15
 """Tokens a parameter within this factor are one ladder: steps are whole numbers."""
 
@@ -133,7 +133,7 @@ def curves_of(
 
 
 def compute_grid(computes: Sequence[float]) -> NDArray[np.float64]:
-    """Return the compute (PFH) that fitted curves are drawn at: that of the runs and a bit more."""
+    """Return the compute (PFH) that fitted laws are drawn at: that of the runs and a bit more."""
     return np.geomspace(min(computes) / BEYOND, max(computes) * BEYOND, POINTS)
 
 
@@ -154,15 +154,18 @@ def find_laws(curves: Mapping[str, Curve], baseline: str) -> Findings:
     for name in others:
         piecewise[name] = piecewise_multiplier(curves[baseline], curves[name])
         said |= dict.fromkeys(piecewise[name].statements)
-    computes = compute_grid([point.compute for curve in curves.values() for point in curve.points])
     fit = None
     try:
         fit = fit_loss_laws(tuple(curves.values()))
     except ValueError as error:
-        said[f"No loss law was fitted: {error}."] = None
+        said[f"no loss law was fitted: {error}"] = None
     if fit is not None:
         said |= dict.fromkeys(fit.statements)
         for name in (name for name in others if name in fit.laws):
-            fitted[name] = fitted_multiplier(fit, baseline, name, computes=computes)
+            fitted[name] = fitted_multiplier(fit, baseline, name)
             said |= dict.fromkeys(fitted[name].statements)
-    return Findings(fit, fitted, piecewise, tuple(said))
+    return Findings(fit, fitted, piecewise, tuple(map(_sentence, said)))
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].removesuffix('.')}."

@@ -43,10 +43,11 @@ def separable(result: Result) -> str:
     found = result.worth
     if found is None:
         return words.NONE
-    ends = [end for end in (found.low, found.high) if end is not None]
-    if found.separable and ends:
-        return "better" if sum(ends) / len(ends) > 1 else "worse"
-    return "not separable" if ends or found.value is not None else "cannot say"
+    if found.low is None and found.high is None:
+        return "cannot say" if found.value is None else "not separable"
+    if not found.separable:
+        return "not separable"
+    return "worse" if found.low is None or (found.high is not None and found.high < 1) else "better"
 
 
 def verdict(study: Study) -> tuple[str, ...]:
