@@ -16,6 +16,7 @@ from adana.cli.export import ExportArguments, export_command
 from adana.cli.ladder import LadderArguments, ladder_command
 from adana.cli.manage import RunsArguments, runs_command, with_default_action
 from adana.cli.report import ReportArguments, report_command
+from adana.cli.rules import RulesArguments, rules_command
 from adana.cli.sample import SampleArguments, sample_command
 from adana.cli.schedules import SchedulesArguments, schedules_command
 from adana.cli.train import TrainArguments, train_command
@@ -41,6 +42,7 @@ VERBS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "report": (ReportArguments, report_command),
     "data": (DataArguments, data_command),
     "ladder": (LadderArguments, ladder_command),
+    "rules": (RulesArguments, rules_command),
     "runs": (RunsArguments, runs_command),
     "sample": (SampleArguments, sample_command),
     "export": (ExportArguments, export_command),

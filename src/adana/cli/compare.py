@@ -13,15 +13,18 @@ import tyro
 from rich.console import Console
 
 from adana.checks import check_range
+from adana.cli.choices import configure
 from adana.cli.execute import train_all
 from adana.cli.prepare import prepare_with_bar
 from adana.cli.report import write_comparison
 from adana.cli.settings import Settings, check_folder, describe, print_rows
-from adana.cli.train import CTRL_C, pick_rate
+from adana.cli.train import CTRL_C
 from adana.data import Shards
 from adana.ladder import (
     PlannedRun,
     Rate,
+    RuleBook,
+    open_rules,
     plan_run,
     plan_seeds_and_horizons,
     sweep_rates,
@@ -66,8 +69,10 @@ def compare_command(arguments: CompareArguments) -> int:
     console = Console()
     check_arguments(arguments)
     rates = given_rates(arguments.lr, arguments.optimizers)
+    rules = open_rules(arguments.rules)
+    rules.check_used(arguments.optimizers)
     shards = prepare_with_bar(arguments.data_config(), console)
-    comparison = _Comparison(arguments, shards, console)
+    comparison = _Comparison(arguments, rules, shards, console)
     configs = {name: comparison.configure(name, rates.get(name)) for name in arguments.optimizers}
     if arguments.sweep_lr:
         configs = comparison.sweep(configs)
@@ -137,15 +142,15 @@ def given_rates(items: Sequence[str], optimizers: Sequence[str]) -> dict[str, fl
 class _Comparison:
     """What every phase of a comparison needs."""
 
-    def __init__(self, arguments: CompareArguments, shards: Shards, console: Console) -> None:
-        self.arguments, self.shards, self.console = arguments, shards, console
+    def __init__(
+        self, arguments: CompareArguments, rules: RuleBook, shards: Shards, console: Console
+    ) -> None:
+        self.arguments, self.rules, self.shards, self.console = arguments, rules, shards, console
         self.trials: list[Trial] = []
 
     def configure(self, name: str, given: float | None) -> TrainConfig:
         """Return the configuration of one optimizer at its learning rate."""
-        rate = pick_rate(self.arguments, name, given)
-        base = self.arguments.train_config(self.arguments.optimizer_config(name, rate.lr))
-        return with_optimizer(base, name, rate)
+        return configure(self.arguments, name, given, self.rules, len(self.shards.train))
 
     def train(self, configs: Mapping[str, TrainConfig]) -> list[PlannedRun]:
         """Train every seed and horizon; return the runs, or none if it was interrupted."""

@@ -47,7 +47,9 @@ class Rate:
     law: PublishedLaw | None = None
     """The law that gave it; None if it was given or tuned."""
     reservations: tuple[str, ...] = ()
-    """How this run differs from those behind the law."""
+    """How this run differs from those behind the law or rule."""
+    origin: str = ""
+    """The rule file's rule that gave it, the same words for every size; empty for other rates."""
 
 
 DEMO_RATES = {
