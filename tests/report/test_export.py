@@ -8,6 +8,7 @@ import pytest
 
 from adana.report import Study, write_study
 from adana.report.export import as_csv, as_latex, escape, export
+from adana.report.study_page import as_dict
 from adana.report.study_tables import sheets
 
 
@@ -55,3 +56,12 @@ def test_an_unknown_picture_format_is_refused_before_anything_is_written(
     with pytest.raises(ValueError, match="svg, pdf, png, not as gif"):
         write_study(study, tmp_path / "report", images=("gif",))  # type: ignore[arg-type]
     assert not (tmp_path / "report").exists()
+
+
+def test_the_whole_study_is_plain_json(study: Study) -> None:
+    plain = json.loads(json.dumps(as_dict(study), allow_nan=False))
+    assert set(plain["laws"]) == {"adamw", "adana"}
+    estimators = [curve["estimator"] for curve in plain["multipliers"]]
+    assert estimators == ["piecewise", "fitted"]
+    assert plain["multipliers"][0]["value"][-1] is None, "beyond the baseline's lowest loss"
+    assert len(plain["runs"]) == len(study.records)

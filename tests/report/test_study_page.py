@@ -15,6 +15,7 @@ from .test_html import HOSTILE, Page
 
 COMMAND = "adana ladder run --preset smoke --seeds 2"
 PHONE, DESKTOP = 375, 1200
+PAPER = 717  # A4 between the margins that Chromium prints with
 
 
 @pytest.fixture(scope="module")
@@ -165,12 +166,13 @@ def test_a_button_leaves_an_optimizer_out_of_all_charts(tab: Tab, folder: Path) 
 
 
 @needs_browser
-def test_paper_shows_no_controls(tab: Tab, folder: Path) -> None:
-    tab.open(folder / "report.html", DESKTOP)
+def test_paper_shows_whole_tables_and_no_controls(tab: Tab, folder: Path) -> None:
+    tab.open(folder / "report.html", PAPER)
     tab.call("Emulation.setEmulatedMedia", media="print")
     hidden = "(s) => getComputedStyle(document.querySelector(s)).display"
     for what in ("nav", ".toggles", ".chart details"):
         assert tab.ask(f"({hidden})('{what}')") == "none"
     assert tab.ask("getComputedStyle(document.querySelector('#results table')).display") == "table"
+    assert tab.ask("document.documentElement.scrollWidth") == PAPER, "a table is cut off"
     tab.call("Emulation.setEmulatedMedia", media="")
     assert tab.pdf().startswith(b"%PDF")

@@ -6,10 +6,13 @@ Tables, verdict and warnings are plain HTML and stand without JavaScript.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from adana.laws import MultiplierCurve
 from adana.report import html, study_words, words
 from adana.report.choice import RULE
 from adana.report.compare import Record, flatten
@@ -221,6 +224,7 @@ def _settings(study: Study) -> dict[str, dict[str, str]]:
 
 def as_dict(study: Study) -> dict[str, Any]:
     """Return the study as plain values, for `json`."""
+    fit = study.findings.fit
     return {
         "baseline": study.baseline,
         "labels": list(study.labels),
@@ -228,10 +232,25 @@ def as_dict(study: Study) -> dict[str, Any]:
         "verdict": list(study_words.verdict(study)),
         "warnings": list(study_words.warnings(study)),
         "statements": list(study.findings.statements),
-        "laws": dict(_laws(study)),
+        "laws": {} if fit is None else {name: asdict(law) for name, law in fit.laws.items()},
+        "multipliers": [
+            _multiplier_dict(curve)
+            for curves in (study.findings.piecewise, study.findings.fitted)
+            for curve in curves.values()
+        ],
         **{sheet.name: sheet.records for sheet in sheets(study)},
         "runs": [_run_dict(record) for record in study.records],
     }
+
+
+def _multiplier_dict(curve: MultiplierCurve) -> dict[str, Any]:
+    numbers = {
+        name: [value if math.isfinite(value) else None for value in getattr(curve, name).tolist()]
+        for name in ("compute", "value", "low", "high")
+    }
+    flags = {name: getattr(curve, name).tolist() for name in ("inside", "separable")}
+    known = {name: getattr(curve, name) for name in ("name", "baseline", "estimator", "level")}
+    return known | numbers | flags
 
 
 def _run_dict(record: Record) -> dict[str, Any]:
