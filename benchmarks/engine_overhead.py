@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 from adana.tune import Engine, LocalEngine, RayEngine
@@ -36,6 +37,8 @@ def measure(engine: Engine, workers: int, jobs: int) -> tuple[float, float]:
 def on_ray(workers: int, jobs: int) -> tuple[float, float]:
     import ray  # noqa: PLC0415 - optional
 
+    here = str(Path(__file__).parent)
+    os.environ["PYTHONPATH"] = os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])
     ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
     try:
         with RayEngine() as engine:
