@@ -193,3 +193,18 @@ def test_a_scheduler_stops_a_branch_that_has_not_begun_with_exit_code_75(monkeyp
 def main_with_cache(cache, words):
     os.environ["ADANA_CACHE"] = cache
     main(words)
+
+
+def test_a_ray_address_without_ray_is_a_wrong_argument(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(("compare", "--data", "corpus", *TINY, "--ray-address", "there:6379"))
+    assert exit_.value.code == 2
+    assert "--ray-address needs --engine ray" in capsys.readouterr().err
+
+
+def test_the_ray_engine_without_ray_says_what_to_install(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)  # imports of it fail
+    with pytest.raises(SystemExit) as exit_:
+        main(("compare", "--data", "corpus", *TINY, "--engine", "ray"))
+    assert exit_.value.code == 1
+    assert 'pip install "adana[ray]"' in capsys.readouterr().err

@@ -13,6 +13,7 @@ import tyro
 from rich.console import Console
 
 from adana.checks import check_range
+from adana.cli.engine_flags import EngineFlags
 from adana.cli.execute import train_all
 from adana.cli.prepare import prepare_with_bar
 from adana.cli.report import write_comparison
@@ -32,7 +33,7 @@ from adana.train import OPTIMIZERS, TrainConfig, optimizer_entry
 
 
 @dataclass(frozen=True)
-class CompareArguments(Settings):
+class CompareArguments(EngineFlags, Settings):
     """Train the same model with several optimizers and report the difference honestly.
 
     All runs see the same data in the same order from the same initial weights; each optimizer has
@@ -97,6 +98,7 @@ def default_output(arguments: CompareArguments, planned: Sequence[PlannedRun]) -
 
 def check_arguments(arguments: CompareArguments) -> None:
     """Raise `ValueError` for arguments that cannot be compared."""
+    arguments.check()
     names = arguments.optimizers
     if not names:
         raise ValueError("name at least one optimizer, say: adana compare adamw adana")
@@ -203,7 +205,9 @@ class _Comparison:
         self.console.print()
 
     def _train(self, planned: Sequence[PlannedRun]) -> bool:
-        return train_all(planned, self.arguments.jobs, self.shards.folder, self.console)
+        return train_all(
+            planned, self.arguments.jobs, self.shards.folder, self.console, self.arguments
+        )
 
     def _place(self, config: TrainConfig) -> PlannedRun:
         return plan_run(config, self.arguments.runs, self.shards.fingerprint)

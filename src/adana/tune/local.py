@@ -168,7 +168,7 @@ class _Batch:
     ) -> None:
         self.engine, self.work, self.payloads = engine, work, payloads
         self.on_event, self.on_result = on_event, on_result
-        self.waiting = list(reversed(payloads))
+        self.waiting = list(payloads)[::-1]
         self.again: list[str] = []
         self.running: dict[Connection, _Job] = {}
         self.results: dict[str, Result] = {}

@@ -7,13 +7,14 @@ the local engine, which runs inside every task (see `adana.tune.ray_job`).
 from __future__ import annotations
 
 import pickle
+import socket
 import tempfile
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
 from adana.tune.engine import OnEvent, OnResult, Result, Work, failure, ignore, on_interrupt
-from adana.tune.ray_job import Mailbox, run_many, run_one
+from adana.tune.ray_job import Mailbox, load_ray, run_many, run_one
 
 LISTEN_EVERY = 0.1
 """Seconds between two looks at what the jobs have said."""
@@ -40,7 +41,7 @@ class RayEngine:
         ValueError: a number is out of range, or no node could ever run a job.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
         address: str | None = None,
         cpus_per_job: float = 1,
@@ -70,7 +71,7 @@ class RayEngine:
         trace: TracebackType | None,
     ) -> None:
         if self._ours:
-            import ray
+            ray = load_ray()
 
             ray.shutdown()
 
@@ -94,7 +95,7 @@ class RayEngine:
 
     def start(self, name: str, job: bytes, mailbox: Any) -> Any:
         """Submit a pickled job; return the reference of what will come of it."""
-        import ray
+        ray = load_ray()
 
         if self.devices == 1:
             options = {"num_cpus": self.cpus, "num_gpus": self.gpus, "max_retries": self.retries}
@@ -113,7 +114,7 @@ class RayEngine:
         )
 
     def _check_room(self) -> None:
-        import ray
+        ray = load_ray()
 
         there = ray.cluster_resources()
         for kind, needed in (("CPU", self.cpus), ("GPU", self.gpus)):
@@ -126,18 +127,18 @@ class RayEngine:
 
 def _connect(address: str | None) -> bool:
     """Connect to the cluster; whether that was new."""
-    try:
-        import ray
-    except ImportError as error:
-        raise ImportError('the Ray engine needs Ray: pip install "adana[ray]"') from error
+    ray = load_ray()
     if ray.is_initialized():
         return False
     try:
+        if address and "://" not in address and ":" in address:
+            host, port = address.rsplit(":", 1)
+            socket.create_connection((host, int(port)), timeout=10).close()  # Ray waits minutes
         ray.init(address=address or "auto", log_to_driver=False, configure_logging=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise ConnectionError(
             f"no Ray cluster at {address or 'RAY_ADDRESS or on this machine'}: "
-            f"{str(error).splitlines()[0]} Start one with `ray start --head`, or name its address."
+            f"{str(error).splitlines()[0]}. Start one with `ray start --head`, or name its address."
         ) from error
     return True
 
@@ -146,8 +147,8 @@ class _Batch:
     """One call of `RayEngine.run`."""
 
     def __init__(self, engine: RayEngine, on_event: OnEvent, on_result: OnResult) -> None:
-        import ray
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+        ray = load_ray()
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415 - optional
 
         self.engine, self.on_event, self.on_result = engine, on_event, on_result
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -164,11 +165,12 @@ class _Batch:
 
     def submit(self, work: Work, payloads: Mapping[str, Any]) -> None:
         """Hand every job to Ray, in order."""
+        cloudpickle = load_ray().cloudpickle  # knows what a script defines, which nodes do not have
         for name, payload in payloads.items():
             if self.stops:
                 return
             try:
-                job = pickle.dumps((work, payload))
+                job = cloudpickle.dumps((work, payload))
             except Exception as error:  # whatever the payload's class defines
                 self._conclude(name, failure(error))
                 continue
@@ -176,7 +178,7 @@ class _Batch:
 
     def listen(self) -> None:
         """Pass on events and results until no job is left."""
-        import ray
+        ray = load_ray()
 
         heeded = 0
         try:
@@ -194,7 +196,7 @@ class _Batch:
             ray.kill(self.mailbox)
 
     def _ask_to_stop(self) -> None:
-        import ray
+        ray = load_ray()
 
         ray.get(self.mailbox.stop.remote())
         self._read_mail()
@@ -203,14 +205,14 @@ class _Batch:
                 ray.cancel(reference)
 
     def _kill(self) -> None:
-        import ray
+        ray = load_ray()
 
         for reference in self.open:
             ray.cancel(reference, force=True)
         self.open.clear()
 
     def _read_mail(self) -> None:
-        import ray
+        ray = load_ray()
 
         for name, kind, content in ray.get(self.mailbox.take.remote()):
             if kind == "begun":
@@ -222,7 +224,7 @@ class _Batch:
 
     def _end(self, name: str, reference: Any) -> None:
         """Take what became of a task."""
-        import ray
+        ray = load_ray()
 
         try:
             content = ray.get(reference)

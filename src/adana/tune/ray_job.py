@@ -7,6 +7,7 @@ it meets on a laptop: a main thread of its own, SIGTERM when it should save, a f
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import pickle
 import socket
@@ -22,6 +23,14 @@ ASK_EVERY = 0.5
 
 _ENGINES: list[LocalEngine] = []
 """The local engine of this process of Ray, which keeps its worker for the next task."""
+
+
+def load_ray() -> Any:
+    """Return the module `ray`, or raise an `ImportError` that says how to install it."""
+    try:
+        return importlib.import_module("ray")
+    except ImportError as error:
+        raise ImportError('the Ray engine needs Ray: pip install "adana[ray]"') from error
 
 
 class Mailbox:
@@ -58,7 +67,7 @@ def run_one(name: str, job: bytes, mailbox: Any) -> bytes | None:
 
 
 def _run(engine: LocalEngine, name: str, job: bytes, mailbox: Any) -> Result | None:
-    import ray
+    ray = load_ray()
 
     if ray.get(mailbox.stopping.remote()):
         return None
@@ -82,7 +91,7 @@ def call(job: bytes, emit: Any) -> Any:
 @contextlib.contextmanager
 def _stopped_by(mailbox: Any, engine: LocalEngine) -> Iterator[None]:
     """Stop what `engine` runs when the driver says so, or can no longer be reached."""
-    import ray
+    ray = load_ray()
 
     over = threading.Event()
 
@@ -104,7 +113,7 @@ def _stopped_by(mailbox: Any, engine: LocalEngine) -> Iterator[None]:
         watcher.join()
 
 
-def run_many(
+def run_many(  # noqa: PLR0917
     name: str, job: bytes, mailbox: Any, resources: dict[str, Any], retries: int, storage: str
 ) -> None:
     """Run a job on several devices through Ray Train; its result goes to the mailbox.
@@ -112,8 +121,8 @@ def run_many(
     `resources` are the arguments of `ray.train.ScalingConfig`. If a node is lost, Ray Train starts
     all ranks again, and a training goes on from its checkpoint.
     """
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train import FailureConfig, RunConfig, ScalingConfig  # noqa: PLC0415 - optional
+    from ray.train.torch import TorchConfig, TorchTrainer  # noqa: PLC0415 - optional
 
     TorchTrainer(
         _rank,
@@ -129,9 +138,8 @@ def run_many(
 
 def _rank(config: dict[str, Any]) -> None:
     """Run one rank of a job: give it torchrun's environment, and let the first one report."""
-    import ray
-    import ray.train
-    import torch.distributed as dist
+    import ray.train  # noqa: PLC0415 - optional
+    import torch.distributed as dist  # noqa: PLC0415 - slow
 
     context = ray.train.get_context()
     rank, size = context.get_world_rank(), context.get_world_size()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from adana.tune.engine import Result, failure
+from adana.tune.engine import Result, Work, failure
 from adana.tune.fresh import Freshness
 
 
@@ -45,17 +45,17 @@ def serve(pipe: Connection, limits: Limits) -> None:
     reusable = True
     while reusable:
         try:
-            job = pipe.recv_bytes()
+            message = pipe.recv_bytes()
         except (EOFError, OSError):
             return
         try:
-            work, payload = pickle.loads(job)  # imports what the job needs
+            job = pickle.loads(message)  # imports what the job needs
             fresh = fresh or Freshness()
-            result = Result(value=work(payload, lambda event: _send(pipe, "event", event)))
+            result = Result(value=_call(job, pipe))
         except Exception as error:  # whatever it is, the parent shows it
             result = failure(error)
         jobs += 1
-        work = payload = job = None
+        job = None
         reusable = fresh is not None and not (
             result.error
             or fresh.restore()
@@ -68,6 +68,11 @@ def serve(pipe: Connection, limits: Limits) -> None:
         except Exception as error:  # it cannot be pickled
             reusable = False
             _send(pipe, "result", (failure(error), reusable))
+
+
+def _call(job: tuple[Work, Any], pipe: Connection) -> Any:
+    work, payload = job
+    return work(payload, lambda event: _send(pipe, "event", event))
 
 
 def _send(pipe: Connection, kind: str, content: Any) -> None:
