@@ -6,16 +6,22 @@ the local engine, which runs inside every task (see `adana.tune.ray_job`).
 
 from __future__ import annotations
 
+import contextlib
+import os
 import pickle
+import signal
 import socket
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 from adana.tune.engine import OnEvent, OnResult, Result, Work, failure, ignore, on_interrupt
 from adana.tune.ray_job import Mailbox, load_ray, run_many, run_one
 
+CONNECT_WITHIN = 10.0
+"""Seconds that the head of a cluster has to answer; Ray itself waits for minutes."""
 LISTEN_EVERY = 0.1
 """Seconds between two looks at what the jobs have said."""
 
@@ -130,17 +136,37 @@ def _connect(address: str | None) -> bool:
     ray = load_ray()
     if ray.is_initialized():
         return False
+    address = address or os.environ.get("RAY_ADDRESS") or "auto"
     try:
-        if address and "://" not in address and ":" in address:
-            host, port = address.rsplit(":", 1)
-            socket.create_connection((host, int(port)), timeout=10).close()  # Ray waits minutes
-        ray.init(address=address or "auto", log_to_driver=False, configure_logging=False)
+        _check_reachable(address)
+        with _handler_kept():
+            ray.init(address=address, log_to_driver=False, configure_logging=False)
     except (OSError, RuntimeError, ValueError) as error:
+        where = "on this machine" if address == "auto" else f"at {address}"
         raise ConnectionError(
-            f"no Ray cluster at {address or 'RAY_ADDRESS or on this machine'}: "
-            f"{str(error).splitlines()[0]}. Start one with `ray start --head`, or name its address."
+            f"no Ray cluster {where}: {str(error).splitlines()[0]}. "
+            "Start one with `ray start --head`, or name its address."
         ) from error
     return True
+
+
+def _check_reachable(address: str) -> None:
+    """Raise `OSError` if nobody listens at HOST:PORT or ray://HOST:PORT."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_WITHIN).close()
+
+
+@contextlib.contextmanager
+def _handler_kept() -> Iterator[None]:
+    """Put the handler of SIGTERM back, in whose place `ray.init` sets its own."""
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM) if main else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 class _Batch:
