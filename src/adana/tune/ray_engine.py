@@ -6,22 +6,16 @@ the local engine, which runs inside every task (see `adana.tune.ray_job`).
 
 from __future__ import annotations
 
-import contextlib
-import os
 import pickle
-import signal
-import socket
 import tempfile
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
 from adana.tune.engine import OnEvent, OnResult, Result, Work, failure, ignore, on_interrupt
-from adana.tune.ray_job import Mailbox, load_ray, run_many, run_one
+from adana.tune.ray_cluster import connect, load_ray
+from adana.tune.ray_job import Mailbox, run_many, run_one
 
-CONNECT_WITHIN = 10.0
-"""Seconds that the head of a cluster has to answer; Ray itself waits for minutes."""
 LISTEN_EVERY = 0.1
 """Seconds between two looks at what the jobs have said."""
 
@@ -64,7 +58,7 @@ class RayEngine:
         self.cpus, self.gpus, self.devices = cpus_per_job, gpus_per_job, devices_per_job
         self.retries = retries
         self.storage = storage
-        self._ours = _connect(address)
+        self._ours = connect(address)
         self._check_room()
 
     def __enter__(self) -> Self:
@@ -129,44 +123,6 @@ class RayEngine:
                     f"a job needs {needed * self.devices:g} {kind} and the whole cluster has "
                     f"{there.get(kind, 0):g}; lower what a job takes or add nodes"
                 )
-
-
-def _connect(address: str | None) -> bool:
-    """Connect to the cluster; whether that was new."""
-    ray = load_ray()
-    if ray.is_initialized():
-        return False
-    address = address or os.environ.get("RAY_ADDRESS") or "auto"
-    try:
-        _check_reachable(address)
-        with _handler_kept():
-            ray.init(address=address, log_to_driver=False, configure_logging=False)
-    except (OSError, RuntimeError, ValueError) as error:
-        where = "on this machine" if address == "auto" else f"at {address}"
-        raise ConnectionError(
-            f"no Ray cluster {where}: {str(error).splitlines()[0]}. "
-            "Start one with `ray start --head`, or name its address."
-        ) from error
-    return True
-
-
-def _check_reachable(address: str) -> None:
-    """Raise `OSError` if nobody listens at HOST:PORT or ray://HOST:PORT."""
-    host, colon, port = address.rpartition("://")[2].rpartition(":")
-    if colon and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT_WITHIN).close()
-
-
-@contextlib.contextmanager
-def _handler_kept() -> Iterator[None]:
-    """Put the handler of SIGTERM back, in whose place `ray.init` sets its own."""
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGTERM) if main else None
-    try:
-        yield
-    finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
 
 
 class _Batch:

@@ -7,7 +7,6 @@ it meets on a laptop: a main thread of its own, SIGTERM when it should save, a f
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import pickle
 import socket
@@ -17,6 +16,7 @@ from typing import Any
 
 from adana.tune.engine import Result, failure
 from adana.tune.local import LocalEngine
+from adana.tune.ray_cluster import load_ray
 
 ASK_EVERY = 0.5
 """Seconds between two questions to the driver whether to stop."""
@@ -24,14 +24,6 @@ ASK_EVERY = 0.5
 _ENGINES: dict[str | None, LocalEngine] = {}
 """The local engine of this process of Ray, which keeps its worker for the next task; by the GPUs
 that the worker sees."""
-
-
-def load_ray() -> Any:
-    """Return the module `ray`, or raise an `ImportError` that says how to install it."""
-    try:
-        return importlib.import_module("ray")
-    except ImportError as error:
-        raise ImportError('the Ray engine needs Ray: pip install "adana[ray]"') from error
 
 
 class Mailbox:
