@@ -147,12 +147,11 @@ class _Batch:
 
     def submit(self, work: Work, payloads: Mapping[str, Any]) -> None:
         """Hand every job to Ray, in order."""
-        cloudpickle = load_ray().cloudpickle  # knows what a script defines, which nodes do not have
         for name, payload in payloads.items():
             if self.stops:
                 return
             try:
-                job = cloudpickle.dumps((work, payload))
+                job = pickle.dumps((work, payload))
             except Exception as error:  # whatever the payload's class defines
                 self._conclude(name, failure(error))
                 continue
