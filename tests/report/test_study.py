@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adana.report import Result, Study, is_study, read_study
+from adana.report import Result, Study, is_study, read_study, study_charts
 from adana.report.study_laws import Worth
 from adana.report.study_tables import sheets
 from adana.report.study_words import separable, verdict, warnings
@@ -182,6 +182,17 @@ def test_the_best_value_of_a_varied_setting_is_found(study: Study) -> None:
     losses = {value: loss for _, _, value, loss, _ in found.rows}
     assert list(losses) == [0.75, 0.85, 0.95]
     assert min(losses, key=lambda value: losses[value]) == 0.85
+
+
+def test_settings_that_are_no_numbers_can_be_varied_too(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    for i, values in enumerate(({"averages": []}, {"averages": ["ema:0.9"]})):
+        write_run(tmp_path / str(i), "adamw", 0, lr=0.002, final=3.0 + i, **values)
+        write_run(tmp_path / str(i), "adamw", 0, lr=0.004, final=3.1 + i, **values)
+    study = read_study(find_runs(tmp_path), "adamw")
+    assert [found.name for found in study.sensitivities] == ["averages"]
+    assert "sensitivity-averages" in study_charts(study)
 
 
 # --- compute --------------------------------------------------------------------------------------
