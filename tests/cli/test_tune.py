@@ -8,6 +8,7 @@ import pytest
 from adana.cli import main
 from adana.cli.tune import TuneArguments, scaled
 from adana.runs import find_runs
+from adana.tune import InProcess
 from tests.train.conftest import write_corpus
 
 TINY = [
@@ -36,6 +37,23 @@ def adana(*arguments):
     return exit_.value.code
 
 
+@pytest.fixture
+def in_process(monkeypatch):
+    """Train in this process: what workers do is tested in tests/tune."""
+    monkeypatch.setattr("adana.cli.tune._runner", lambda workers: InProcess())
+
+
+@pytest.mark.slow
+def test_a_search_in_worker_processes_prints_every_loss(capsys, tmp_path, quick_workers):
+    words = ("--steps", "12", "--parameters", "lr", "--lr", "0.01", "--noise-seeds", "2")
+    assert adana("tune", "adana", *TINY, *words, "--jobs", "2") == 0
+    said = capsys.readouterr().out
+    assert "measuring the noise: baseline s1: " in said
+    assert "pass 1: lr: lr=0.016: " in said
+    assert "ETA 0:" in said
+
+
+@pytest.mark.usefixtures("in_process")
 def test_a_search_at_two_scales_ends_with_a_command_that_is_trained_already(capsys, tmp_path):
     words = ("tune", "adamw", *TINY, "--parameters", "lr", "--scales", "steps=12", "steps=24")
     words = (*words, "--lr", "0.01", "--noise-seeds", "2")

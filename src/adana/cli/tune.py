@@ -80,7 +80,8 @@ class TuneArguments(Settings):
     seeds: int = 1
     """Seeds of every configuration; their mean counts."""
     noise_seeds: int = 3
-    """Seeds of the first configuration of every scale that measure the noise; 0: not measured."""
+    """Seeds that measure the noise, of the first configuration of every scale and of its best; 0:
+    not measured."""
     delta1: float | None = None
     """What a value must gain to be taken. Default: what noise alone exceeds in one of 20 cases."""
     delta2: float | None = None
