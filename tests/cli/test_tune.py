@@ -56,7 +56,7 @@ def test_a_search_in_worker_processes_prints_every_loss(capsys, tmp_path, quick_
 @pytest.mark.usefixtures("in_process")
 def test_a_search_at_two_scales_ends_with_a_command_that_is_trained_already(capsys, tmp_path):
     words = ("tune", "adamw", *TINY, "--parameters", "lr", "--scales", "steps=12", "steps=24")
-    words = (*words, "--lr", "0.01", "--noise-seeds", "2")
+    words = (*words, "--lr", "0.01", "--noise-seeds", "0")
     assert adana(*words) == 0
     said = capsys.readouterr().out
     (file,) = tmp_path.glob("runs/tune-adamw-*/result.json")
