@@ -9,7 +9,9 @@ from adana.cli import main
 from adana.cli.settings import Settings
 from adana.cli.tune_sizes import scaled
 from adana.runs import Run, find_runs
+from adana.tune import InProcess
 from tests.train.conftest import write_corpus
+from tests.tune.landscapes import Inline
 
 SMALL = (
     *("--data", "corpus", "--vocab-size", "300", "--head-dim", "8", "--sequence-length", "32"),
@@ -25,6 +27,12 @@ def _here(tmp_path, monkeypatch):
     monkeypatch.setenv("ADANA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "140")
     write_corpus(tmp_path / "corpus")
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Train in this process: what workers do is tested in tests/tune."""
+    monkeypatch.setattr("adana.cli.tune._runner", lambda workers: InProcess())
 
 
 def run(*arguments: str) -> int:
@@ -47,6 +55,7 @@ def test_a_plan_shows_grids_and_budget_and_trains_nothing(tmp_path, capsys):
     assert find_runs(tmp_path / "runs") == []
 
 
+@pytest.mark.usefixtures("in_process")
 def test_a_search_is_trained_once_and_ends_with_the_command_of_the_best(tmp_path, capsys):
     assert run("adana", *SMALL, *SEARCH) == 0
     out = capsys.readouterr().out
@@ -74,6 +83,7 @@ def test_a_search_is_trained_once_and_ends_with_the_command_of_the_best(tmp_path
     assert again["min_loss"] == own["min_loss"]
 
 
+@pytest.mark.usefixtures("in_process")
 def test_several_sizes_tell_what_is_sensitive_and_warm_up_the_next_search(tmp_path, capsys):
     first = ("--parameters", "final", "--delta1", "5", "--delta2", "9", "--noise-seeds", "0")
     assert run("adamw", *SMALL, *first, "--scales", "1", "1x2") == 0
@@ -83,6 +93,29 @@ def test_several_sizes_tell_what_is_sensitive_and_warm_up_the_next_search(tmp_pa
     (last,) = (r for r in results if len(r["scales"]) == 1)
     assert last["scales"][0]["warm_start"] == "1 heads"
     assert all(Run(r.path).finished for r in find_runs(tmp_path / "runs"))
+
+
+@pytest.mark.slow
+def test_a_search_in_worker_processes_prints_every_loss(capsys):
+    assert run("adana", *SMALL, "--parameters", "lr", "--lr", "0.01", "--noise-seeds", "2") == 0
+    out = capsys.readouterr().out
+    assert "measuring the noise" in out
+    assert "lr=0.016: loss " in out
+    assert "ETA 0:" in out
+    assert "delta1 = 6.31 sigma sqrt(2 / 1)" in out
+
+
+def test_a_search_that_was_interrupted_says_so_and_goes_on(tmp_path, capsys, monkeypatch):
+    words = ("adamw", *SMALL, "--parameters", "final", "--noise-seeds", "0", "--max-passes", "1")
+    monkeypatch.setattr("adana.cli.tune._runner", lambda workers: Inline(stop_after=2))
+    assert run(*words) == 130
+    assert "Stopped. The same command goes on where it was." in capsys.readouterr().out
+    assert len(find_runs(tmp_path / "runs")) == 2
+    assert not list(tmp_path.glob("runs/*/result.json"))
+    rest = Inline()
+    monkeypatch.setattr("adana.cli.tune._runner", lambda workers: rest)
+    assert run(*words) == 0
+    assert rest.runs == len(find_runs(tmp_path / "runs")) - 2
 
 
 @pytest.mark.parametrize(

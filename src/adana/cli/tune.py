@@ -32,6 +32,7 @@ from adana.tune import (
     Problem,
     Processes,
     Rules,
+    Runner,
     Stopped,
     StudyResult,
     earlier_bests,
@@ -71,8 +72,9 @@ class TuneArguments(Settings):
     seeds: int = Rules.seeds
     """Seeds of every configuration; its loss is their mean."""
     noise_seeds: int = 3
-    """Seeds of the first configuration of every size: their spread tells which differences count.
-    0: not measured; the thresholds are those of the literature, 0.003 and 0.0064."""
+    """Seeds of the first configuration of every size, and of its best: their spread tells which
+    differences count. 0: not measured; the thresholds are those of the literature, 0.003 and
+    0.0064."""
     delta1: float | None = None
     """What a value must gain to be taken. Default: what noise alone exceeds in one of 20 cases."""
     delta2: float | None = None
@@ -138,6 +140,11 @@ def tune_command(arguments: TuneArguments) -> int:
     return 0
 
 
+def _runner(workers: int) -> Runner:
+    """Return where trainings run."""
+    return Processes(workers)
+
+
 def _pair(text: str) -> tuple[str, str]:
     names = text.split(",")
     if len(names) != 2 or not all(names) or names[0] == names[1]:
@@ -174,7 +181,7 @@ class _Search:
             return tune_scales(
                 self.problems,
                 self.arguments.rules,
-                runner=Processes(jobs),
+                runner=_runner(jobs),
                 known=earlier_bests(others, self._setting()),
                 on_progress=display.search,
                 on_event=display.sign,
