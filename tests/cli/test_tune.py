@@ -21,10 +21,15 @@ SMALL = (
 SEARCH = ("--parameters", "lr", "final", "--noise-seeds", "0", "--max-passes", "1")
 
 
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def _here(tmp_path, monkeypatch):
+def _here(tmp_path, cache, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ADANA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("ADANA_CACHE", str(cache))
     monkeypatch.setenv("COLUMNS", "140")
     write_corpus(tmp_path / "corpus")
 
