@@ -72,7 +72,10 @@ def test_train_prints_every_derived_number_and_where_it_comes_from(capsys, tmp_p
 def test_train_with_adamw_prints_weight_decay_and_its_timescale(capsys):
     assert train("--optimizer", "adamw", "--lr", "0.01") == 0
     out = capsys.readouterr().out
-    assert "33.33 = omega / (lr T), omega 4; timescale 3 steps" in " ".join(out.split())
+    said = " ".join(out.split())
+    assert "33.33 = omega / (lr T), omega 4 timescale 3 steps" in said
+    assert "at the peak (step 1), 26 steps" in said  # gamma(12) is 0.115 with a cosine to 0.1
+    assert "lr wd T = 4 before the schedule" in said
     assert "given on the command line" in out
 
 

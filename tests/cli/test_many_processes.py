@@ -193,3 +193,10 @@ def test_a_scheduler_stops_a_branch_that_has_not_begun_with_exit_code_75(monkeyp
 def main_with_cache(cache, words):
     os.environ["ADANA_CACHE"] = cache
     main(words)
+
+
+def test_a_ray_address_without_ray_is_a_wrong_argument(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(("compare", "--data", "corpus", *TINY, "--ray-address", "there:6379"))
+    assert exit_.value.code == 2
+    assert "--ray-address needs --engine ray" in capsys.readouterr().err

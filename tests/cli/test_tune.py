@@ -1,5 +1,6 @@
 """`adana tune` as a user meets it: the plan, the search, going on, and what it leaves."""
 
+import contextlib
 import json
 import shlex
 
@@ -34,10 +35,16 @@ def _here(tmp_path, cache, monkeypatch):
     write_corpus(tmp_path / "corpus")
 
 
+def run_by(monkeypatch, runner):
+    """Let a runner of the tests take the place of the engine."""
+    held = contextlib.nullcontext(runner)
+    monkeypatch.setattr("adana.cli.tune.TuneArguments.build", lambda *_: held)
+
+
 @pytest.fixture
 def in_process(monkeypatch):
     """Train in this process: what workers do is tested in tests/tune."""
-    monkeypatch.setattr("adana.cli.tune._runner", lambda workers: InProcess())
+    run_by(monkeypatch, InProcess())
 
 
 def run(*arguments: str) -> int:
@@ -112,13 +119,13 @@ def test_a_search_in_worker_processes_prints_every_loss(capsys):
 
 def test_a_search_that_was_interrupted_says_so_and_goes_on(tmp_path, capsys, monkeypatch):
     words = ("adamw", *SMALL, "--parameters", "final", "--noise-seeds", "0", "--max-passes", "1")
-    monkeypatch.setattr("adana.cli.tune._runner", lambda workers: Inline(stop_after=2))
+    run_by(monkeypatch, Inline(stop_after=2))
     assert run(*words) == 130
     assert "Stopped. The same command goes on where it was." in capsys.readouterr().out
     assert len(find_runs(tmp_path / "runs")) == 2
     assert not list(tmp_path.glob("runs/*/result.json"))
     rest = Inline()
-    monkeypatch.setattr("adana.cli.tune._runner", lambda workers: rest)
+    run_by(monkeypatch, rest)
     assert run(*words) == 0
     assert rest.runs == len(find_runs(tmp_path / "runs")) - 2
 

@@ -45,7 +45,9 @@ def test_thinning_keeps_the_ends_and_the_limit() -> None:
     assert kept == sorted(set(kept))
 
 
-@pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".svg", b"<svg")])
+@pytest.mark.parametrize(
+    ("suffix", "start"), [(".png", b"\x89PNG"), (".svg", b"<svg"), (".pdf", b"%PDF")]
+)
 def test_a_chart_is_saved_by_its_suffix(
     comparison: Comparison, tmp_path: Path, suffix: str, start: bytes
 ) -> None:
@@ -58,5 +60,5 @@ def test_a_chart_is_saved_by_its_suffix(
 def test_an_unknown_suffix_is_refused(comparison: Comparison, tmp_path: Path) -> None:
     chart = validation_chart(comparison)
     assert chart is not None
-    with pytest.raises(ValueError, match=r"\.png or \.svg"):
+    with pytest.raises(ValueError, match=r"\.svg, \.pdf or \.png"):
         save_static(chart, tmp_path / "loss.gif")

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -72,6 +73,110 @@ def beat(payload, emit):
             return "saved"
         time.sleep(0.05)
     return "never stopped"
+
+
+def spoil(payload, emit):
+    """Leave behind whatever a job can, and return what a job before it left."""
+    import random  # noqa: PLC0415
+
+    import numpy as np  # noqa: PLC0415
+    import torch  # noqa: PLC0415
+
+    found = {
+        "pid": os.getpid(),
+        "handler": signal.getsignal(signal.SIGTERM) is signal.SIG_DFL,
+        "threads": torch.get_num_threads(),
+        "dtype": str(torch.get_default_dtype()),
+        "grad": torch.is_grad_enabled(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "precision": torch.get_float32_matmul_precision(),
+        "normal": torch.randn(4).tolist(),
+        "spoilt": os.environ.get("SPOILT"),
+        "folder": os.getcwd(),
+    }
+    drawn = random.random(), np.random.random()
+    random.seed(0)
+    np.random.seed(0)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    torch.set_num_threads(torch.get_num_threads() + 1)
+    torch.set_default_dtype(torch.float64)
+    torch.set_grad_enabled(False)
+    torch.use_deterministic_algorithms(True)
+    torch.set_float32_matmul_precision("medium")
+    torch.manual_seed(payload)
+    os.environ["SPOILT"] = "yes"
+    os.chdir("/")
+    return found, drawn
+
+
+def ask_itself_to_stop(payload, emit):
+    """Catch a SIGTERM, as a training that saves does."""
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    os.kill(os.getpid(), signal.SIGTERM)
+    return os.getpid()
+
+
+def leave_a_thread(payload, emit):
+    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+    return os.getpid()
+
+
+def grow(payload, emit):
+    """Keep some memory for good."""
+    KEPT.append(b"x" * payload)
+    return os.getpid()
+
+
+KEPT = []
+
+
+def die_in_company(payload, emit):
+    """Be killed unless this is a second attempt; tell when each attempt ran."""
+    folder, name, deadly = payload
+    with (folder / name).open("a") as log:
+        log.write(f"{time.monotonic()} ")
+    if deadly == "always" or (deadly and len((folder / name).read_text().split()) == 1):
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.5)
+    with (folder / name).open("a") as log:
+        log.write(f"{time.monotonic()} ")
+    return name
+
+
+def count_to_ten(payload, emit):
+    """Count in a file, going on where an earlier attempt was cut off; emit the node each time."""
+    folder, i = payload
+    with (folder / f"starts {i}").open("a") as starts:
+        starts.write("x")
+    path = folder / str(i)
+    while len(counted := path.read_text().split() if path.exists() else []) < 10:
+        path.write_text(" ".join([*counted, str(len(counted) + 1)]))
+        emit(os.environ.get("TEST_NODE"))
+        time.sleep(0.2)
+    return 10
+
+
+def shards_of(corpus, cache):
+    from adana.data import DataConfig, prepare  # noqa: PLC0415
+
+    return prepare(DataConfig(corpus=str(corpus), vocab_size=300), cache=cache)
+
+
+def training(config, shards, run):
+    """Return the payload of `train_job`."""
+    return config, str(shards.folder), str(run)
+
+
+def train_job(payload, emit):
+    """Train for real; return how it ended as plain values."""
+    from adana.data import open_shards  # noqa: PLC0415
+    from adana.runs import Run  # noqa: PLC0415
+    from adana.train import train  # noqa: PLC0415
+
+    config, shards, run = payload
+    outcome = train(config, open_shards(Path(shards)), Run(Path(run)), emit)
+    return {"state": outcome.state, "step": outcome.step}
 
 
 def main(folder: str, mode: str) -> None:

@@ -13,9 +13,11 @@ from adana.cli.branch import BranchArguments, branch_command
 from adana.cli.compare import CompareArguments, compare_command
 from adana.cli.data import DataArguments, data_command
 from adana.cli.export import ExportArguments, export_command
+from adana.cli.fit import FitArguments, fit_command
 from adana.cli.ladder import LadderArguments, ladder_command
 from adana.cli.manage import RunsArguments, runs_command, with_default_action
 from adana.cli.report import ReportArguments, report_command
+from adana.cli.rules import RulesArguments, rules_command
 from adana.cli.sample import SampleArguments, sample_command
 from adana.cli.schedules import SchedulesArguments, schedules_command
 from adana.cli.train import TrainArguments, train_command
@@ -41,8 +43,10 @@ VERBS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "tune": (TuneArguments, tune_command),
     "compare": (CompareArguments, compare_command),
     "report": (ReportArguments, report_command),
+    "fit": (FitArguments, fit_command),
     "data": (DataArguments, data_command),
     "ladder": (LadderArguments, ladder_command),
+    "rules": (RulesArguments, rules_command),
     "runs": (RunsArguments, runs_command),
     "sample": (SampleArguments, sample_command),
     "export": (ExportArguments, export_command),

@@ -13,15 +13,19 @@ import tyro
 from rich.console import Console
 
 from adana.checks import check_range
+from adana.cli.choices import configure
+from adana.cli.engine_flags import EngineFlags
 from adana.cli.execute import train_all
 from adana.cli.prepare import prepare_with_bar
 from adana.cli.report import write_comparison
 from adana.cli.settings import Settings, check_folder, describe, print_rows
-from adana.cli.train import CTRL_C, pick_rate
+from adana.cli.train import CTRL_C
 from adana.data import Shards
 from adana.ladder import (
     PlannedRun,
     Rate,
+    RuleBook,
+    open_rules,
     plan_run,
     plan_seeds_and_horizons,
     sweep_rates,
@@ -32,7 +36,7 @@ from adana.train import OPTIMIZERS, TrainConfig, optimizer_entry, refuse_unread
 
 
 @dataclass(frozen=True)
-class CompareArguments(Settings):
+class CompareArguments(EngineFlags, Settings):
     """Train the same model with several optimizers and report the difference honestly.
 
     All runs see the same data in the same order from the same initial weights; each optimizer has
@@ -66,8 +70,10 @@ def compare_command(arguments: CompareArguments) -> int:
     console = Console()
     check_arguments(arguments)
     rates = given_rates(arguments.lr, arguments.optimizers)
+    rules = open_rules(arguments.rules)
+    rules.check_used(arguments.optimizers)
     shards = prepare_with_bar(arguments.data_config(), console)
-    comparison = _Comparison(arguments, shards, console)
+    comparison = _Comparison(arguments, rules, shards, console)
     configs = {name: comparison.configure(name, rates.get(name)) for name in arguments.optimizers}
     if arguments.sweep_lr:
         configs = comparison.sweep(configs)
@@ -97,6 +103,7 @@ def default_output(arguments: CompareArguments, planned: Sequence[PlannedRun]) -
 
 def check_arguments(arguments: CompareArguments) -> None:
     """Raise `ValueError` for arguments that cannot be compared."""
+    arguments.check()
     names = arguments.optimizers
     if not names:
         raise ValueError("name at least one optimizer, say: adana compare adamw adana")
@@ -138,15 +145,15 @@ def given_rates(items: Sequence[str], optimizers: Sequence[str]) -> dict[str, fl
 class _Comparison:
     """What every phase of a comparison needs."""
 
-    def __init__(self, arguments: CompareArguments, shards: Shards, console: Console) -> None:
-        self.arguments, self.shards, self.console = arguments, shards, console
+    def __init__(
+        self, arguments: CompareArguments, rules: RuleBook, shards: Shards, console: Console
+    ) -> None:
+        self.arguments, self.rules, self.shards, self.console = arguments, rules, shards, console
         self.trials: list[Trial] = []
 
     def configure(self, name: str, given: float | None) -> TrainConfig:
         """Return the configuration of one optimizer at its learning rate."""
-        rate = pick_rate(self.arguments, name, given)
-        base = self.arguments.train_config(self.arguments.optimizer_config(name, rate.lr))
-        return with_optimizer(base, name, rate)
+        return configure(self.arguments, name, given, self.rules, len(self.shards.train))
 
     def train(self, configs: Mapping[str, TrainConfig]) -> list[PlannedRun]:
         """Train every seed and horizon; return the runs, or none if it was interrupted."""
@@ -204,7 +211,9 @@ class _Comparison:
         self.console.print()
 
     def _train(self, planned: Sequence[PlannedRun]) -> bool:
-        return train_all(planned, self.arguments.jobs, self.shards.folder, self.console)
+        return train_all(
+            planned, self.arguments.jobs, self.shards.folder, self.console, self.arguments
+        )
 
     def _place(self, config: TrainConfig) -> PlannedRun:
         return plan_run(config, self.arguments.runs, self.shards.fingerprint)

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from rich.console import Console
 
+from adana.cli.engine_flags import EngineFlags
 from adana.cli.progress import Display, say
 from adana.cli.train import outcome_text
 from adana.ladder import PlannedRun, job_payload, run_job
 from adana.nn import model_flops
 from adana.train import LayoutConfig, TrainConfig, pick_device
-from adana.tune import Result, run_jobs
+from adana.tune import Result
 
 
 def train_all(
@@ -22,6 +23,7 @@ def train_all(
     jobs: int | None,
     shards_folder: Path,
     console: Console,
+    where: EngineFlags = EngineFlags(),  # noqa: B008 (frozen)
 ) -> bool:
     """Train what is not finished yet, `jobs` at a time, and show how far everything is.
 
@@ -29,7 +31,12 @@ def train_all(
     False if it was interrupted. Raises `RuntimeError` if a run failed; a diverged one has not
     failed, it is a result.
     """
-    workers, threads = share_out(len(planned), planned[0].config.layout, jobs)
+    layout = planned[0].config.layout
+    if where.engine == "local":
+        workers, threads = share_out(len(planned), layout, jobs)
+    else:  # the cores are other machines'
+        workers, threads = len(planned), layout.threads or 1
+    layout = dataclasses.replace(layout, threads=threads)
     missing = {name: p for name, p in _named(planned).items() if not p.run.concluded}
     if len(missing) < len(planned):
         say(console, f"reusing {len(planned) - len(missing)} finished runs")
@@ -37,17 +44,19 @@ def train_all(
         return True
     payloads = {}
     for name, p in missing.items():
-        layout = dataclasses.replace(p.config.layout, threads=threads)
-        config = dataclasses.replace(p.config, layout=layout)
+        own = dataclasses.replace(p.config.layout, threads=threads)
+        config = dataclasses.replace(p.config, layout=own)
         payloads[name] = job_payload(dataclasses.replace(p, config=config), shards_folder)
     keep_freed_memory()
     costs = {name: _step_cost(p.config) for name, p in missing.items()}
     total = sum(p.config.steps * costs[name] for name, p in missing.items())
-    with Display(console, total, len(missing), costs) as display:
-        results = run_jobs(
+    with (
+        where.build(workers, layout, lambda text: say(console, text)) as engine,
+        Display(console, total, len(missing), costs) as display,
+    ):
+        results = engine.run(
             run_job,
             payloads,
-            workers,
             on_event=display.update,
             on_result=lambda name, result: display.finish(name, _result_text(result)),
         )

@@ -13,28 +13,42 @@ from rich.console import Console
 from adana.cli.progress import say
 from adana.cli.settings import Settings, check_folder
 from adana.report import (
+    Image,
     Trial,
     all_charts,
     as_dict,
     compare,
+    is_study,
     markdown,
+    read_study,
     save_static,
+    study_terminal,
     terminal,
     write_report,
+    write_study,
 )
 from adana.runs import Run, RunError, find_runs, write_bytes, write_json
 
 
 @dataclass(frozen=True)
 class ReportArguments:
-    """Write the comparison report of finished runs, without training anything."""
+    """Write the report of finished runs, without training anything.
+
+    Runs of several sizes or of several learning rates are a study: one page with the loss and the
+    compute multiplier over compute, learning-rate bowls, costs and budgets. Else they are a
+    comparison of optimizers at one size.
+    """
 
     folders: Annotated[tuple[Path, ...], tyro.conf.Positional] = (Settings.runs,)
     """Run directories, or folders that contain some."""
     baseline: str = "adamw"
     """The optimizer the others are compared with."""
     output: Path = Path("report")
-    """Folder to write report.html, comparison.md, comparison.json and the charts to."""
+    """Folder to write report.html, the tables and the charts to."""
+    images: tuple[Image, ...] = ("svg",)
+    """What to save every chart as, beside the page: any of svg, pdf, png."""
+    command: str | None = None
+    """The command that made the runs of a study, for the page to show."""
 
 
 def report_command(arguments: ReportArguments) -> int:
@@ -53,7 +67,18 @@ def report_command(arguments: ReportArguments) -> int:
     readable = [run for run in runs.values() if _readable(run, console)]
     if not readable:
         raise RunError("none of the run directories can be read by this adana")
-    write_comparison(readable, arguments.baseline, arguments.output, console)
+    if is_study(readable):
+        study = read_study(readable, arguments.baseline)
+        page = write_study(
+            study, arguments.output, command=arguments.command, images=arguments.images
+        )
+        console.print(study_terminal(study))
+        say(console, f"report: {page.resolve()}")
+        say(console, f"tables and charts beside it: {arguments.output}")
+        return 0
+    write_comparison(
+        readable, arguments.baseline, arguments.output, console, images=arguments.images
+    )
     return 0
 
 
@@ -75,10 +100,11 @@ def write_comparison(
     *,
     sweep: Sequence[Trial] = (),
     sources: Mapping[str, str] | None = None,
+    images: Sequence[Image] = ("svg",),
 ) -> None:
     """Print the comparison of `runs` and write it to `output` in every format.
 
-    `sweep` and `sources` are what `adana.report.compare` takes.
+    `sweep` and `sources` are what `adana.report.compare` takes; `images` what charts are saved as.
     """
     comparison = compare(runs, baseline, sweep, sources)
     output.mkdir(parents=True, exist_ok=True)
@@ -87,7 +113,8 @@ def write_comparison(
     write_bytes(output / "comparison.md", markdown(comparison).encode())
     write_json(output / "comparison.json", as_dict(comparison))
     for name, chart in all_charts(comparison).items():
-        save_static(chart, output / f"{name}.svg")
+        for suffix in images:
+            save_static(chart, output / f"{name}.{suffix}")
     console.print(terminal(comparison))
     say(console, f"report: {page.resolve()}")
     say(console, f"tables and charts beside it: {output}")

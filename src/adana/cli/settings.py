@@ -14,6 +14,7 @@ from rich.text import Text
 
 from adana import schedules
 from adana.cli.data_flags import DataFlags
+from adana.cli.decay_words import describe_decay
 from adana.data import Shards
 from adana.ladder import DEMO_BATCH, DEMO_MODEL, DEMO_STEPS, budget_rule, steps_of_budget
 from adana.nn import (
@@ -30,10 +31,10 @@ from adana.train import (
     ScheduleConfig,
     ScheduleName,
     TrainConfig,
-    optimizer_entry,
 )
 
 _BUDGET = tyro.conf.create_mutex_group(required=False)
+_DECAY = tyro.conf.create_mutex_group(required=False)
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,12 @@ class Settings(DataFlags):
     """Cooldown length of wsd in steps. Default: steps / 5."""
     final: float = ScheduleConfig.final
     """Where the schedule ends, as a fraction of the peak learning rate; not for constant."""
-    omega: float = schedules.OMEGA
+    omega: Annotated[float | None, _DECAY] = None
     """Weight-decay strength. AdamW gets weight_decay = omega / (lr * steps); ADana omega /
-    (steps/10 + t)."""
+    (steps/10 + t). Default: 4, or what --rules say."""
+    tau_epochs: Annotated[float | None, _DECAY] = None
+    """In place of --omega: the timescale of weight decay in epochs, omega = epochs / tau
+    (docs/weight-decay.md)."""
     kappa: float = schedules.KAPPA
     """Damping exponent of ADana and its relatives; useful from 0.75 to 0.9."""
     delta: float = schedules.DELTA
@@ -91,6 +95,9 @@ class Settings(DataFlags):
     """Added to the root of the second moment. Default 1e-8."""
     clip_snr: float | None = None
     """Where Dana-MK4 and Dana-Star-MK4 clip the momentum. Default by kappa (docs/optimizers)."""
+    rules: tuple[Path, ...] = ()
+    """Files of `adana rules fit`, to take learning rate and omega from in place of the published
+    laws (docs/rules.md). A given --lr or --omega beats them."""
     clip: float = TrainConfig.clip
     """Largest global norm of the gradient."""
     z_coeff: float = TrainConfig.z_coeff
@@ -202,7 +209,7 @@ class Settings(DataFlags):
         return OptimizerConfig(
             name=name,
             lr=lr,
-            omega=self.omega,
+            omega=schedules.OMEGA if self.omega is None else self.omega,
             kappa=self.kappa,
             delta=self.delta,
             momentum_scale=self.momentum_scale,
@@ -257,7 +264,7 @@ def describe(config: TrainConfig, shards: Shards) -> list[tuple[str, str]]:
             f"{rule.text()}, warm-up {rule.warmup_steps} steps (T/50 unless given)",
         ),
         ("learning rate", f"{opt.lr:.4g}: {config.provenance.get('lr', 'given')}"),
-        ("weight decay", _describe_decay(opt, steps, epochs)),
+        *describe_decay(config, len(shards.train)),
     ]
 
 
@@ -265,31 +272,3 @@ def _describe_shape(model: ModelConfig) -> str:
     """Say what the width is made of."""
     heads = "" if isinstance(model, LSTMConfig) else f" = {model.heads} heads x {model.head_dim}"
     return f"{model.family}, width {model.width}{heads}; {model.depth} layers; init {model.init}"
-
-
-def _describe_decay(optimizer: OptimizerConfig, steps: int, epochs: float) -> str:
-    """Say how much is removed a step, and over how many steps the weights remember."""
-    omega, lr = optimizer.omega, optimizer.lr
-    if omega == 0:
-        return "none (omega 0)"
-    decay = optimizer_entry(optimizer.name).decay
-    if decay == "coupled":
-        weight_decay = schedules.omega_to_weight_decay(omega, lr, steps)
-        tau = schedules.timescale_steps(lr, weight_decay)
-        return (
-            f"{weight_decay:.4g} = omega / (lr T), omega {omega:g}; "
-            f"timescale {tau:.0f} steps = {tau * epochs / steps:.3f} epochs"
-        )
-    if decay == "constant":
-        tau = steps / omega
-        return (
-            f"{omega / steps:.4g} a step = omega / T, omega {omega:g}; "
-            f"timescale {tau:.0f} steps = {epochs / omega:.3f} epochs"
-        )
-    offset = schedules.default_decay_offset(omega, steps)
-    rule = "T/10" if offset == steps * schedules.DECAY_OFFSET_FRACTION else "omega, as T/10 is less"
-    first, last = (schedules.log_time_timescale(t, omega, offset) for t in (0, steps))
-    return (
-        f"omega / (S + t), omega {omega:g}, S = {offset:g} steps ({rule}); "
-        f"timescale {first:.0f} to {last:.0f} steps"
-    )

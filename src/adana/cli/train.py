@@ -16,11 +16,12 @@ from typing import Annotated, Any, Literal
 import tyro
 from rich.console import Console
 
+from adana.cli.choices import configure
 from adana.cli.prepare import prepare_with_bar
 from adana.cli.progress import Display, say
 from adana.cli.settings import Settings, check_folder, describe, print_rows
 from adana.data import open_shards
-from adana.ladder import Rate, peak_learning_rate, plan_run, with_optimizer
+from adana.ladder import open_rules, plan_run
 from adana.runs import Run
 from adana.train import (
     OPTIMIZERS,
@@ -89,6 +90,7 @@ def train_command(arguments: TrainArguments) -> int:
         # One rank makes the tokens, then all read them.
         prepared = world.decide(lambda: prepare_with_bar(config.data, console).folder)
         shards = world.together(lambda: open_shards(prepared))
+        config = train_config(arguments, len(shards.train))
         config = _less_time(config, time.monotonic() - begun)
         planned = plan_run(config, arguments.runs, shards.fingerprint)
         run = Run(arguments.run) if arguments.run else planned.run
@@ -131,14 +133,17 @@ def exit_code(outcome: Outcome) -> int:
     return CTRL_C if "SIGINT" in outcome.reason else EXIT_CODES[outcome.state]
 
 
-def train_config(arguments: TrainArguments) -> TrainConfig:
-    """Resolve the arguments, the learning rate by rule where none was given."""
+def train_config(arguments: TrainArguments, train_tokens: int | None = None) -> TrainConfig:
+    """Resolve the arguments; learning rate and omega by rule where none was given.
+
+    Without `train_tokens`, the size of the data, --tau-epochs stands for the default omega.
+    """
     name = arguments.optimizer
     optimizer_entry(name)
-    rate = pick_rate(arguments, name, arguments.lr)
-    optimizer = arguments.optimizer_config(name, rate.lr)
-    refuse_unread(optimizer, name)
-    config = with_optimizer(arguments.train_config(optimizer), name, rate)
+    rules = open_rules(arguments.rules)
+    rules.check_used([name])
+    refuse_unread(arguments.optimizer_config(name, 1.0), name)
+    config = configure(arguments, name, arguments.lr, rules, train_tokens)
     cores = max(1, (os.cpu_count() or 1) // local_ranks())
     layout = dataclasses.replace(
         config.layout,
@@ -167,24 +172,6 @@ def parse_duration(text: str) -> float:
     if not 1 <= len(parts) <= 3 or min(parts) < 0 or not 0 < seconds < math.inf:
         raise ValueError(f"--time-limit {text!r} is not a time such as 3:50:00, 45:00 or 90")
     return seconds
-
-
-def pick_rate(settings: Settings, name: str, given: float | None) -> Rate:
-    """Return the learning rate given on the command line, else the rule's."""
-    if given is not None:
-        return Rate(given, "given on the command line")
-    default = Settings()
-    keys = ("data", "schedule", "warmup_steps", "final", "delta", "clip")
-    others = {key: (getattr(settings, key), getattr(default, key)) for key in keys}
-    others["steps"] = (settings.total_steps, default.total_steps)
-    return peak_learning_rate(
-        name,
-        settings.model_config(),
-        settings.batch_size,
-        kappa=settings.kappa,
-        omega=settings.omega,
-        others=others,
-    )
 
 
 def speed_text(summary: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ import tyro
 from rich.console import Console
 
 from adana.cli.commands import train_words
+from adana.cli.engine_flags import EngineFlags
 from adana.cli.execute import keep_freed_memory, share_out
 from adana.cli.ladder.run import own_command
 from adana.cli.prepare import prepare_with_bar
@@ -30,9 +31,7 @@ from adana.train import OPTIMIZERS, optimizer_entry
 from adana.tune import (
     PRESETS,
     Problem,
-    Processes,
     Rules,
-    Runner,
     Stopped,
     StudyResult,
     earlier_bests,
@@ -42,7 +41,7 @@ from adana.tune import (
 
 
 @dataclass(frozen=True)
-class TuneArguments(Settings):
+class TuneArguments(EngineFlags, Settings):
     """Find an optimizer's best hyperparameters, and which of them need a rule.
 
     Tries one hyperparameter at a time along a grid, takes the best value where it gains more than
@@ -91,7 +90,7 @@ class TuneArguments(Settings):
     """Print grids and budget, and train nothing."""
 
     @property
-    def rules(self) -> Rules:
+    def method(self) -> Rules:
         """How the search decides."""
         return Rules(
             seeds=self.seeds,
@@ -106,13 +105,14 @@ class TuneArguments(Settings):
     def names(self) -> tuple[str, ...]:
         """What is searched: what was named, else the preset, and what a joint check needs."""
         optimizer_entry(self.optimizer)
-        pairs = (name for pair in self.rules.joint for name in pair)
+        pairs = (name for pair in self.method.joint for name in pair)
         return tuple(dict.fromkeys((*(self.parameters or PRESETS[self.optimizer]), *pairs)))
 
 
 def tune_command(arguments: TuneArguments) -> int:
     """Run `adana tune`; return the exit code."""
     console = Console()
+    arguments.check()
     check_folder("--runs", arguments.runs)
     if arguments.output:
         check_folder("--output", arguments.output)
@@ -120,11 +120,11 @@ def tune_command(arguments: TuneArguments) -> int:
         raise ValueError(f"--jobs must be at least 1, got {arguments.jobs}")
     name, names = arguments.optimizer, arguments.names
     sizes = make_sizes(arguments, name, arguments.lr, names, arguments.scales)
-    runs, _ = planned_runs(sizes[0].space, arguments.rules)
+    runs, _ = planned_runs(sizes[0].space, arguments.method)
     jobs, threads = share_out(runs, sizes[0].start.layout, arguments.jobs)
     sizes = [_with_threads(size, threads) for size in sizes]
     seconds = [seconds_per_step(size.start) for size in sizes]
-    print_plan(console, sizes, arguments.rules, seconds, jobs=jobs)
+    print_plan(console, sizes, arguments.method, seconds, jobs=jobs)
     if arguments.plan:
         return 0
     search = _Search(arguments, sizes, prepare_with_bar(arguments.data_config(), console))
@@ -138,11 +138,6 @@ def tune_command(arguments: TuneArguments) -> int:
         say(console, f"\nbest of {size}:\n  {command}")
     say(console, f"\nresult: {search.output}")
     return 0
-
-
-def _runner(workers: int) -> Runner:
-    """Return where trainings run."""
-    return Processes(workers)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -177,11 +172,15 @@ class _Search:
         keep_freed_memory()
         pattern = f"tune-{self.arguments.optimizer}-*/result.json"
         others = [p for p in sorted(self.arguments.runs.glob(pattern)) if p != self.output]
-        with SearchDisplay(console) as display:
+        layout = next(iter(self.sizes.values())).start.layout
+        with (
+            self.arguments.build(jobs, layout, lambda text: say(console, text)) as engine,
+            SearchDisplay(console) as display,
+        ):
             return tune_scales(
                 self.problems,
-                self.arguments.rules,
-                runner=_runner(jobs),
+                self.arguments.method,
+                runner=engine,
                 known=earlier_bests(others, self._setting()),
                 on_progress=display.search,
                 on_event=display.sign,
@@ -220,7 +219,7 @@ class _Search:
         """Return what tells one question from another: sizes, grids and rules."""
         starts = [problem.objective.key({}) for problem in self.problems]
         grids = [[repr(own) for own in problem.space] for problem in self.problems]
-        return _digits([starts, grids, dataclasses.asdict(self.arguments.rules)])
+        return _digits([starts, grids, dataclasses.asdict(self.arguments.method)])
 
 
 def _digits(content: object) -> str:

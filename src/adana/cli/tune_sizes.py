@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from adana.cli.choices import pick_rate, without_rate
 from adana.cli.settings import Settings
-from adana.cli.train import pick_rate
 from adana.ladder import (
     NoLawError,
     Rate,
+    RuleBook,
     centre_rate,
+    open_rules,
     training_scale,
     training_space,
     with_optimizer,
@@ -113,10 +115,11 @@ def _number(text: str, value: str, kind: type[int] | type[float]) -> float:
 def _size(
     settings: Settings, optimizer: str, lr: float | None, parameters: Sequence[str], text: str
 ) -> Size:
-    rate = _rate(settings, optimizer, lr)
-    own = settings.optimizer_config(optimizer, rate.lr)
-    refuse_unread(own, optimizer)
-    start = with_optimizer(settings.train_config(own), optimizer, rate)
+    refuse_unread(settings.optimizer_config(optimizer, 1.0), optimizer)
+    rules = open_rules(settings.rules)
+    config = without_rate(settings, optimizer, rules)
+    rate = _rate(settings, config, lr, rules)
+    start = with_optimizer(config, optimizer, rate)
     ruled = [("lr", lr), ("warmup_steps", settings.warmup_steps)]
     align = [name for name, given in ruled if given is None and name in parameters]
     name = f"{text} heads" if text.replace("x", "").replace(".", "").isdecimal() else text
@@ -125,11 +128,11 @@ def _size(
     )
 
 
-def _rate(settings: Settings, optimizer: str, lr: float | None) -> Rate:
+def _rate(settings: Settings, config: TrainConfig, lr: float | None, rules: RuleBook) -> Rate:
     """Return the rate to begin with: the rule's; below the sizes of its law, the demo's carried."""
-    model = settings.model_config()
+    optimizer, model = config.optimizer.name, config.model
     try:
-        rate = pick_rate(settings, optimizer, lr)
+        rate = pick_rate(settings, config, lr, rules)
         law = rate.law
         if law and law.fitted and count_parameters(model).non_embedding < law.fitted[0]:
             return centre_rate(optimizer, model)

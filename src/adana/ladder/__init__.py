@@ -28,6 +28,8 @@ from adana.ladder.objective import (
 )
 from adana.ladder.plan import PlannedTraining, plan_to_dict, plan_trainings, total
 from adana.ladder.published_laws import LAW_SEQUENCE, LAWS, NoLawError, PublishedLaw, find_law
+from adana.ladder.rule_files import open_rules, read_rules, write_rules
+from adana.ladder.rules import Rule, RuleBook, Ruled, rule_of
 from adana.ladder.rungs import (
     BATCH_SIZE,
     PUBLISHED_HEADS,
@@ -47,6 +49,7 @@ from adana.ladder.study import (
     mean_losses,
     next_rate,
 )
+from adana.ladder.tuned import TUNABLE, TunedSize, read_tuned
 
 __all__ = [
     "BATCH_SIZE",
@@ -61,6 +64,7 @@ __all__ = [
     "PUBLISHED_HEADS",
     "THIS",
     "TOKENS_PER_PARAM",
+    "TUNABLE",
     "Cell",
     "Device",
     "Estimate",
@@ -70,9 +74,13 @@ __all__ = [
     "PlannedTraining",
     "PublishedLaw",
     "Rate",
+    "Rule",
+    "RuleBook",
+    "Ruled",
     "Rung",
     "Study",
     "TrainingObjective",
+    "TunedSize",
     "budget_rule",
     "centre_rate",
     "estimate",
@@ -83,6 +91,7 @@ __all__ = [
     "job_payload",
     "mean_losses",
     "next_rate",
+    "open_rules",
     "peak_learning_rate",
     "plan_run",
     "plan_rung",
@@ -90,6 +99,9 @@ __all__ = [
     "plan_to_dict",
     "plan_trainings",
     "planned_learning_rate",
+    "read_rules",
+    "read_tuned",
+    "rule_of",
     "run_job",
     "seconds_per_step",
     "steps_of_budget",
@@ -99,4 +111,5 @@ __all__ = [
     "training_space",
     "with_hyperparameters",
     "with_optimizer",
+    "write_rules",
 ]

@@ -108,9 +108,12 @@ def run_job(payload: dict[str, Any], emit: Any) -> Outcome:
 
 
 def job_payload(planned: PlannedRun, shards_folder: Path) -> dict[str, Any]:
-    """Return what `run_job` needs, as plain values."""
+    """Return what `run_job` needs, as plain values.
+
+    Paths are made absolute: a worker of a cluster has another working directory.
+    """
     return {
         "config": config_to_dict(planned.config, planned.fingerprint),
-        "shards": str(shards_folder),
-        "run": str(planned.path),
+        "shards": str(shards_folder.resolve()),
+        "run": str(planned.path.resolve()),
     }

@@ -47,7 +47,9 @@ class Rate:
     law: PublishedLaw | None = None
     """The law that gave it; None if it was given or tuned."""
     reservations: tuple[str, ...] = ()
-    """How this run differs from those behind the law."""
+    """How this run differs from those behind the law or rule."""
+    origin: str = ""
+    """The rule file's rule that gave it, the same words for every size; empty for other rates."""
 
 
 DEMO_RATES = {
@@ -86,7 +88,10 @@ def peak_learning_rate(
     own_kappa = kappa if reads_kappa else None
     laws = matching_laws(model.family, optimizer, own_kappa)
     if not laws:
-        advice = "Pass one (--lr), or compare with --sweep-lr 5 around one you pass."
+        advice = (
+            "Pass one (--lr), compare with --sweep-lr 5 around one you pass, or fit a rule to runs "
+            "of your own (adana rules fit, then --rules)."
+        )
         raise NoLawError(model.family, optimizer, own_kappa, advice=advice)
     # That of the same batch if there is one, else the first: the small batch.
     tokens = batch_size * model.sequence_length

@@ -10,9 +10,10 @@ from typing import Any
 from adana import schedules
 from adana.ladder.estimates import Estimate, Hardware, estimate
 from adana.ladder.learning_rates import Rate, planned_learning_rate
+from adana.ladder.rules import RuleBook
 from adana.ladder.rungs import Rung
 from adana.nn import PFH, model_config_to_dict
-from adana.train import LayoutConfig, optimizer_entry
+from adana.train import LayoutConfig, OptimizerConfig, TrainConfig, optimizer_entry
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,14 @@ def plan_trainings(
     kappa: float = schedules.KAPPA,
     given: Mapping[str, float] | None = None,
     law_batch: int | None = None,
+    rules: RuleBook | None = None,
 ) -> list[PlannedTraining]:
     """Return a training for every rung and optimizer, rungs first.
 
-    `given` holds peak learning rates by optimizer; the others come from the law published for
-    exactly this combination, or, where that does not exist, from the law for steps of `law_batch`
-    sequences if that is named (`planned_learning_rate`).
+    `given` holds peak learning rates by optimizer; the others come from `rules` that were fitted to
+    own runs, from the law published for exactly this combination, or, where that does not exist,
+    from the law for steps of `law_batch` sequences if that is named (`planned_learning_rate`).
+    Planned is omega = 4, whatever rules say of it.
 
     Raises:
         ValueError: an optimizer is unknown, has no law, or the batch cannot be shared out.
@@ -57,9 +60,10 @@ def plan_trainings(
     planned = []
     for rung in rungs:
         for name in optimizers:
+            rate = _ruled(rules, rung, name, kappa) if rules else None
             if name in given:
                 rate = Rate(given[name], "given")
-            else:
+            elif rate is None:
                 rate = planned_learning_rate(
                     name, rung.model, rung.batch_size, kappa=kappa, law_batch=law_batch
                 )
@@ -67,6 +71,17 @@ def plan_trainings(
             needs = estimate(rung, name, hardware, layout)
             planned.append(PlannedTraining(rung, name, own, rate, needs))
     return planned
+
+
+def _ruled(rules: RuleBook, rung: Rung, optimizer: str, kappa: float) -> Rate | None:
+    config = TrainConfig(
+        OptimizerConfig(optimizer, lr=1.0, kappa=kappa),
+        steps=rung.steps,
+        batch_size=rung.batch_size,
+        model=rung.model,
+    )
+    ruled = rules.give("lr", config)
+    return None if ruled is None else ruled.as_rate()
 
 
 @dataclass(frozen=True)
@@ -112,6 +127,7 @@ def _training_to_dict(training: PlannedTraining) -> dict[str, Any]:
         "lr": rate.lr,
         "lr_source": rate.source,
         "lr_reservations": list(rate.reservations),
+        "lr_rule": rate.origin or None,
         "lr_law": None
         if rate.law is None
         else {**dataclasses.asdict(rate.law), "P": rate.law.counts, "fitted_P": rate.law.fitted},

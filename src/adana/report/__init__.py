@@ -39,6 +39,10 @@ from adana.report.listing import (
 )
 from adana.report.schedule_page import overview, write_schedules
 from adana.report.schedules import Course, totals
+from adana.report.study import Result, Study, is_study, read_study
+from adana.report.study_charts import study_charts
+from adana.report.study_page import Image, render_study, write_study
+from adana.report.study_text import study_terminal
 from adana.report.sweep import Trial, read_trials, sweep_edges, sweep_table
 from adana.report.tables import as_dict, markdown, terminal
 from adana.report.textplot import line_chart, sparkline
@@ -51,10 +55,13 @@ __all__ = [
     "Estimate",
     "Follower",
     "Group",
+    "Image",
     "Listing",
     "Point",
     "Record",
+    "Result",
     "Row",
+    "Study",
     "Trial",
     "all_charts",
     "as_dict",
@@ -62,6 +69,7 @@ __all__ = [
     "differences",
     "disk_bytes",
     "find_run",
+    "is_study",
     "last_rows",
     "line_chart",
     "list_runs",
@@ -71,12 +79,16 @@ __all__ = [
     "overview",
     "read_listing",
     "read_record",
+    "read_study",
     "read_trials",
     "render",
+    "render_study",
     "save_static",
     "schedule_charts",
     "select",
     "sparkline",
+    "study_charts",
+    "study_terminal",
     "sweep_edges",
     "sweep_table",
     "terminal",
@@ -86,4 +98,5 @@ __all__ = [
     "verdict",
     "write_report",
     "write_schedules",
+    "write_study",
 ]

@@ -7,7 +7,7 @@ full record is in the run directories.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -57,15 +57,21 @@ def schedule_charts(comparison: Comparison) -> dict[str, alt.LayerChart]:
     They come from the first seed of each label. A logarithmic axis cannot show zero, so a schedule
     that is zero throughout (no weight decay, say) has no line.
     """
+    first = {group.label: group.records[0] for group in comparison.main}
+    return schedules_of(first, comparison.labels)
+
+
+def schedules_of(records: Mapping[str, Record], labels: Sequence[str]) -> dict[str, alt.LayerChart]:
+    """Return the schedules that one run of each label used; `labels` gives them their colours."""
     charts = {}
     for key, name in SCHEDULES.items():
         rows = [
-            {"optimizer": group.label, "step": step, "value": rounded(value)}
-            for group in comparison.main
-            for step, value in _schedule(group.records[0], key)
+            {"optimizer": label, "step": step, "value": rounded(value)}
+            for label, record in records.items()
+            for step, value in _schedule(record, key)
         ]
         if rows:
-            charts[key] = _schedule_chart(comparison, rows, name)
+            charts[key] = _schedule_chart(labels, rows, name)
     return charts
 
 
@@ -209,14 +215,14 @@ def _schedule(record: Record, key: str) -> Iterable[tuple[int, float]]:
 
 
 def _schedule_chart(
-    comparison: Comparison, rows: list[dict[str, Any]], title: str
+    labels: Sequence[str], rows: list[dict[str, Any]], title: str
 ) -> alt.LayerChart:
     x, y = axis("step", "step", "~s"), axis("value", title, "~g", scheme=alt.Y)
     lines = (
         alt.Chart(inline(rows))
         .mark_line(strokeWidth=2)
-        .encode(x, y, color=_color(comparison), opacity=_highlight(1.0))
-        .encode(strokeDash=_dash(comparison))
+        .encode(x, y, color=drawing.color(BY, labels), opacity=_highlight(1.0))
+        .encode(strokeDash=drawing.dash(BY, labels))
     )
     points = lines.mark_point(filled=True, size=60).encode(
         opacity=alt.value(0), tooltip=_tooltips(rows[0])

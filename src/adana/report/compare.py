@@ -57,6 +57,8 @@ class Record:
     training: tuple[Point, ...]
     evaluations: tuple[Point, ...]
     schedule: tuple[tuple[int, Mapping[str, float]], ...]
+    seconds: float | None = None
+    """Training time so far, over all sessions; None where the run does not say."""
 
     @property
     def finished(self) -> bool:
@@ -239,6 +241,7 @@ def read_record(run: Run) -> Record:
         training=_curve(rows, "train_loss"),
         evaluations=_curve(rows, "val_loss"),
         schedule=tuple(_schedule(rows)),
+        seconds=number(summary or {}, "seconds") or _seconds(rows),
     )
 
 
@@ -277,6 +280,10 @@ def _schedule(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, dict[str
         numbers = {key: value for key in values if (value := number(values, key)) is not None}
         if numbers:
             yield int(row["step"]), numbers
+
+
+def _seconds(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    return number(rows[-1].get("timing") or {}, "seconds") if rows else None
 
 
 def _numbers(records: Iterable[Record], key: str) -> list[float]:

@@ -31,18 +31,23 @@ PALETTE = (
 POWER_OF_TEN = "abs(log(datum.value) / LN10 - round(log(datum.value) / LN10)) < 1e-6"
 """Whether a tick is one, for the browser."""
 
+HIDDEN = "hidden"
+"""The parameter of a chart that lists the labels not to draw."""
+
 Chart = alt.Chart | alt.LayerChart
 
 
 def save_static(chart: alt.TopLevelMixin, path: Path) -> None:
-    """Write a chart as PNG or SVG, by the path's suffix."""
+    """Write a chart as SVG, PDF or PNG, by the path's suffix."""
     spec, version = chart.to_dict(), vegalite_version()
     if path.suffix == ".svg":
         write_bytes(path, vl_convert.vegalite_to_svg(spec, vl_version=version).encode())
+    elif path.suffix == ".pdf":
+        write_bytes(path, vl_convert.vegalite_to_pdf(spec, vl_version=version))
     elif path.suffix == ".png":
         write_bytes(path, vl_convert.vegalite_to_png(spec, vl_version=version, scale=2))
     else:
-        raise ValueError(f"charts are written as .png or .svg, got {path.name!r}")
+        raise ValueError(f"charts are written as .svg, .pdf or .png, got {path.name!r}")
 
 
 def vegalite_version() -> str:
@@ -87,16 +92,22 @@ def axis(
     scheme: Any = alt.X,
     *,
     log: bool = True,
+    zero: bool = True,
     domain: tuple[float, float] | None = None,
     decades: bool = False,
 ) -> Any:
     """Return the encoding of a number on an axis, logarithmic unless told otherwise.
 
-    With `decades` the grid shows the powers of ten most, for axes that span many.
+    With `zero` an axis that is not logarithmic starts at zero. With `decades` the grid shows the
+    powers of ten most, for axes that span many.
     """
     ends = alt.Undefined if domain is None else list(domain)
     scale = (
-        alt.Scale(type="log", nice=False, padding=8, domain=ends) if log else alt.Scale(domain=ends)
+        alt.Scale(type="log", nice=False, padding=8, domain=ends)
+        if log
+        else alt.Scale(domain=ends)
+        if zero
+        else alt.Scale(domain=ends, zero=False, nice=False, padding=8)
     )
     return scheme(
         f"{field}:Q",
@@ -165,9 +176,14 @@ def tooltips(row: dict[str, Any], hidden: Sequence[str] = ()) -> list[alt.Toolti
 
 
 def layered(by: str, layers: Sequence[Any], width: int = 680, height: int = 360) -> alt.LayerChart:
-    """Lay charts over each other, to zoom with the wheel and to pick labels in the legend."""
-    layers = [layers[0].add_params(picked(by), zoom()), *layers[1:]]
-    return styled(alt.LayerChart(layer=list(layers)).properties(width=width, height=height))
+    """Lay charts over each other, to zoom with the wheel and to pick labels in the legend.
+
+    The labels listed in the parameter `HIDDEN` are left out; a page may set it.
+    """
+    layers = [layer.transform_filter(f"indexof({HIDDEN}, datum['{by}']) < 0") for layer in layers]
+    layers[0] = layers[0].add_params(picked(by), zoom())
+    layers[0] = layers[0].add_params(alt.param(name=HIDDEN, value=[]))
+    return styled(alt.LayerChart(layer=layers).properties(width=width, height=height))
 
 
 def styled(chart: Any) -> Any:

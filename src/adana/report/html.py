@@ -42,7 +42,8 @@ TEXTS = {
     ),
     "schedule-lr": (
         "Learning rate",
-        "Rises during warm-up, then decays; the peak is the learning rate of the table.",
+        "The peak, which is the learning rate of the table, times gamma(t): it rises during "
+        "warm-up, then decays.",
     ),
     "schedule-ema_m": (
         "First-moment memory",
@@ -92,7 +93,7 @@ def render(comparison: Comparison) -> str:
         differing=differing,
         shared=shared,
         sources={f"{label}: lr": text for label, text in comparison.sources.items()},
-        environment=_environment(comparison.records),
+        environment=environments(comparison.records),
         outcome=words.outcome,
     )
 
@@ -122,7 +123,7 @@ def _value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _environment(records: Iterable[Record]) -> dict[str, str]:
+def environments(records: Iterable[Record]) -> dict[str, str]:
     """Return what ran the runs; where runs differ, all values, joined."""
     found: dict[str, dict[str, None]] = {}
     for record in records:

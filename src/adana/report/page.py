@@ -30,6 +30,7 @@ def figure(name: str, title: str, caption: str, chart: drawing.Chart) -> Figure:
     """Return a chart ready for the page: as wide as its column, with no address in it."""
     spec = chart.to_dict()
     spec.pop("$schema", None)
+    spec["description"] = f"{title}. {caption}"
     spec["width"] = "container"
     spec["background"] = "transparent"
     spec.setdefault("config", {})["font"] = "system-ui, sans-serif"

@@ -29,7 +29,7 @@ class Column:
 
     title: str
     help: str
-    cell: Callable[[Row], str]
+    cell: Callable[[Any], str]
     number: bool = True
 
 
@@ -141,15 +141,16 @@ def title(comparison: Comparison) -> str:
 def terminal(comparison: Comparison) -> RenderableType:
     """Return both tables, the verdict and the notes for a `rich` console."""
     return Renderables(
-        _rich(f"Results: {title(comparison)}", RESULTS, comparison.rows),
+        rich_table(f"Results: {title(comparison)}", RESULTS, comparison.rows),
         *(Text(sentence) for sentence in words.verdict(comparison)),
         Text(),
-        _rich("Cost and diagnostics", COST, comparison.rows),
+        rich_table("Cost and diagnostics", COST, comparison.rows),
         *(Text(note, style="dim") for note in notes(comparison)),
     )
 
 
-def _rich(heading: str, columns: Sequence[Column], rows: Sequence[Row]) -> Table:
+def rich_table(heading: str, columns: Sequence[Column], rows: Sequence[Any]) -> Table:
+    """Lay rows out for a `rich` console."""
     table = Table(
         title=Text(heading), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )

@@ -16,13 +16,21 @@ from adana.train.optimizers import HYPERPARAMETERS, OPTIMIZERS, build_optimizer,
 from adana.train.optimizers import entry as optimizer_entry
 from adana.train.progress import OnProgress, Outcome, Progress
 from adana.train.session import train
+from adana.train.timescales import (
+    DecayTimescales,
+    Moment,
+    decay_timescales,
+    omega_of_tau_epochs,
+)
 from adana.train.world import World, join_world, local_ranks, pick_device
 
 __all__ = [
     "HYPERPARAMETERS",
     "OPTIMIZERS",
     "Branch",
+    "DecayTimescales",
     "LayoutConfig",
+    "Moment",
     "OnProgress",
     "OptimizerConfig",
     "Outcome",
@@ -36,12 +44,14 @@ __all__ = [
     "checkpoint_step",
     "config_from_dict",
     "config_to_dict",
+    "decay_timescales",
     "find_branch",
     "find_checkpoint",
     "join_world",
     "list_checkpoints",
     "load_trained",
     "local_ranks",
+    "omega_of_tau_epochs",
     "optimizer_entry",
     "pick_device",
     "plant",

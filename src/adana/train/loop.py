@@ -32,6 +32,7 @@ from adana.train.parallelize import place_model
 from adana.train.progress import OnProgress, Outcome, Progress
 from adana.train.state import Averages, TrainState
 from adana.train.summary import summarise
+from adana.train.timescales import decay_timescales
 from adana.train.world import World
 
 
@@ -321,6 +322,7 @@ class Trainer:
         summary |= {
             "eval_tokens": int(self.windows[:, 1:].size),
             "epochs": tokens / len(self.shards.train),
+            "weight_decay": decay_timescales(config, len(self.shards.train)).as_dict(),
             "time_split": self.clock.split(),
             "optimizer_state_bytes": state_bytes(state.optimizer),
             "peak_memory_bytes": memory,

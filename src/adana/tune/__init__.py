@@ -5,13 +5,15 @@ The method: `docs/tuning.md`. Nothing here knows what a training is.
 
 from adana.tune.budget import Budget, budget_of, planned_runs
 from adana.tune.descent import Descent, Move, descend
-from adana.tune.evaluate import Evaluator, FailedTrials, InProcess, Processes, Runner
+from adana.tune.engine import Emit, Engine, Result, Work
+from adana.tune.evaluate import Evaluator, FailedTrials, InProcess, Runner
 from adana.tune.joint import JointCheck, check_jointly
-from adana.tune.local import Result, run_jobs
+from adana.tune.local import LocalEngine, run_jobs
 from adana.tune.meter import Progress
 from adana.tune.noise import NoiseFloor, noise_floor
 from adana.tune.presets import PRESETS, aligned, own_default, preset_space
 from adana.tune.problem import Problem, Rules
+from adana.tune.ray_engine import RayEngine
 from adana.tune.result import ScaleResult, StudyResult, earlier_bests
 from adana.tune.scale import Scale
 from adana.tune.sensitivity import Sensitivity, sensitivities
@@ -19,6 +21,7 @@ from adana.tune.space import Beta, Choice, Float, Integer, Log, Space, baseline_
 from adana.tune.sweep import Sweep
 from adana.tune.trial import FunctionObjective, Objective, Stopped, Trial
 from adana.tune.tuner import tune, tune_scales
+from adana.tune.worker import Limits
 
 __all__ = [
     "PRESETS",
@@ -26,6 +29,8 @@ __all__ = [
     "Budget",
     "Choice",
     "Descent",
+    "Emit",
+    "Engine",
     "Evaluator",
     "FailedTrials",
     "Float",
@@ -33,13 +38,15 @@ __all__ = [
     "InProcess",
     "Integer",
     "JointCheck",
+    "Limits",
+    "LocalEngine",
     "Log",
     "Move",
     "NoiseFloor",
     "Objective",
     "Problem",
-    "Processes",
     "Progress",
+    "RayEngine",
     "Result",
     "Rules",
     "Runner",
@@ -51,6 +58,7 @@ __all__ = [
     "StudyResult",
     "Sweep",
     "Trial",
+    "Work",
     "aligned",
     "baseline_of",
     "budget_of",

@@ -5,21 +5,18 @@ from __future__ import annotations
 import functools
 import math
 import statistics
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from adana.tune.local import Result, Work, run_jobs
+from adana.tune.engine import OnEvent, OnResult, Result, Work, failure, ignore
 from adana.tune.trial import Config, Objective, Stopped, Trial
 
-OnEvent = Callable[[str, Any], None]
-OnResult = Callable[[str, Result], None]
 OnTrial = Callable[[str, Trial, bool], None]
 """Called with (name, trial, whether it was run just now rather than recalled)."""
 
 
 class Runner(Protocol):
-    """What an engine does: run a batch of jobs, and call back as they end."""
+    """What the search needs of an engine (`adana.tune.engine.Engine`): to run a batch of jobs."""
 
     def run(
         self,
@@ -29,23 +26,6 @@ class Runner(Protocol):
         on_result: OnResult = ...,
     ) -> dict[str, Result]:
         """Run every payload; return the results of those that came to an end."""
-
-
-class Processes:
-    """Runs a batch in worker processes of this machine, `workers` at a time."""
-
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
-
-    def run(
-        self,
-        work: Work,
-        payloads: Mapping[str, Any],
-        on_event: OnEvent = lambda _name, _event: None,
-        on_result: OnResult = lambda _name, _result: None,
-    ) -> dict[str, Result]:
-        """Run every payload; return the results of those that came to an end."""
-        return run_jobs(work, payloads, self.workers, on_event, on_result)
 
 
 class InProcess:
@@ -59,8 +39,8 @@ class InProcess:
         self,
         work: Work,
         payloads: Mapping[str, Any],
-        on_event: OnEvent = lambda _name, _event: None,
-        on_result: OnResult = lambda _name, _result: None,
+        on_event: OnEvent = ignore,
+        on_result: OnResult = ignore,
     ) -> dict[str, Result]:
         """Run every payload; Ctrl-C ends it with what there is, as a `KeyboardInterrupt`."""
         results = {}
@@ -68,9 +48,7 @@ class InProcess:
             try:
                 result = Result(value=work(payload, functools.partial(on_event, name)))
             except Exception as error:  # the search reports it
-                result = Result(
-                    error=f"{type(error).__name__}: {error}", details=traceback.format_exc()
-                )
+                result = failure(error)
             results[name] = result
             on_result(name, result)
         return results
@@ -108,7 +86,7 @@ class Evaluator:
         *,
         seeds: int = 1,
         seeded: bool = False,
-        on_event: OnEvent = lambda _name, _event: None,
+        on_event: OnEvent = ignore,
         on_trial: OnTrial = lambda _name, _trial, _fresh: None,
     ) -> None:
         self.objective, self.runner = objective, runner

@@ -1,145 +1,267 @@
-"""Run many trainings on this machine, each in a process of its own.
+"""The engine of one machine: jobs run in processes that live on from job to job.
 
-Nothing here knows what a training is: a job is any picklable callable that takes a payload and a
-function to send signs of life with. A worker that dies takes its own job down and no other; Ctrl-C
-or SIGTERM lets every running job finish its step and save.
+Nothing here knows what a training is. A worker that dies takes its own job down and no other; one
+that ran a job to its end is used again, so that a job costs milliseconds where a new process, which
+imports torch, costs seconds.
 """
 
 from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import pickle
 import signal
-import threading
-import traceback
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
-Emit = Callable[[Any], None]
-Work = Callable[[Any, Emit], Any]
+from adana.tune.engine import OnEvent, OnResult, Result, Work, failure, ignore, on_interrupt
+from adana.tune.memory import available_memory
+from adana.tune.worker import Limits, serve
+
+PATIENCE = 10.0
+"""Seconds that an idle worker has to end by itself before it is killed."""
 
 
-@dataclass(frozen=True)
-class Result:
-    """What became of one job: a value, or what went wrong."""
+def warn(text: str) -> None:
+    """Print a message of the engine to standard error: the default `say`."""
+    print(text, file=sys.stderr)
 
-    value: Any = None
-    error: str = ""
-    """Empty if the job returned; else a short text that says why it did not."""
-    details: str = ""
-    """The traceback, where there is one."""
+
+class LocalEngine:
+    """Up to `workers` processes on this machine, started when needed and kept until `close`.
+
+    Args:
+        workers: jobs at a time, at least 1.
+        memory_per_job: bytes that a job takes at most, if known: no more jobs run at a time than
+            fit in the memory available (that of the control group, in a container).
+        limits: when a worker is replaced by a new one although nothing went wrong.
+        say: called with what a person should know.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        memory_per_job: int | None = None,
+        limits: Limits = Limits(),  # noqa: B008 (frozen)
+        say: Callable[[str], None] = warn,
+    ) -> None:
+        if workers < 1:
+            raise ValueError(f"workers must be at least 1, got {workers}")
+        if memory_per_job is not None and memory_per_job < 1:
+            raise ValueError(f"memory_per_job must be at least 1 byte, got {memory_per_job}")
+        self.workers, self.memory_per_job = workers, memory_per_job
+        self.limits, self.say = limits, say
+        self._idle: list[_Worker] = []
+        self._batch: _Batch | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the idle workers. A later `run` starts new ones."""
+        idle, self._idle = self._idle, []
+        for worker in idle:
+            worker.pipe.close()
+        for worker in idle:
+            worker.process.join(PATIENCE)
+            worker.process.kill()
+
+    def run(
+        self,
+        work: Work,
+        payloads: Mapping[str, Any],
+        on_event: OnEvent = ignore,
+        on_result: OnResult = ignore,
+    ) -> dict[str, Result]:
+        """Run ``work(payload, emit)`` for every payload; see `adana.tune.Engine.run`.
+
+        Jobs start in the order of `payloads`. One that is killed while others run (the machine may
+        have run out of memory) is tried once more after all others, alone.
+        """
+        batch = self._batch = _Batch(self, work, payloads, on_event, on_result)
+        with on_interrupt(batch.stop):
+            return batch.run(self._slots())
+
+    def stop(self) -> None:
+        """Do what a signal does to the batch that runs; for another thread, or a callback."""
+        if self._batch is not None:
+            self._batch.stop()
+
+    def _slots(self) -> int:
+        """How many jobs may run at a time."""
+        room = available_memory() if self.memory_per_job else None
+        if not self.memory_per_job or room is None:
+            return self.workers
+        fitting = room // self.memory_per_job
+        if fitting < self.workers:
+            self.say(
+                f"{max(1, fitting)} of {self.workers} jobs at a time: {_gib(room)} of memory are "
+                f"available and a job takes {_gib(self.memory_per_job)}"
+                + ("; even one may not fit" if fitting < 1 else "")
+            )
+        return max(1, min(self.workers, fitting))
+
+    def take(self, job: bytes) -> _Worker:
+        """Give a pickled job to an idle worker or a new one."""
+        while self._idle:
+            worker = self._idle.pop()
+            try:
+                worker.pipe.send_bytes(job)
+            except OSError:  # somebody ended it while it was idle
+                worker.pipe.close()
+            else:
+                return worker
+        worker = _start(self.limits)
+        with contextlib.suppress(OSError):  # it died at once: the pipe's end will say so
+            worker.pipe.send_bytes(job)
+        return worker
+
+    def give_back(self, worker: _Worker, reusable: bool) -> None:
+        """Keep a worker whose job has ended for the next one, or end it."""
+        if reusable:
+            self._idle.append(worker)
+            return
+        worker.pipe.close()
+        worker.process.join()
 
 
 @dataclass
 class _Worker:
-    name: str
     process: SpawnProcess
     pipe: Connection
+
+
+@dataclass
+class _Job:
+    """A job that runs."""
+
+    name: str
+    worker: _Worker
+    alone: bool = True
+    """Whether no other job has run beside it."""
+
+
+class _Batch:
+    """One call of `LocalEngine.run`."""
+
+    def __init__(
+        self,
+        engine: LocalEngine,
+        work: Work,
+        payloads: Mapping[str, Any],
+        on_event: OnEvent,
+        on_result: OnResult,
+    ) -> None:
+        self.engine, self.work, self.payloads = engine, work, payloads
+        self.on_event, self.on_result = on_event, on_result
+        self.waiting = list(payloads)[::-1]
+        self.again: list[str] = []
+        self.running: dict[Connection, _Job] = {}
+        self.results: dict[str, Result] = {}
+        self.stops = 0
+
+    def stop(self, *_: object) -> None:
+        """Handle a signal: ask the running jobs to save, the second time kill them."""
+        self.stops += 1
+        for job in list(self.running.values()):
+            process = job.worker.process
+            process.terminate() if self.stops == 1 else process.kill()
+
+    def run(self, slots: int) -> dict[str, Result]:
+        """Run everything, `slots` jobs at a time."""
+        try:
+            while self.running or (not self.stops and (self.waiting or self.again)):
+                while self.waiting and not self.stops and len(self.running) < slots:
+                    self._start(self.waiting.pop())
+                if self.again and not (self.waiting or self.running or self.stops):
+                    self._start(self.again.pop(0))
+                for pipe in wait(list(self.running)) if self.running else []:
+                    assert isinstance(pipe, Connection)
+                    self._serve(self.running[pipe])
+        finally:  # none is left running, unless a callback raised
+            for job in self.running.values():
+                job.worker.process.terminate()
+                job.worker.pipe.close()
+        return self.results
+
+    def _start(self, name: str) -> None:
+        try:
+            worker = self.engine.take(pickle.dumps((self.work, self.payloads[name])))
+        except Exception as error:  # a payload that cannot be pickled, say
+            return self._conclude(name, failure(error))
+        self.running[worker.pipe] = _Job(name, worker)
+        if len(self.running) > 1:
+            for job in self.running.values():
+                job.alone = False
+        if self.stops:  # the signal came while it was starting
+            worker.process.terminate()
+
+    def _serve(self, job: _Job) -> None:
+        kind, content = _receive(job.worker)
+        if kind == "event":
+            return self.on_event(job.name, content)
+        del self.running[job.worker.pipe]
+        if kind == "result":
+            result, reusable = content
+            # Ended first: whoever sees the last result may look for processes left.
+            self.engine.give_back(job.worker, reusable and not self.stops)
+            return self._conclude(job.name, result)
+        self.engine.give_back(job.worker, reusable=False)
+        self._lost(job, job.worker.process.exitcode)
+
+    def _lost(self, job: _Job, code: int | None) -> None:
+        """Decide what becomes of a job whose process ended before it could say anything."""
+        if self.stops and code in _STOPPED:
+            return
+        if code == -signal.SIGKILL and not job.alone:
+            self.again.append(job.name)
+            self.engine.say(
+                f"{job.name}: its process was killed (often: the machine ran out of memory); it is "
+                "tried again, alone, when the other jobs have ended"
+            )
+            return
+        self._conclude(job.name, Result(error=_explain_exit(code)))
+
+    def _conclude(self, name: str, result: Result) -> None:
+        self.results[name] = result
+        self.on_result(name, result)
 
 
 def run_jobs(
     work: Work,
     payloads: Mapping[str, Any],
     workers: int,
-    on_event: Callable[[str, Any], None] = lambda _name, _event: None,
-    on_result: Callable[[str, Result], None] = lambda _name, _result: None,
+    on_event: OnEvent = ignore,
+    on_result: OnResult = ignore,
 ) -> dict[str, Result]:
-    """Run ``work(payload, emit)`` for every payload, at most `workers` at a time.
-
-    Args:
-        work: a top-level function; runs in a fresh process (spawned, so nothing is inherited).
-        payloads: picklable payload by job name; started in this order.
-        workers: processes at a time, at least 1.
-        on_event: called here with (name, event) for everything a job emits.
-        on_result: called here with (name, result) as soon as a job has ended.
-
-    Returns:
-        The result of every job that came to an end, by name. After Ctrl-C or SIGTERM no further
-        job starts, the running ones get SIGTERM and are waited for; the second time they are
-        killed. No `KeyboardInterrupt` is raised: compare the names to see which jobs are missing,
-        because they never started or were cut off before they could save.
-    """
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
-    waiting = list(payloads)
-    running: dict[Connection, _Worker] = {}
-    results: dict[str, Result] = {}
-    stops = 0
-
-    def stop(*_: object) -> None:
-        nonlocal stops
-        stops += 1
-        for worker in list(running.values()):
-            worker.process.terminate() if stops == 1 else worker.process.kill()
-
-    def conclude(name: str, result: Result) -> None:
-        results[name] = result
-        on_result(name, result)
-
-    def start(name: str) -> None:
-        try:
-            worker = _start(work, name, payloads[name])
-        except Exception as error:  # a payload that cannot be pickled, say
-            return conclude(name, _failure(error))
-        running[worker.pipe] = worker
-        if stops:  # the signal came while it was starting
-            worker.process.terminate()
-
-    def serve(worker: _Worker) -> None:
-        kind, content = _receive(worker)
-        if kind == "event":
-            return on_event(worker.name, content)
-        worker.process.join()
-        del running[worker.pipe]
-        code = worker.process.exitcode
-        if kind == "result":
-            conclude(worker.name, content)
-        elif not (stops and code in _STOPPED):
-            conclude(worker.name, Result(error=_explain_exit(code)))
-
-    with _on_interrupt(stop):
-        try:
-            while running or (waiting and not stops):
-                while waiting and not stops and len(running) < workers:
-                    start(waiting.pop(0))
-                for pipe in wait(list(running)) if running else []:
-                    assert isinstance(pipe, Connection)
-                    serve(running[pipe])
-        finally:  # none is left running, unless a callback raised
-            for worker in running.values():
-                worker.process.terminate()
-    return results
+    """Run one batch of jobs on a `LocalEngine` of its own, at most `workers` at a time."""
+    with LocalEngine(workers) as engine:
+        return engine.run(work, payloads, on_event, on_result)
 
 
 _STOPPED = (-signal.SIGTERM, -signal.SIGKILL)
 """Exit codes of a process that was ended before it could save."""
 
 
-@contextlib.contextmanager
-def _on_interrupt(handler: Callable[..., None]) -> Iterator[None]:
-    """Call `handler` at SIGINT and SIGTERM; only the main thread can, in others it does nothing."""
-    previous = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            previous[number] = signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        for number, before in previous.items():
-            signal.signal(number, before)
-
-
-def _start(work: Work, name: str, payload: Any) -> _Worker:
+def _start(limits: Limits) -> _Worker:
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_entry, args=(work, payload, theirs), name=name, daemon=True)
-    # The process is born with SIGINT blocked, so that Ctrl-C does not hit its imports (see _entry).
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs, limits), daemon=True)
+    # The process is born with SIGINT blocked, so that Ctrl-C does not hit its imports (see worker).
     # multiprocessing starts its tracker with the first process and unblocks SIGINT: start it now.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -147,20 +269,20 @@ def _start(work: Work, name: str, payload: Any) -> _Worker:
         process.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    theirs.close()
-    return _Worker(name, process, ours)
+        theirs.close()
+    return _Worker(process, ours)
 
 
 def _receive(worker: _Worker) -> tuple[str, Any]:
-    """Take one message: ("event", what was emitted), ("result", Result) or ("lost", None)."""
+    """Take one message of `adana.tune.worker.serve`, or ("lost", None)."""
     try:
-        message: tuple[str, Any] = worker.pipe.recv()
+        message: tuple[str, Any] = pickle.loads(worker.pipe.recv_bytes())
         return message
     except (EOFError, OSError):
         return "lost", None
     except Exception as error:  # it was pickled there and cannot be unpickled here
         worker.process.kill()
-        return "result", _failure(error)
+        return "result", (failure(error), False)
 
 
 def _explain_exit(code: int | None) -> str:
@@ -171,34 +293,5 @@ def _explain_exit(code: int | None) -> str:
     return f"its process ended early with exit code {code}"
 
 
-def _failure(error: Exception) -> Result:
-    return Result(error=f"{type(error).__name__}: {error}", details=traceback.format_exc())
-
-
-def _end_with_parent() -> None:
-    """Stop as if killed, to be resumed later, as soon as the parent process is gone."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-
-def _entry(work: Work, payload: Any, pipe: Connection) -> None:
-    """Run one job in the worker process and send what becomes of it."""
-    # Ctrl-C in the terminal is for the parent only, which passes on one SIGTERM.
-    os.setpgrp()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # drops one that came during the imports
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-    def send(kind: str, content: Any) -> None:
-        message = pickle.dumps((kind, content))
-        try:
-            pipe.send_bytes(message)
-        except OSError:  # the parent is gone
-            os._exit(1)
-
-    try:
-        send("result", Result(value=work(payload, lambda event: send("event", event))))
-    except Exception as error:  # whatever it is, the parent shows it
-        send("result", _failure(error))
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from adana.tune.local import Emit, Result, Work
+from adana.tune.engine import Emit, Result, Work
 
 Config = Mapping[str, Any]
 """Hyperparameters by name: plain JSON values."""

@@ -6,16 +6,19 @@ puts them together and says how far it is.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from adana.runs import write_json
 from adana.tune.budget import Budget, budget_of
 from adana.tune.descent import Descent, Move, descend
-from adana.tune.evaluate import Evaluator, InProcess, OnEvent, Processes, Runner
+from adana.tune.engine import OnEvent, ignore
+from adana.tune.evaluate import Evaluator, InProcess, Runner
 from adana.tune.joint import JointCheck, check_jointly
+from adana.tune.local import LocalEngine
 from adana.tune.meter import Meter, OnProgress
 from adana.tune.noise import NoiseFloor, noise_floor
 from adana.tune.problem import Problem, Rules
@@ -82,7 +85,7 @@ def tune_scales(
     workers: int = 1,
     known: Mapping[Scale, Config] | None = None,
     on_progress: OnProgress = lambda _progress: None,
-    on_event: OnEvent = lambda _name, _event: None,
+    on_event: OnEvent = ignore,
 ) -> StudyResult:
     """Tune at several scales, the cheapest first, each from the best values of the nearest before.
 
@@ -101,12 +104,22 @@ def tune_scales(
         _check_pairs(rules, problem.space)
     order = sorted(problems, key=lambda problem: problem.scale.work)
     meter = Meter(order, rules, on_progress)
-    runner = runner or (Processes(workers) if workers else InProcess())
-    search = _Search(rules, runner, meter, on_event)
-    search.bests |= known or {}
-    for problem in order:
-        search.tune_one(problem)
-    return search.conclude()
+    with _runner(runner, workers) as own:
+        search = _Search(rules, own, meter, on_event)
+        search.bests |= known or {}
+        for problem in order:
+            search.tune_one(problem)
+        return search.conclude()
+
+
+@contextlib.contextmanager
+def _runner(given: Runner | None, workers: int) -> Iterator[Runner]:
+    """Give what was given, or worker processes for the time of the search."""
+    if given is not None or not workers:
+        yield given or InProcess()
+        return
+    with LocalEngine(workers) as engine:
+        yield engine
 
 
 def _check_pairs(rules: Rules, space: Space) -> None:

@@ -26,6 +26,7 @@ from adana.ladder import (
     NoLawError,
     PlannedTraining,
     find_device,
+    open_rules,
     plan_rung,
     plan_to_dict,
     plan_trainings,
@@ -82,6 +83,9 @@ class PlanLadder:
     """Damping exponent of ADana and its relatives; laws exist for 0.75, 0.8, 0.85 and 0.9."""
     lr: tuple[str, ...] = ()
     """Peak learning rates as NAME=VALUE, for all rungs, in place of the law's."""
+    rules: tuple[Path, ...] = ()
+    """Files of `adana rules fit`, to take learning rates from in place of the published laws. A
+    given --lr beats them."""
     extrapolate_lr: Literal[32, 512] | None = None
     """Use the law for steps of this many sequences of 2048 tokens all the same, though the batch is
     another. Printed as such."""
@@ -147,6 +151,8 @@ def make_plan(arguments: PlanLadder) -> tuple[list[PlannedTraining], Hardware]:
         activation_checkpointing=arguments.activation_checkpointing,
         loss_chunk=arguments.loss_chunk,
     )
+    rules = open_rules(arguments.rules)
+    rules.check_used(optimizers)
     hardware = Hardware(find_device(arguments.device_type), arguments.devices, arguments.mfu)
     try:
         trainings = plan_trainings(
@@ -157,6 +163,7 @@ def make_plan(arguments: PlanLadder) -> tuple[list[PlannedTraining], Hardware]:
             kappa=arguments.kappa,
             given=given_rates(arguments.lr, optimizers),
             law_batch=arguments.extrapolate_lr,
+            rules=rules,
         )
     except NoLawError as error:
         advice = "Pass one (--lr NAME=VALUE)"

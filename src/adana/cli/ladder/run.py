@@ -8,12 +8,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
 
 from adana.cli.compare import given_rates
+from adana.cli.engine_flags import EngineFlags
 from adana.cli.execute import share_out, train_all
 from adana.cli.ladder.study_tables import print_study
 from adana.cli.prepare import prepare_with_bar
@@ -38,7 +39,7 @@ from adana.train import OPTIMIZERS, LayoutConfig
 
 
 @dataclass(frozen=True)
-class RunLadder:
+class RunLadder(EngineFlags):
     """Train a small ladder, several optimizers at several sizes, and report what they save.
 
     Every optimizer is trained at every size with the same number of learning rates, each with every
@@ -125,6 +126,7 @@ def make_study(arguments: RunLadder) -> Study:
     Raises:
         ValueError: a number is out of range, or an optimizer is unknown.
     """
+    arguments.check()
     check_folder("--runs", arguments.runs)
     if arguments.output:
         check_folder("--output", arguments.output)
@@ -132,10 +134,12 @@ def make_study(arguments: RunLadder) -> Study:
         raise ValueError(f"--jobs must be at least 1, got {arguments.jobs}")
     study = PRESETS[arguments.preset]
     names = ("optimizers", "heads", "rates", "seeds", "tokens_per_param")
-    given = {name: getattr(arguments, name) for name in names}
-    data = {"corpus": arguments.data, "vocab_size": arguments.vocab_size}
-    data = {key: value for key, value in data.items() if value is not None}
-    given["data"] = dataclasses.replace(study.data, **data)
+    given: dict[str, Any] = {name: getattr(arguments, name) for name in names}
+    given["data"] = dataclasses.replace(
+        study.data,
+        corpus=arguments.data or study.data.corpus,
+        vocab_size=arguments.vocab_size or study.data.vocab_size,
+    )
     return dataclasses.replace(study, **{k: v for k, v in given.items() if v not in (None, ())})
 
 
@@ -217,7 +221,7 @@ class _Ladder:
         return added
 
     def _train(self, planned: Sequence[PlannedRun]) -> bool:
-        return train_all(planned, self.jobs, self.shards.folder, self.console)
+        return train_all(planned, self.jobs, self.shards.folder, self.console, self.arguments)
 
     def _place(self, cell: Cell, rate: Rate) -> list[PlannedRun]:
         """Return the trainings of one rate, one for each seed."""

@@ -172,8 +172,9 @@ def rates_notes(trainings: Sequence[PlannedTraining]) -> Iterable[str]:
     """Say for each optimizer which law it is, what was fitted, and how far this is from it."""
     for name, number in numbered(trainings).items():
         own = [t for t in trainings if t.optimizer == name]
-        law = own[0].rate.law
-        yield f"[{number}] {name}: {'given, for every rung' if law is None else describe_law(law)}."
+        rate = own[0].rate
+        origin = describe_law(rate.law) if rate.law else rate.origin or "given, for every rung"
+        yield f"[{number}] {name}: {origin}."
         by_reservation: dict[str, list[str]] = {}
         for t in own:
             for reservation in t.rate.reservations:

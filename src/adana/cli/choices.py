@@ -1,0 +1,76 @@
+"""What the command line leaves open: omega and the learning rate, by flag, by rule file, by law."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from adana import schedules
+from adana.cli.settings import Settings
+from adana.ladder import Rate, RuleBook, peak_learning_rate, with_optimizer
+from adana.train import TrainConfig, omega_of_tau_epochs
+
+
+def configure(
+    settings: Settings,
+    name: str,
+    given: float | None,
+    rules: RuleBook,
+    train_tokens: int | None = None,
+) -> TrainConfig:
+    """Return the configuration of one optimizer, all that is left open filled in.
+
+    A flag beats a rule file, a rule file beats a published law. `given` is the learning rate of the
+    command line, `train_tokens` the size of the training data: without it --tau-epochs cannot be
+    turned into an omega, and the default stands in for checks before there are data.
+    """
+    config = without_rate(settings, name, rules, train_tokens)
+    return with_optimizer(config, name, pick_rate(settings, config, given, rules))
+
+
+def without_rate(
+    settings: Settings, name: str, rules: RuleBook, train_tokens: int | None = None
+) -> TrainConfig:
+    """Return the configuration of one optimizer with all but its learning rate filled in."""
+    config = settings.train_config(settings.optimizer_config(name, 1.0))
+    omega, source = pick_omega(settings, config, rules, train_tokens)
+    optimizer = dataclasses.replace(config.optimizer, omega=omega)
+    provenance = {**config.provenance, "omega": source} if source else config.provenance
+    return dataclasses.replace(config, optimizer=optimizer, provenance=provenance)
+
+
+def pick_omega(
+    settings: Settings, config: TrainConfig, rules: RuleBook, train_tokens: int | None
+) -> tuple[float, str]:
+    """Return omega and where it comes from; no words for a plain --omega or the default."""
+    if settings.omega is not None:
+        return settings.omega, ""
+    if settings.tau_epochs is not None:
+        if train_tokens is None:
+            return schedules.OMEGA, ""
+        omega = omega_of_tau_epochs(settings.tau_epochs, config, train_tokens)
+        return omega, f"omega = epochs / tau, --tau-epochs {settings.tau_epochs:g}"
+    ruled = rules.give("omega", config)
+    return (schedules.OMEGA, "") if ruled is None else (ruled.value, ruled.source)
+
+
+def pick_rate(
+    settings: Settings, config: TrainConfig, given: float | None, rules: RuleBook
+) -> Rate:
+    """Return the learning rate given on the command line, else a rule file's, else the law's."""
+    if given is not None:
+        return Rate(given, "given on the command line")
+    ruled = rules.give("lr", config)
+    if ruled is not None:
+        return ruled.as_rate()
+    default = Settings()
+    keys = ("data", "schedule", "warmup_steps", "final", "delta", "clip")
+    others = {key: (getattr(settings, key), getattr(default, key)) for key in keys}
+    others["steps"] = (settings.total_steps, default.total_steps)
+    return peak_learning_rate(
+        config.optimizer.name,
+        config.model,
+        config.batch_size,
+        kappa=settings.kappa,
+        omega=config.optimizer.omega,
+        others=others,
+    )

@@ -1,0 +1,174 @@
+"""The piecewise multiplier: the baseline's own losses joined by lines, and inverted.
+
+A straight line in (log C, log L) is the estimate. The true curve bends below it (every loss law is
+convex there), so a line makes the baseline look worse and M larger, by up to a per cent where sizes
+are far apart. The interval allows for it: its draws are inverted on the line lowered by the bend
+that the neighbouring segments show. The noise of a point is that of its seeds, pooled over all
+points of both curves, or what the caller says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adana.laws.curves import Curve
+from adana.laws.multiplier import LEVEL, pooled_variance
+from adana.laws.multiplier_result import MultiplierCurve, interval_excludes_one, separability
+from adana.laws.resampling import Noise
+
+Floats = NDArray[np.float64]
+
+REPLICATES = 4000
+"""Bootstrap draws; the ends of an interval move by about 2 % of its width."""
+
+
+def piecewise_multiplier(
+    baseline: Curve,
+    candidate: Curve,
+    level: float = LEVEL,
+    *,
+    extrapolate: bool = False,
+    noise: Noise | None = None,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+) -> MultiplierCurve:
+    """Return M at the candidate's own computes.
+
+    Outside of the losses that the baseline reached the value is NaN and a statement says so, or,
+    with `extrapolate`, the first or last segment goes on with its slope. `noise` (of the log loss
+    of one point) is measured from seeds where it is not given, and without it there is no interval.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level is the coverage of the interval, between 0 and 1, got {level}")
+    x, y = np.log(baseline.computes), np.log(baseline.means)
+    at, targets = candidate.computes, np.log(candidate.means)
+    monotone = bool(np.all(np.diff(y) < 0))
+    open_ends = invert_lines(x, y[None], targets[None], extrapolate, bend=False)[0]
+    value = np.exp(np.where(open_ends[0] == open_ends[1], open_ends[0], np.nan)) / at
+    inside = (targets <= y[0]) & (targets >= y[-1]) & monotone
+    low, high = np.full(len(at), np.nan), np.full(len(at), np.nan)
+    found = noise or seed_noise((baseline, candidate))
+    if found.freedom and monotone:
+        low, high = _interval(
+            (baseline, candidate),
+            found,
+            level=level,
+            extrapolate=extrapolate,
+            replicates=replicates,
+            seed=seed,
+        )
+        low, high = np.fmin(low, value), np.fmax(high, value)
+    separable = interval_excludes_one(low, high)
+    curve = MultiplierCurve(
+        candidate.name,
+        baseline.name,
+        "piecewise",
+        at,
+        value,
+        low,
+        high,
+        inside,
+        separable,
+        level,
+        (),
+    )
+    words = _statements(curve, monotone=monotone, extrapolate=extrapolate, noise=found)
+    return replace(curve, statements=words)
+
+
+def seed_noise(curves: Sequence[Curve]) -> Noise:
+    """Return the noise of one run's log loss between seeds, pooled over all points."""
+    groups = [np.log(point.losses).tolist() for curve in curves for point in curve.points]
+    variance, freedom = pooled_variance(groups)
+    return Noise(float(np.sqrt(variance)), freedom, f"seeds ({freedom} degrees of freedom)")
+
+
+def invert_lines(x: Floats, y: Floats, targets: Floats, extrapolate: bool, bend: bool) -> Floats:
+    """Return the range of ln C (rows, 2, targets) where each row's lines have the log losses.
+
+    `x` (points,), `y` (rows, points) and `targets` (rows, targets). Both ends agree inside; outside
+    they are open, or extrapolated. A row whose losses do not fall knows nothing.
+    """
+    points = len(x)
+    left = np.clip((y[:, None, :] > targets[:, :, None]).sum(axis=2) - 1, 0, max(points - 2, 0))
+    rows = np.arange(len(y))[:, None]
+    right = np.minimum(left + 1, points - 1)
+    width, fall = x[right] - x[left], y[rows, right] - y[rows, left]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        part = (targets - y[rows, left]) / fall
+        if bend and points > 2:
+            drop = bends(x, y)[rows, left] * width**2 / 2
+            for _ in range(3):
+                sag = drop * np.clip(part, 0, 1) * (1 - np.clip(part, 0, 1))
+                part = (targets + sag - y[rows, left]) / fall
+    exact = x[left] + part * width
+    low, high = exact.copy(), exact.copy()
+    if not extrapolate:
+        low = np.where(targets > y[:, :1], -np.inf, np.where(targets < y[:, -1:], x[-1], exact))
+        high = np.where(targets > y[:, :1], x[0], np.where(targets < y[:, -1:], np.inf, exact))
+    broken = np.any(np.diff(y, axis=1) >= 0, axis=1, keepdims=True)
+    low, high = np.where(broken, -np.inf, low), np.where(broken, np.inf, high)
+    return np.stack([low, high], axis=1)
+
+
+def bends(x: Floats, y: Floats) -> Floats:
+    """Return the second derivative of each segment, from its neighbours, shape (rows, segments)."""
+    slopes = np.diff(y, axis=1) / np.diff(x)
+    second = 2 * np.diff(slopes, axis=1) / (x[2:] - x[:-2])
+    padded = np.concatenate([second[:, :1], second, second[:, -1:]], axis=1)
+    found: Floats = (padded[:, 1:] + padded[:, :-1]) / 2
+    return found
+
+
+def _interval(
+    curves: tuple[Curve, Curve],
+    noise: Noise,
+    *,
+    level: float,
+    extrapolate: bool,
+    replicates: int,
+    seed: int,
+) -> tuple[Floats, Floats]:
+    rng = np.random.default_rng(seed)
+    sigma = noise.sigma * np.sqrt(noise.freedom / rng.chisquare(noise.freedom, (replicates, 1)))
+    drawn = []
+    for curve in curves:
+        counts = np.array([len(point.losses) for point in curve.points])
+        normal = rng.standard_normal((replicates, len(counts)))
+        drawn.append(np.log(curve.means) + sigma / np.sqrt(counts) * normal)
+    ends = invert_lines(np.log(curves[0].computes), drawn[0], drawn[1], extrapolate, bend=True)
+    tail = (1 - level) / 2
+    low = np.quantile(ends[:, 0], tail, axis=0, method="lower")
+    high = np.quantile(ends[:, 1], 1 - tail, axis=0, method="higher")
+    at = curves[1].computes
+    return (
+        np.where(np.isfinite(low), np.exp(low) / at, np.nan),
+        np.where(np.isfinite(high), np.exp(high) / at, np.nan),
+    )
+
+
+def _statements(
+    found: MultiplierCurve, *, monotone: bool, extrapolate: bool, noise: Noise
+) -> tuple[str, ...]:
+    said = []
+    if not monotone:
+        said.append(
+            f"piecewise: cannot say, because the loss of {found.baseline} does not fall from size "
+            "to size; run more seeds, or tune it at each size"
+        )
+    elif not found.inside.all():
+        what = "the last segment's slope was extrapolated" if extrapolate else "M is not given"
+        where = ", ".join(f"{c:.3g}" for c in found.compute[~found.inside])
+        said.append(
+            f"piecewise: {found.name} at compute {where} has a loss outside of what "
+            f"{found.baseline} reached; {what}"
+        )
+    if not noise.freedom:
+        said.append("piecewise: no interval, every point has one seed; run two seeds somewhere")
+    elif monotone:
+        said.append(f"piecewise: {separability(found)}")
+    return tuple(said)

@@ -1,0 +1,137 @@
+"""What a study cost: runs, tokens, compute and device-hours of each optimizer, lost runs included.
+
+A comparison is only as fair as its budgets, so every run counts, also those that diverged or were
+killed, with what they had used by then.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from adana.report.cells import Cell, Scale
+from adana.report.choice import Choice
+from adana.report.compare import Record, number
+
+
+@dataclass(frozen=True)
+class Spending:
+    """The budget of one optimizer, over all its runs."""
+
+    label: str
+    trials: int
+    """Different trainings, seeds not counted."""
+    runs: int
+    finished: int
+    diverged: int
+    failed: int
+    """Runs that ended for another reason than the loss."""
+    unfinished: int
+    tokens: float
+    compute: float
+    """6 P D of what was trained, in PFH (3.6e18 FLOP); diverged runs up to where they stopped."""
+    device_hours: float | None
+    """Hours of training times devices; None where no run says how long it took."""
+    silent: int
+    """Runs that do not say how long they took, and are not in `device_hours`."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a step of one optimizer costs at one scale: medians over the chosen cell's seeds."""
+
+    label: str
+    scale: Scale
+    optimizer_ms: float | None
+    """The optimizer's step."""
+    step_ms: float | None
+    """The whole step: data, model and optimizer."""
+    tokens_per_second: float | None
+    state_bytes: float | None
+    peak_memory_bytes: float | None
+    devices: tuple[str, ...]
+    """What it was measured on; several make the numbers a mixture."""
+
+    @property
+    def share(self) -> float | None:
+        """The optimizer's share of a step."""
+        if not self.step_ms or self.optimizer_ms is None:
+            return None
+        return self.optimizer_ms / self.step_ms
+
+
+def spending(cells: Sequence[Cell]) -> tuple[Spending, ...]:
+    """Return the budget of every label, in the order of `cells`."""
+    return tuple(
+        _spent([cell for cell in cells if cell.label == label])
+        for label in dict.fromkeys(cell.label for cell in cells)
+    )
+
+
+def _spent(cells: Sequence[Cell]) -> Spending:
+    pairs = [(cell, record) for cell in cells for record in cell.records]
+    states = [("finished" if r.finished else r.state) for _, r in pairs]
+    hours = [_hours(record) for _, record in pairs]
+    known = [value for value in hours if value is not None]
+    ended = {state: states.count(state) for state in ("finished", "diverged", "failed")}
+    return Spending(
+        label=cells[0].label,
+        trials=len(cells),
+        runs=len(pairs),
+        **ended,
+        unfinished=len(pairs) - sum(ended.values()),
+        tokens=sum((cell.scale.tokens or 0) * _part(record) for cell, record in pairs),
+        compute=sum((cell.scale.compute or 0.0) * _part(record) for cell, record in pairs),
+        device_hours=sum(known) if known else None,
+        silent=len(hours) - len(known),
+    )
+
+
+def _part(record: Record) -> float:
+    """Return which part of its steps a run made."""
+    return 1.0 if record.finished else min(1.0, record.last_step / record.steps)
+
+
+def _hours(record: Record) -> float | None:
+    if record.seconds is None:
+        return None
+    ranks = number(record.environment, "ranks") or 1.0
+    return record.seconds * ranks / 3600
+
+
+def costs(choices: Iterable[Choice]) -> tuple[Cost, ...]:
+    """Return what a step costs, of every choice with a finished run."""
+    return tuple(
+        _cost(choice, choice.chosen.finished)
+        for choice in choices
+        if choice.chosen is not None and choice.chosen.finished
+    )
+
+
+def _cost(choice: Choice, records: Sequence[Record]) -> Cost:
+    parts = [_median(records, key) for key in ("data_ms", "model_ms", "optimizer_ms")]
+    known = [part for part in parts if part is not None]
+    return Cost(
+        label=choice.label,
+        scale=choice.scale,
+        optimizer_ms=parts[-1],
+        step_ms=sum(known) if len(known) == len(parts) else None,
+        tokens_per_second=_median(records, "tokens_per_second"),
+        state_bytes=_median(records, "optimizer_state_bytes"),
+        peak_memory_bytes=_median(records, "peak_memory_bytes"),
+        devices=tuple(dict.fromkeys(map(_device, records))),
+    )
+
+
+def _median(records: Iterable[Record], key: str) -> float | None:
+    values = [value for record in records if (value := number(record.summary, key)) is not None]
+    return statistics.median(values) if values else None
+
+
+def _device(record: Record) -> str:
+    environment = record.environment
+    device = str(environment.get("device") or "unknown device")
+    ranks = int(number(environment, "ranks") or 1)
+    name = str(environment.get("processor") or "CPU") if device == "cpu" else device
+    return name if ranks == 1 else f"{ranks} x {name}"
