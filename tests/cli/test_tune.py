@@ -1,20 +1,25 @@
-"""`adana tune`: a real search over tiny trainings, its plan, and what it says when it is wrong."""
+"""`adana tune` as a user meets it: the plan, the search, going on, and what it leaves."""
 
+import contextlib
 import json
 import shlex
 
 import pytest
 
 from adana.cli import main
-from adana.cli.tune import TuneArguments, scaled
-from adana.runs import find_runs
+from adana.cli.settings import Settings
+from adana.cli.tune_sizes import scaled
+from adana.runs import Run, find_runs
+from adana.tune import InProcess
 from tests.train.conftest import write_corpus
+from tests.tune.landscapes import Inline
 
-TINY = [
-    *("--heads", "1", "--head-dim", "8", "--layers", "1", "--sequence-length", "16"),
-    *("--batch-size", "4", "--vocab-size", "300", "--eval-tokens", "256", "--omega", "1"),
-    *("--device", "cpu", "--threads", "1", "--data", "corpus"),
-]
+SMALL = (
+    *("--data", "corpus", "--vocab-size", "300", "--head-dim", "8", "--sequence-length", "32"),
+    *("--batch-size", "4", "--eval-tokens", "512", "--device", "cpu", "--jobs", "2"),
+    *("--layers", "1", "--steps", "12"),
+)
+SEARCH = ("--parameters", "lr", "final", "--noise-seeds", "0", "--max-passes", "1")
 
 
 @pytest.fixture(scope="session")
@@ -26,73 +31,141 @@ def cache(tmp_path_factory):
 def _here(tmp_path, cache, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ADANA_CACHE", str(cache))
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", "140")
     write_corpus(tmp_path / "corpus")
 
 
-def adana(*arguments):
+def run_by(monkeypatch, runner):
+    """Let a runner of the tests take the place of the engine."""
+    held = contextlib.nullcontext(runner)
+    monkeypatch.setattr("adana.cli.tune.TuneArguments.build", lambda *_: held)
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Train in this process: what workers do is tested in tests/tune."""
+    run_by(monkeypatch, InProcess())
+
+
+def run(*arguments: str) -> int:
     with pytest.raises(SystemExit) as exit_:
-        main(arguments)
+        main(["tune", *arguments])
     return exit_.value.code
 
 
-def test_a_search_at_two_scales_ends_with_a_command_that_is_trained_already(capsys, tmp_path):
-    words = ("tune", "adamw", *TINY, "--parameters", "lr", "--scales", "steps=12", "steps=24")
-    words = (*words, "--lr", "0.01", "--noise-seeds", "2")
-    assert adana(*words) == 0
-    said = capsys.readouterr().out
-    (file,) = tmp_path.glob("runs/tune-adamw-*/result.json")
+def test_a_plan_shows_grids_and_budget_and_trains_nothing(tmp_path, capsys):
+    assert (
+        run("adana", *SMALL, "--parameters", "lr", "kappa", "--scales", "1", "2x3", "--plan") == 0
+    )
+    out = capsys.readouterr().out
+    assert "0.004 [0.008] 0.016 0.032" in out
+    assert "0.75 0.8 [0.85] 0.9" in out
+    assert "carried to other sizes by the shape" in out  # where the rate comes from
+    # One baseline, two more seeds of it for the noise, three other rates and kappas.
+    assert [line.split()[-4] for line in out.splitlines() if "at most 6" in line]
+    assert f"{9 * 36 * 4 * 32:,}" in out  # nine runs of 3 x 12 steps
+    assert find_runs(tmp_path / "runs") == []
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_search_is_trained_once_and_ends_with_the_command_of_the_best(tmp_path, capsys):
+    assert run("adana", *SMALL, *SEARCH) == 0
+    out = capsys.readouterr().out
+    (file,) = (tmp_path / "runs").glob("tune-adana-*/result.json")
     result = json.loads(file.read_text())
-    assert [scale["scale"]["name"] for scale in result["scales"]] == ["steps=12", "steps=24"]
-    assert result["scales"][1]["warm_start"] == "steps=12"
-    assert result["budget"]["runs"] == len(find_runs(tmp_path / "runs"))
-    assert result["budget"]["tokens"] > 0
-    assert result["sensitivities"][0]["name"] == "lr"
-    assert "thresholds: delta1" in said
-    for command in result["commands"].values():
-        assert command in said
-    # The command is exact: its run is there, and is not trained again.
-    before = len(find_runs(tmp_path / "runs"))
-    assert adana(*shlex.split(result["commands"]["steps=24"])[1:]) == 0
+    own = result["scales"][0]
+    runs = find_runs(tmp_path / "runs")
+    assert own["budget"]["runs"] == len(runs)
+    losses = [r.summary()["val_loss"] for r in runs if r.finished]
+    assert own["min_loss"] == pytest.approx(min(losses), abs=own["thresholds"]["delta1"])
+    assert "delta1 0.003" in out
+
+    (command,) = result["commands"].values()
+    assert command in out
+    before = {r.path for r in runs}
+    with pytest.raises(SystemExit) as exit_:
+        main([*shlex.split(command)[1:]])
+    assert exit_.value.code == 0
+    assert {r.path for r in find_runs(tmp_path / "runs")} == before  # it was trained already
     assert "already trained" in capsys.readouterr().out
-    assert len(find_runs(tmp_path / "runs")) == before
-    # The search goes on from its runs: nothing is left to do.
-    assert adana(*words) == 0
-    again = json.loads(file.read_text())
-    assert again["budget"]["recalled"] == again["budget"]["runs"] == result["budget"]["runs"]
-    assert again["scales"][1]["best_config"] == result["scales"][1]["best_config"]
+
+    assert run("adana", *SMALL, *SEARCH) == 0
+    again = json.loads(file.read_text())["scales"][0]
+    assert again["budget"]["recalled"] == again["budget"]["runs"] == len(before)
+    assert again["min_loss"] == own["min_loss"]
 
 
-def test_a_plan_shows_grids_and_cost_and_trains_nothing(capsys, tmp_path):
-    assert adana("tune", "adamw", *TINY, "--steps", "100", "--lr", "0.01", "--plan") == 0
-    said = capsys.readouterr().out
-    for text in ("beta1", "0.9, 0.95, 0.98, 0.99", "runs, then up to", "tokens each", "hours of"):
-        assert text in said
-    assert not (tmp_path / "runs").exists()
+@pytest.mark.usefixtures("in_process")
+def test_several_sizes_tell_what_is_sensitive_and_warm_up_the_next_search(tmp_path, capsys):
+    first = ("--parameters", "final", "--delta1", "5", "--delta2", "9", "--noise-seeds", "0")
+    assert run("adamw", *SMALL, *first, "--scales", "1", "1x2") == 0
+    assert "insensitive" in capsys.readouterr().out
+    assert run("adamw", *SMALL, *first, "--scales", "2") == 0
+    results = [json.loads(f.read_text()) for f in (tmp_path / "runs").glob("tune-*/result.json")]
+    (last,) = (r for r in results if len(r["scales"]) == 1)
+    assert last["scales"][0]["warm_start"] == "1 heads"
+    assert all(Run(r.path).finished for r in find_runs(tmp_path / "runs"))
+
+
+@pytest.mark.slow
+def test_a_search_in_worker_processes_prints_every_loss(capsys):
+    assert run("adana", *SMALL, "--parameters", "lr", "--lr", "0.01", "--noise-seeds", "2") == 0
+    out = capsys.readouterr().out
+    assert "measuring the noise" in out
+    assert "lr=0.016: loss " in out
+    assert "ETA 0:" in out
+    assert "delta1 = 6.31 sigma sqrt(2 / 1)" in out
+
+
+def test_a_search_that_was_interrupted_says_so_and_goes_on(tmp_path, capsys, monkeypatch):
+    words = ("adamw", *SMALL, "--parameters", "final", "--noise-seeds", "0", "--max-passes", "1")
+    run_by(monkeypatch, Inline(stop_after=2))
+    assert run(*words) == 130
+    assert "Stopped. The same command goes on where it was." in capsys.readouterr().out
+    assert len(find_runs(tmp_path / "runs")) == 2
+    assert not list(tmp_path.glob("runs/*/result.json"))
+    rest = Inline()
+    run_by(monkeypatch, rest)
+    assert run(*words) == 0
+    assert rest.runs == len(find_runs(tmp_path / "runs")) - 2
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
-        (["tune", "adamw", "--parameters", "kappa"], "adamw is not tuned in kappa; choose from"),
-        (["tune", "sgd"], "unknown optimizer 'sgd'"),
-        (["tune", "adamw", "--joint", "lr"], "--joint 'lr' is not a pair such as lr,omega"),
-        (["tune", "adamw", "--scales", "size=3"], "expected NAME=VALUE of heads"),
-        (["tune", "adamw", "--scales", "heads=x"], "'x' is no int"),
-        (["tune", "adamw", "--jobs", "0"], "--jobs must be at least 1"),
-        (["tune", "adamw", "--seeds", "0"], "seeds must be at least 1"),
-        (["tune", "adamw", "--clip-snr", "1"], "clip_snr 1 was given, but adamw does not read it"),
+        (("muon",), "unknown optimizer 'muon'"),
+        (("adamw", "--parameters", "kappa"), "adamw is not tuned in kappa"),
+        (("adamw", "--joint", "lr"), "--joint 'lr' is not a pair of two names such as lr,omega"),
+        (("adamw", "--scales", "2", "2"), "names a size twice"),
+        (("adamw", "--scales", "big"), "is not HEADS, HEADSxFACTOR"),
+        (("adamw", "--scales", "2x0"), "'0' is no number above 0"),
+        (("log-muon",), "no rule gives a learning rate for log-muon to begin with: pass one"),
+        (("adamw", "--clip-snr", "2"), "clip_snr 2 was given, but adamw does not read it"),
+        (("adamw", "--jobs", "0"), "--jobs must be at least 1"),
+        (("adamw", "--seeds", "0"), "seeds must be at least 1"),
+        (("adamw", "--delta1", "2", "--delta2", "1"), "expected 0 <= delta1 <= delta2"),
     ],
 )
-def test_wrong_arguments_are_refused_before_anything_is_made(capsys, tmp_path, words, message):
-    assert adana(*words) == 2
+def test_wrong_arguments_are_named_before_anything_is_trained(arguments, message, capsys, tmp_path):
+    assert run(*arguments, *SMALL[-2:]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_scale_changes_what_it_names_and_nothing_else():
-    base = TuneArguments(optimizer="adana", heads=2, tokens_per_param=20.0)
-    changed = scaled(base, "heads=4,steps=300")
-    assert (changed.heads, changed.steps, changed.tokens_per_param) == (4, 300, None)
-    assert scaled(base, "tokens-per-param=40").tokens_per_param == 40.0
-    assert scaled(base, "") == base
+@pytest.mark.parametrize(
+    ("text", "changes"),
+    [
+        ("", {}),
+        ("3", {"heads": 3}),
+        ("3x4", {"heads": 3, "steps": 4800}),
+        ("heads=3,steps=7", {"heads": 3, "steps": 7}),
+        ("tokens-per-param=20", {"tokens_per_param": 20.0}),
+    ],
+)
+def test_a_size_is_heads_more_tokens_or_settings(text, changes):
+    own = scaled(Settings(), text)
+    assert {name: getattr(own, name) for name in changes} == changes
+
+
+def test_more_tokens_of_a_budget_by_parameters_are_more_for_each():
+    assert scaled(Settings(tokens_per_param=20.0), "2x4").tokens_per_param == 80.0

@@ -21,6 +21,7 @@ from adana.train import (
     TrainConfig,
     config_from_dict,
     config_to_dict,
+    refuse_unread,
 )
 from adana.train.config import OPTIONAL
 
@@ -61,6 +62,26 @@ def test_another_optimizer_changes_nothing_but_itself_its_rate_and_where_that_co
     assert other.optimizer.omega == base.optimizer.omega
     assert other.provenance == {"lr": "the sky"}
     assert dataclasses.replace(other, optimizer=base.optimizer, provenance={}) == base
+
+
+def test_what_only_some_optimizers_read_is_given_to_those_alone(base):
+    optimizer = dataclasses.replace(base.optimizer, beta1=0.95, eps=1e-10, clip_snr=0.5)
+    base = dataclasses.replace(base, optimizer=optimizer)
+
+    def given(name):
+        own = with_optimizer(base, name, Rate(0.5, "")).optimizer
+        return {field: getattr(own, field) for field in ("beta1", "eps", "clip_snr")}
+
+    assert given("adamw") == {"beta1": 0.95, "eps": 1e-10, "clip_snr": None}
+    assert given("adana") == {"beta1": None, "eps": 1e-10, "clip_snr": None}
+    assert given("dana-mk4") == {"beta1": None, "eps": 1e-10, "clip_snr": 0.5}
+
+
+def test_one_that_none_of_the_optimizers_reads_is_refused_with_those_that_do(base):
+    given = dataclasses.replace(base.optimizer, clip_snr=0.5)
+    refuse_unread(given, "adamw", "dana-mk4")
+    with pytest.raises(ValueError, match=r"adamw and adana do not .*: dana-mk4, dana-star-mk4$"):
+        refuse_unread(given, "adamw", "adana")
 
 
 # --- plans ----------------------------------------------------------------------------------------

@@ -5,33 +5,21 @@ import math
 import time
 from pathlib import Path
 
-from adana.tune import Log, Result
+from adana.tune import InProcess, Log
 
 
-class Inline:
-    """Runs a batch one job after another, and counts."""
+class Inline(InProcess):
+    """Runs jobs in this process, counts them, and stops as if by Ctrl-C after so many."""
 
-    def __init__(self, stop_after=math.inf):
-        self.batches, self.left = [], stop_after
-
-    @property
-    def runs(self):
-        return sum(self.batches)
+    def __init__(self, stop_after=None):
+        self.runs, self.left = 0, stop_after
 
     def run(self, work, payloads, on_event=None, on_result=None):
-        self.batches.append(0)
-        results = {}
-        for name, payload in payloads.items():
-            if self.left <= 0:
-                break
-            self.left -= 1
-            self.batches[-1] += 1
-            try:
-                results[name] = Result(value=work(payload, lambda event: None))
-            except Exception as error:
-                results[name] = Result(error=f"{type(error).__name__}: {error}")
-            on_result(name, results[name])
-        return results
+        names = list(payloads)[: self.left]
+        self.runs += len(names)
+        if self.left is not None:
+            self.left -= len(names)
+        return super().run(work, {name: payloads[name] for name in names}, on_event, on_result)
 
 
 def octaves(config, name, centre):

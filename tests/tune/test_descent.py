@@ -188,6 +188,20 @@ def test_the_thresholds_come_from_the_seeds_of_the_baseline():
     assert 0.002 in result.sweeps["lr"].near_optimal(result.floor.delta2)
 
 
+def spreading(config):
+    """Seeds differ by a tenth of what the loss is above its minimum."""
+    return 3 + (bowl(config) - 3) * (1 + 0.1 * config["seed"])
+
+
+def test_noise_that_is_large_only_far_from_the_optimum_does_not_end_the_search_early():
+    result = run(spreading, (LR, DECAY), noise_seeds=3)
+    assert result.best == {"lr": 0.004, "decay": 8.0}
+    first = {move.sweep.name: move.moved for move in result.descent.passes[0]}
+    assert first == {"lr": True, "decay": False}  # which gains less than the noise there
+    assert result.floor.sigma == 0.0  # that of the optimum
+    assert result.descent.converged
+
+
 def test_a_loss_over_seeds_is_their_mean():
     runner = Inline()
     result = run(noisy, seeds=3, runner=runner)

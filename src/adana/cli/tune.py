@@ -71,8 +71,9 @@ class TuneArguments(EngineFlags, Settings):
     seeds: int = Rules.seeds
     """Seeds of every configuration; its loss is their mean."""
     noise_seeds: int = 3
-    """Seeds of the first configuration of every size: their spread tells which differences count.
-    0: not measured; the thresholds are those of the literature, 0.003 and 0.0064."""
+    """Seeds of the first configuration of every size, and of its best: their spread tells which
+    differences count. 0: not measured; the thresholds are those of the literature, 0.003 and
+    0.0064."""
     delta1: float | None = None
     """What a value must gain to be taken. Default: what noise alone exceeds in one of 20 cases."""
     delta2: float | None = None

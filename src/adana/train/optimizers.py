@@ -149,7 +149,8 @@ def refuse_unread(config: OptimizerConfig, *names: str) -> None:
             continue
         readers = ", ".join(name for name, known in OPTIMIZERS.items() if field in known.reads)
         raise ValueError(
-            f"{field} {value:g} was given, but {' and '.join(names)} does not read it. "
+            f"{field} {value:g} was given, but {' and '.join(names)} "
+            f"{'does' if len(names) == 1 else 'do'} not read it. "
             f"Leave it out, or take one that does: {readers}"
         )
 

@@ -63,7 +63,7 @@ class Meter:
             first, further = planned_runs(problem.space, rules)
             self._later[problem.scale] = first + further
             self._spaces[problem.scale] = problem.space
-        self._scale: Scale = problems[0].scale
+        self.scale: Scale = problems[0].scale
         self._stage = ""
         self._runs = 0
         self._left = 0
@@ -72,7 +72,7 @@ class Meter:
 
     def begin_scale(self, scale: Scale) -> None:
         """Another scale begins."""
-        self._scale, self._moved = scale, False
+        self.scale, self._moved = scale, False
         self._left = self._later.pop(scale)
         self._say("begins")
 
@@ -97,7 +97,7 @@ class Meter:
 
     def on_sweep(self, number: int, parameter: Parameter) -> None:
         """A sweep begins."""
-        space = self._spaces[self._scale]
+        space = self._spaces[self.scale]
         place = [own.name for own in space].index(parameter.name)
         if place == 0:
             self._moved = number == 1  # a first pass nearly always moves something
@@ -118,7 +118,7 @@ class Meter:
         self._runs += 1
         self._left = max(0, self._left - 1)
         if fresh:
-            self._fresh_work += self._scale.work
+            self._fresh_work += self.scale.work
         self._say(self._stage, name, trial.loss)
 
     def _say(
@@ -129,7 +129,7 @@ class Meter:
         expected = self._runs + self._left + sum(self._later.values())
         self._tell(
             Progress(
-                scale=self._scale.name,
+                scale=self.scale.name,
                 stage=stage,
                 runs=self._runs,
                 expected=expected,
@@ -145,5 +145,5 @@ class Meter:
         if not self._fresh_work:
             return None
         ahead = [runs * scale.work for scale, runs in self._later.items()]
-        left = self._left * self._scale.work + math.fsum(ahead)
+        left = self._left * self.scale.work + math.fsum(ahead)
         return seconds * left / self._fresh_work

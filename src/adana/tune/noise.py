@@ -5,7 +5,8 @@ it gains more than `delta1`; values within `delta2` of the best are as good as i
 are right for marin's runs. Where seeds of the baseline were trained, both follow from their spread:
 
 * sigma: the standard deviation of the loss over seeds, pooled over all scales measured so far (the
-  sum of squared deviations over the sum of degrees of freedom).
+  sum of squared deviations over the sum of degrees of freedom), at the configuration that each
+  begins with; once that has moved, at the one it has moved to.
 * delta1 = t * sigma * sqrt(2 / seeds): what the difference of two means of `seeds` seeds exceeds in
   one of 20 cases where there is no difference; t is Student's 95 % point for sigma's degrees of
   freedom, as sigma itself is only estimated.

@@ -18,7 +18,8 @@ class Rules:
     seeds: int = 1
     """Seeds of every configuration; its loss is their mean."""
     noise_seeds: int = 0
-    """Seeds of each scale's starting point that measure the noise; fewer than 2: not measured."""
+    """Seeds that measure the noise, of the configuration that a scale begins with and of the one
+    that it ends with; fewer than 2: not measured."""
     delta1: float | None = None
     """What a value must gain to be taken. Default: by the noise (`noise.py`)."""
     delta2: float | None = None

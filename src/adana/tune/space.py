@@ -200,7 +200,10 @@ class Integer(_Ordered):
 
 @dataclass(frozen=True)
 class Choice:
-    """One of several values without an order, say a schedule's name. It has no edge."""
+    """One of several values without an order, say a schedule's name. It has no edge.
+
+    The values are text, numbers, truth values or None.
+    """
 
     name: str
     grid: tuple[Any, ...]

@@ -31,6 +31,8 @@ from adana.tune.trial import Config, FunctionObjective, Objective
 
 MAX_JOINT_ROUNDS = 3
 """Descents from a pair that a joint check found, at most."""
+MAX_NOISE_ROUNDS = 4
+"""Measurements of the noise of a scale, at most."""
 
 
 def tune(
@@ -138,10 +140,15 @@ class _Search:
         self.bests: dict[Scale, Config] = {}
         self.results: dict[Scale, ScaleResult] = {}
         self.evaluators: dict[Scale, Evaluator] = {}
-        self.noise: list[list[float]] = []
+        self.noise: dict[Scale, list[float]] = {}
 
     def tune_one(self, problem: Problem) -> None:
-        """Tune at one scale."""
+        """Tune at one scale.
+
+        Far from the optimum losses spread more, and large differences would not count. So the noise
+        is measured again where a descent ended, and the search goes on with what it is there, until
+        nothing moves.
+        """
         scale = problem.scale
         evaluator = Evaluator(
             problem.objective,
@@ -154,29 +161,42 @@ class _Search:
         self.evaluators[scale] = evaluator
         self.meter.begin_scale(scale)
         source = nearest(scale, (other for other in self.bests if scale.distance(other) > 0))
-        space = starting_at(problem.space, self.bests[source] if source else {})
-        start = {**problem.fixed, **baseline_of(space)}
-        if self.rules.noise_seeds > 1:
-            self.meter.begin_noise()
-            self.noise.append(evaluator.losses_of_seeds(start, self.rules.noise_seeds))
-        floor = self._floor()
-        descent, joints = self._descend(evaluator, space, start, floor)
+        values = self.bests[source] if source else {}
+        space: Sequence[Parameter] = starting_at(problem.space, values)
+        begun = start = {**problem.fixed, **{own.name: own.baseline for own in space}}
+        passes: tuple[tuple[Move, ...], ...] = ()
+        joints: list[JointCheck] = []
+        for _ in range(MAX_NOISE_ROUNDS):
+            self._measure_noise(evaluator, start)
+            floor = self._floor()
+            descent, checks = self._descend(evaluator, space, start, floor)
+            passes, joints = passes + descent.passes, joints + checks
+            if self.rules.noise_seeds < 2 or descent.best == start:
+                break
+            start, space = descent.best, descent.space
         self.results[scale] = ScaleResult(
             scale=scale,
-            start=start,
+            start=begun,
             warm_start=source.name if source else "",
             best=descent.best,
             loss=descent.loss,
-            descent=descent,
+            descent=dataclasses.replace(descent, passes=passes),
             joints=tuple(joints),
             floor=floor,
             budget=Budget(),
         )
         self.bests[scale] = descent.best
 
+    def _measure_noise(self, evaluator: Evaluator, config: Config) -> None:
+        """Measure the noise of this scale at a configuration, in place of any other before."""
+        if self.rules.noise_seeds > 1:
+            self.meter.begin_noise()
+            losses = evaluator.losses_of_seeds(config, self.rules.noise_seeds)
+            self.noise[self.meter.scale] = losses
+
     def _floor(self) -> NoiseFloor:
         rules = self.rules
-        return noise_floor(self.noise, rules.seeds, rules.delta1, rules.delta2)
+        return noise_floor([*self.noise.values()], rules.seeds, rules.delta1, rules.delta2)
 
     def _descend(
         self, evaluator: Evaluator, space: Sequence[Parameter], start: Config, floor: NoiseFloor
