@@ -10,6 +10,7 @@ from adana.cli.tune import TuneArguments, scaled
 from adana.runs import find_runs
 from adana.tune import InProcess
 from tests.train.conftest import write_corpus
+from tests.tune.landscapes import Inline
 
 TINY = [
     *("--heads", "1", "--head-dim", "8", "--layers", "1", "--sequence-length", "16"),
@@ -114,3 +115,18 @@ def test_a_scale_changes_what_it_names_and_nothing_else():
     assert (changed.heads, changed.steps, changed.tokens_per_param) == (4, 300, None)
     assert scaled(base, "tokens-per-param=40").tokens_per_param == 40.0
     assert scaled(base, "") == base
+
+
+def test_a_search_that_was_interrupted_says_so_and_goes_on(capsys, tmp_path, monkeypatch):
+    words = ("tune", "adamw", *TINY, "--steps", "12", "--parameters", "final", "--lr", "0.01")
+    words = (*words, "--noise-seeds", "0", "--max-passes", "1")
+    monkeypatch.setattr("adana.cli.tune._runner", lambda workers: Inline(stop_after=2))
+    assert adana(*words) == 130
+    assert "interrupted; the same command goes on" in capsys.readouterr().err
+    assert len(find_runs(tmp_path / "runs")) == 2
+    assert not list(tmp_path.glob("runs/*/result.json"))
+    rest = Inline()
+    monkeypatch.setattr("adana.cli.tune._runner", lambda workers: rest)
+    assert adana(*words) == 0
+    assert rest.runs == len(find_runs(tmp_path / "runs")) - 2
+    assert "(2 of them known before)" in capsys.readouterr().out
