@@ -200,3 +200,11 @@ def test_a_ray_address_without_ray_is_a_wrong_argument(capsys):
         main(("compare", "--data", "corpus", *TINY, "--ray-address", "there:6379"))
     assert exit_.value.code == 2
     assert "--ray-address needs --engine ray" in capsys.readouterr().err
+
+
+def test_the_ray_engine_without_ray_says_what_to_install(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)  # imports of it fail
+    with pytest.raises(SystemExit) as exit_:
+        main(("compare", "--data", "corpus", *TINY, "--engine", "ray"))
+    assert exit_.value.code == 1
+    assert 'pip install "adana[ray]"' in capsys.readouterr().err

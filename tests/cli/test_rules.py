@@ -3,11 +3,15 @@
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from adana.cli import main
+from adana.cli.choices import configure
+from adana.cli.compare import CompareArguments
+from adana.ladder import open_rules
 from adana.runs import find_runs
 from tests.train.conftest import write_corpus
 
@@ -33,22 +37,39 @@ def words(text):
     return " ".join(text.split())
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def _in_a_folder(tmp_path, monkeypatch):
+def _in_a_folder(tmp_path, cache, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ADANA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("ADANA_CACHE", str(cache))
     monkeypatch.setenv("COLUMNS", "200")
     write_corpus(tmp_path / "texts")
 
 
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fitted")
+    bowl_runs(folder / "tuned")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert adana("rules", "fit", "tuned", "--output", "rules.json", "--bootstrap", "0") == 0
+    return folder / "rules.json"
+
+
 @pytest.fixture
-def file(tmp_path, capsys):
+def file(fitted, tmp_path):
+    shutil.copy(fitted, tmp_path)
+    return fitted.name
+
+
+def test_fit_shows_bowls_and_forms_and_writes_the_best(tmp_path, capsys):
     bowl_runs(tmp_path / "tuned")
-    assert adana("rules", "fit", "tuned", "--output", "rules.json", "--bootstrap", "10") == 0
-    return "rules.json"
-
-
-def test_fit_shows_bowls_and_forms_and_writes_the_best(file, capsys):
+    file = "rules.json"
+    assert adana("rules", "fit", "tuned", "--output", file, "--bootstrap", "10") == 0
     out = words(capsys.readouterr().out)
     assert "adamw (enoki): best lr at each size" in out
     assert "adamw: rules, the best first" in out
@@ -56,7 +77,9 @@ def test_fit_shows_bowls_and_forms_and_writes_the_best(file, capsys):
     assert written(file)["rules"][0]["form"] == "width"
 
 
-def test_another_form_can_be_asked_for(file):
+def test_another_form_can_be_asked_for(tmp_path):
+    bowl_runs(tmp_path / "tuned", heads=(2, 4, 8))
+    file = "rules.json"
     arguments = ("--bootstrap", "0", "--form", "power")
     assert adana("rules", "fit", "tuned", "--output", file, *arguments) == 0
     assert written(file)["rules"][0]["form"] == "power"
@@ -128,17 +151,21 @@ def test_train_takes_its_learning_rate_from_a_rule_unless_one_is_given(file, tmp
     assert "learning rate 0.001: given on the command line" in words(capsys.readouterr().out)
 
 
-def test_a_comparison_takes_rules_where_there_are_some_and_laws_elsewhere(file, tmp_path, capsys):
-    arguments = ("--data", "texts", "--steps", "8", *SIZE, "--seeds", "1", "--rules", file)
-    assert adana("compare", "adamw", "adana", *arguments) == 0
-    out = words(capsys.readouterr().out)
-    assert "learning rate 0.007812: rule a / width with a = 0.5" in out
+def test_a_comparison_takes_rules_where_there_are_some_and_laws_elsewhere(file):
+    arguments = CompareArguments(heads=4, head_dim=16, rules=(Path(file),))
+    rules = open_rules(arguments.rules)
     sources = {
-        r.config()["optimizer"]["name"]: r.config()["provenance"]["lr"]
-        for r in find_runs(tmp_path / "runs")
+        name: configure(arguments, name, None, rules).provenance["lr"]
+        for name in ("adamw", "adana")
     }
-    assert sources["adamw"].startswith("rule a / width")
+    assert sources["adamw"].startswith("rule a / width with a = 0.5 (rules.json")
     assert sources["adana"].startswith("published Enoki law")
+    assert configure(arguments, "adamw", 0.1, rules).optimizer.lr == 0.1
+
+
+def test_a_comparison_without_an_optimizer_of_the_rules_is_refused(file, capsys):
+    assert adana("compare", "adana", "dana-mk4", "--data", "texts", "--rules", file) == 2
+    assert "has rules for adamw, none for adana, dana-mk4" in capsys.readouterr().err
 
 
 def test_a_rule_for_omega_is_used_unless_omega_is_given(tmp_path, capsys):

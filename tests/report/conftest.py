@@ -36,6 +36,12 @@ def schedule_row(label: str, step: int, steps: int, lr: float) -> dict[str, floa
     }
 
 
+def weight_decay(steps: int) -> dict[str, Any]:
+    peak = {"step": steps // 50, "decay": 4 / steps, "tau_steps": steps / 4, "tau_epochs": 0.5}
+    return {"kind": "coupled", "omega": 4.0, "lr_wd_T": 4.0, "total": 2.2, "peak": peak,
+            "end": peak | {"tau_steps": None}}  # fmt: skip
+
+
 def write_run(
     root: Path,
     label: str,
@@ -121,6 +127,7 @@ def write_run(
             "optimizer_ms": 1.1,
             "optimizer_state_bytes": 1_840_000,
             "peak_memory_bytes": 500_000_000,
+            "weight_decay": weight_decay(steps),
         }
         write_json(run.path / "summary.json", summary)
     return run

@@ -14,7 +14,7 @@ from adana.report.study_tables import sheets
 
 def test_each_table_is_written_in_each_format(study: Study, tmp_path: Path) -> None:
     written = {path.name for path in export(sheets(study), tmp_path)}
-    names = ("results", "optima", "rates", "budget", "cost")
+    names = ("results", "optima", "rates", "budget", "cost", "decay")
     assert written == {f"{name}.{suffix}" for name in names for suffix in ("csv", "json", "tex")}
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from adana.report import Result, Study, is_study, read_study
+from adana.report import Result, Study, is_study, read_study, study_charts
 from adana.report.study_laws import Worth
+from adana.report.study_tables import sheets
 from adana.report.study_words import separable, verdict, warnings
 from adana.report.study_words import worth as told
 from adana.runs import Run, RunError, find_runs, write_json
@@ -183,6 +184,17 @@ def test_the_best_value_of_a_varied_setting_is_found(study: Study) -> None:
     assert min(losses, key=lambda value: losses[value]) == 0.85
 
 
+def test_settings_that_are_no_numbers_can_be_varied_too(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    for i, values in enumerate(({"averages": []}, {"averages": ["ema:0.9"]})):
+        write_run(tmp_path / str(i), "adamw", 0, lr=0.002, final=3.0 + i, **values)
+        write_run(tmp_path / str(i), "adamw", 0, lr=0.004, final=3.1 + i, **values)
+    study = read_study(find_runs(tmp_path), "adamw")
+    assert [found.name for found in study.sensitivities] == ["averages"]
+    assert "sensitivity-averages" in study_charts(study)
+
+
 # --- compute --------------------------------------------------------------------------------------
 
 
@@ -243,6 +255,21 @@ def test_a_gain_is_also_told_by_the_clock(study: Study) -> None:
     found = result(study, "adana", 1_000_000)
     assert found.worth is not None
     assert found.time_worth == pytest.approx(found.worth.value, rel=1e-3)
+
+
+def test_weight_decay_is_told_as_the_runs_recorded_it(study: Study) -> None:
+    row = next(sheet for sheet in sheets(study) if sheet.name == "decay").records[0]
+    assert (row["kind"], row["omega"], row["tau_steps_peak"]) == ("coupled", 4.0, 125.0)
+    assert row["tau_steps_end"] is None
+
+
+def test_runs_that_do_not_tell_their_decay_have_no_row(tmp_path: Path, write_run: WriteRun) -> None:
+    run = write_run(tmp_path, "adamw", 0)
+    summary = run.summary() or {}
+    del summary["weight_decay"]
+    write_json(run.path / "summary.json", summary)
+    study = read_study(find_runs(tmp_path), "adamw")
+    assert next(sheet for sheet in sheets(study) if sheet.name == "decay").rows == ()
 
 
 def worth(low: float | None, high: float | None, value: float | None, apart: bool) -> Worth:

@@ -30,9 +30,17 @@ class EngineFlags:
 
         On Ray, the cluster's room decides how many run at a time; a job reserves a CPU for each of
         its threads, and a GPU if its device is one by name.
+
+        Raises:
+            RuntimeError: Ray is not installed.
+            ConnectionError: there is no such cluster.
+            ValueError: the flags do not go together, or the cluster has no room for one job.
         """
         self.check()
         if self.engine == "local":
             return LocalEngine(workers, say=say)
         gpus = 1 if layout.device.startswith("cuda") else 0
-        return RayEngine(self.ray_address, cpus_per_job=layout.threads or 1, gpus_per_job=gpus)
+        try:
+            return RayEngine(self.ray_address, cpus_per_job=layout.threads or 1, gpus_per_job=gpus)
+        except ImportError as error:
+            raise RuntimeError(str(error)) from error

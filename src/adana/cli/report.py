@@ -68,13 +68,11 @@ def report_command(arguments: ReportArguments) -> int:
     if not readable:
         raise RunError("none of the run directories can be read by this adana")
     if is_study(readable):
-        study = read_study(readable, arguments.baseline)
-        page = write_study(
-            study, arguments.output, command=arguments.command, images=arguments.images
+        write_whole_study(
+            *(readable, arguments.baseline, arguments.output, console),
+            command=arguments.command,
+            images=arguments.images,
         )
-        console.print(study_terminal(study))
-        say(console, f"report: {page.resolve()}")
-        say(console, f"tables and charts beside it: {arguments.output}")
         return 0
     write_comparison(
         readable, arguments.baseline, arguments.output, console, images=arguments.images
@@ -90,6 +88,26 @@ def _readable(run: Run, console: Console) -> bool:
         say(console, f"left out: {error}")
         return False
     return True
+
+
+def write_whole_study(
+    runs: Sequence[Run],
+    baseline: str,
+    output: Path,
+    console: Console,
+    *,
+    command: str | None = None,
+    images: Sequence[Image] = ("svg",),
+) -> None:
+    """Print what `runs` of several sizes and rates say, and write it to `output` in every format.
+
+    `command` made the runs; `images` are what charts are saved as.
+    """
+    study = read_study(runs, baseline)
+    page = write_study(study, output, command=command, images=images)
+    console.print(study_terminal(study))
+    say(console, f"report: {page.resolve()}")
+    say(console, f"tables and charts beside it: {output}")
 
 
 def write_comparison(

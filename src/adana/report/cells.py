@@ -140,7 +140,7 @@ def settings(record: Record) -> dict[str, Any]:
     own = {key: value for key, value in science(record.config).items() if key not in OF_THE_RUN}
     flat = flatten(own)
     return {
-        key: value
+        key: tuple(value) if isinstance(value, list) else value
         for key, value in flat.items()
         if key not in APART
         and not key.endswith(CADENCE_SUFFIX)

@@ -73,8 +73,11 @@ class Sensitivity:
 
     @property
     def name(self) -> str:
-        """The setting without the part of the configuration it is in: ``kappa``."""
-        return self.key.rsplit(".", 1)[-1]
+        """The setting without the part of the configuration it is in: ``kappa``.
+
+        A ``name`` is that of its part: ``schedule`` for ``schedule.name``.
+        """
+        return self.key.removesuffix(".name").rsplit(".", 1)[-1]
 
 
 def choose(cells: Sequence[Cell]) -> list[Choice]:
@@ -137,8 +140,13 @@ def sensitivities(cells: Sequence[Cell]) -> tuple[Sensitivity, ...]:
 
 def _order(row: tuple[str, Scale, Any, float, int]) -> tuple[Any, ...]:
     value = row[2]
-    is_number = isinstance(value, int | float)
-    return (row[0], *row[1].order, not is_number, value if is_number else str(value))
+    number = is_number(value)
+    return (row[0], *row[1].order, not number, value if number else str(value))
+
+
+def is_number(value: Any) -> bool:
+    """Whether a setting has a place on an axis; yes and no have none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _main_settings(cells: Sequence[Cell]) -> dict[str, Any]:

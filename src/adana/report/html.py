@@ -68,6 +68,10 @@ TEXTS = {
 """Title and caption of each chart, by the names of `charts.all_charts`."""
 
 
+FEW = 8
+"""Different values of one setting that a page shows."""
+
+
 def write_report(comparison: Comparison, path: Path) -> None:
     """Write the report to `path`, atomically."""
     write_bytes(path, render(comparison).encode())
@@ -130,4 +134,12 @@ def environments(records: Iterable[Record]) -> dict[str, str]:
         flat: Mapping[str, Any] = flatten(record.environment)
         for key, value in flat.items():
             found.setdefault(key, {})[_value(value)] = None
-    return {key: " / ".join(values) for key, values in sorted(found.items())}
+    return {key: joined(found[key]) for key in sorted(found)}
+
+
+def joined(values: Iterable[str]) -> str:
+    """Return different values in one line; of many, the first ones and how many there are."""
+    values = list(values)
+    if len(values) <= FEW:
+        return " / ".join(values)
+    return f"{' / '.join(values[:FEW])} / ... ({len(values)} values)"

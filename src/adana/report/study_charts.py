@@ -15,7 +15,7 @@ import numpy as np
 from adana.report import drawing
 from adana.report.cells import Scale
 from adana.report.charts import schedules_of
-from adana.report.choice import Choice, Sensitivity
+from adana.report.choice import Choice, Sensitivity, is_number
 from adana.report.compare import Record
 from adana.report.drawing import Chart, axis, inline, rounded, thin
 from adana.report.law_charts import BY, COMPUTE, Rows, loss_chart, worth_chart
@@ -236,14 +236,14 @@ def sensitivity_chart(study: Study, sensitivity: Sensitivity) -> alt.LayerChart:
         {
             BY: label,
             "size": scale.called,
-            "value": value if isinstance(value, int | float) else str(value),
+            "value": value if is_number(value) else str(value),
             "above": rounded(loss - lowest[label, scale]),
             "loss": rounded(loss),
             "seeds": seeds,
         }
         for label, scale, value, loss, seeds in sensitivity.rows
     ]
-    numeric = all(isinstance(row["value"], int | float) for row in rows)
+    numeric = all(is_number(row["value"]) for row in rows)
     x = (
         axis("value", sensitivity.name, "~g", log=False, zero=False)
         if numeric

@@ -217,7 +217,7 @@ def _settings(study: Study) -> dict[str, dict[str, str]]:
                 None
             )
     return {
-        "differing": {key: " / ".join(own) for key, own in values.items() if len(own) > 1},
+        "differing": {key: html.joined(own) for key, own in values.items() if len(own) > 1},
         "shared": {key: next(iter(own)) for key, own in values.items() if len(own) == 1},
     }
 

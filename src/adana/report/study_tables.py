@@ -14,6 +14,7 @@ from adana.report.budget import Cost, Spending
 from adana.report.cells import Cell
 from adana.report.choice import Choice
 from adana.report.compare import Estimate
+from adana.report.decay_table import DECAY, decay_data, with_decay
 from adana.report.study import Result, Study
 from adana.report.study_words import separable, worth
 from adana.report.tables import Column
@@ -197,6 +198,7 @@ def sheets(study: Study) -> tuple[Sheet, ...]:
         Sheet("rates", "Learning rates", RATES, grid, _rate_data),
         Sheet("budget", "Budget", BUDGET, study.spending, _budget_data),
         Sheet("cost", "Cost of the optimizers", COSTS, study.costs, _cost_data),
+        Sheet("decay", "Weight decay", DECAY, with_decay(study.choices), decay_data),
     )
 
 

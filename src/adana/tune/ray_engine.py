@@ -7,14 +7,14 @@ the local engine, which runs inside every task (see `adana.tune.ray_job`).
 from __future__ import annotations
 
 import pickle
-import socket
 import tempfile
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
 from adana.tune.engine import OnEvent, OnResult, Result, Work, failure, ignore, on_interrupt
-from adana.tune.ray_job import Mailbox, load_ray, run_many, run_one
+from adana.tune.ray_cluster import connect, load_ray
+from adana.tune.ray_job import Mailbox, run_many, run_one
 
 LISTEN_EVERY = 0.1
 """Seconds between two looks at what the jobs have said."""
@@ -58,7 +58,7 @@ class RayEngine:
         self.cpus, self.gpus, self.devices = cpus_per_job, gpus_per_job, devices_per_job
         self.retries = retries
         self.storage = storage
-        self._ours = _connect(address)
+        self._ours = connect(address)
         self._check_room()
 
     def __enter__(self) -> Self:
@@ -123,24 +123,6 @@ class RayEngine:
                     f"a job needs {needed * self.devices:g} {kind} and the whole cluster has "
                     f"{there.get(kind, 0):g}; lower what a job takes or add nodes"
                 )
-
-
-def _connect(address: str | None) -> bool:
-    """Connect to the cluster; whether that was new."""
-    ray = load_ray()
-    if ray.is_initialized():
-        return False
-    try:
-        if address and "://" not in address and ":" in address:
-            host, port = address.rsplit(":", 1)
-            socket.create_connection((host, int(port)), timeout=10).close()  # Ray waits minutes
-        ray.init(address=address or "auto", log_to_driver=False, configure_logging=False)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ConnectionError(
-            f"no Ray cluster at {address or 'RAY_ADDRESS or on this machine'}: "
-            f"{str(error).splitlines()[0]}. Start one with `ray start --head`, or name its address."
-        ) from error
-    return True
 
 
 class _Batch:

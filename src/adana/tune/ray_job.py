@@ -7,7 +7,6 @@ it meets on a laptop: a main thread of its own, SIGTERM when it should save, a f
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import pickle
 import socket
@@ -17,20 +16,14 @@ from typing import Any
 
 from adana.tune.engine import Result, failure
 from adana.tune.local import LocalEngine
+from adana.tune.ray_cluster import load_ray
 
 ASK_EVERY = 0.5
 """Seconds between two questions to the driver whether to stop."""
 
-_ENGINES: list[LocalEngine] = []
-"""The local engine of this process of Ray, which keeps its worker for the next task."""
-
-
-def load_ray() -> Any:
-    """Return the module `ray`, or raise an `ImportError` that says how to install it."""
-    try:
-        return importlib.import_module("ray")
-    except ImportError as error:
-        raise ImportError('the Ray engine needs Ray: pip install "adana[ray]"') from error
+_ENGINES: dict[str | None, LocalEngine] = {}
+"""The local engine of this process of Ray, which keeps its worker for the next task; by the GPUs
+that the worker sees."""
 
 
 class Mailbox:
@@ -60,10 +53,19 @@ class Mailbox:
 
 def run_one(name: str, job: bytes, mailbox: Any) -> bytes | None:
     """Run a pickled (work, payload) here; the pickled `Result`, or None if it was cut off."""
-    if not _ENGINES:
-        _ENGINES.append(LocalEngine(1))
-    result = _run(_ENGINES[0], name, job, mailbox)
+    result = _run(_engine(), name, job, mailbox)
     return None if result is None else _dumps(result)
+
+
+def _engine() -> LocalEngine:
+    """Return the local engine of this process; a new one if Ray gave this task other GPUs."""
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if gpus not in _ENGINES:
+        for engine in _ENGINES.values():
+            engine.close()
+        _ENGINES.clear()
+        _ENGINES[gpus] = LocalEngine(1)
+    return _ENGINES[gpus]
 
 
 def _run(engine: LocalEngine, name: str, job: bytes, mailbox: Any) -> Result | None:

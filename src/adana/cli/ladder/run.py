@@ -19,6 +19,7 @@ from adana.cli.execute import share_out, train_all
 from adana.cli.ladder.study_tables import print_study
 from adana.cli.prepare import prepare_with_bar
 from adana.cli.progress import say
+from adana.cli.report import write_whole_study
 from adana.cli.settings import Settings, check_folder
 from adana.cli.train import CTRL_C
 from adana.data import Shards
@@ -113,10 +114,11 @@ def run_command(arguments: RunLadder) -> int:
         return CTRL_C
     everything = [p for own in planned.values() for p in own]
     ladder.record(everything)
-    for cell, own in planned.items():
-        losses = mean_losses(own)
-        best = min(losses, key=lambda lr: losses[lr])
-        say(console, f"{cell.optimizer}, {cell.heads} heads: {losses[best]:.4f} at lr {best:.4g}")
+    write_whole_study(
+        *([p.run for p in everything], study.optimizers[0]),
+        *(arguments.output or ladder.folder / "report", console),
+        command=own_command(),
+    )
     return 0
 
 
