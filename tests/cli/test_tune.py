@@ -60,6 +60,7 @@ def test_a_plan_shows_grids_and_budget_and_trains_nothing(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "0.004 [0.008] 0.016 0.032" in out
     assert "0.75 0.8 [0.85] 0.9" in out
+    assert "2 heads, 3x tokens" in out
     assert "carried to other sizes by the shape" in out  # where the rate comes from
     # One baseline, two more seeds of it for the noise, three other rates and kappas.
     assert [line.split()[-4] for line in out.splitlines() if "at most 6" in line]
@@ -103,7 +104,7 @@ def test_several_sizes_tell_what_is_sensitive_and_warm_up_the_next_search(tmp_pa
     assert run("adamw", *SMALL, *first, "--scales", "2") == 0
     results = [json.loads(f.read_text()) for f in (tmp_path / "runs").glob("tune-*/result.json")]
     (last,) = (r for r in results if len(r["scales"]) == 1)
-    assert last["scales"][0]["warm_start"] == "1 heads"
+    assert last["scales"][0]["warm_start"] == "1 head, 2x tokens"
     assert all(Run(r.path).finished for r in find_runs(tmp_path / "runs"))
 
 

@@ -78,15 +78,15 @@ def start(folder):
 @pytest.mark.slow
 def test_a_search_killed_in_its_workers_goes_on_and_counts_every_evaluation_once(tmp_path):
     process = start(tmp_path)
-    deadline = time.monotonic() + 120
-    while len(calls(tmp_path)) < 3 and time.monotonic() < deadline:
+    deadline = time.monotonic() + 300
+    while len(calls(tmp_path)) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
     time.sleep(0.5)  # its workers end as they notice
     begun = len(calls(tmp_path))
     kept = len(FunctionObjective(bowl, tmp_path / "trials.jsonl")._known)
-    assert begun >= 3
+    assert begun >= 2
     assert start(tmp_path).wait(timeout=240) == 0
     content = json.loads((tmp_path / "result.json").read_text())
     whole = Inline()

@@ -112,7 +112,7 @@ def move_text(move: Move) -> str:
         return f"{own.name}: {own.before} -> {own.best}{edge}, gains {own.gain:.4f}"
     if own.gain > 0:
         return (
-            f"{own.name}: stays {own.before}; {own.best}{edge} gains {own.gain:.4f}, too little "
-            "to count"
+            f"{own.name}: stays {own.before}; {own.best}{edge} gains {own.gain:.4f}, which is "
+            "within the noise (delta1)"
         )
     return f"{own.name}: stays {own.before}, the best of {len(own.values)}{edge}"

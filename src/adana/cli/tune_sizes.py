@@ -122,10 +122,17 @@ def _size(
     start = with_optimizer(config, optimizer, rate)
     ruled = [("lr", lr), ("warmup_steps", settings.warmup_steps)]
     align = [name for name, given in ruled if given is None and name in parameters]
-    name = f"{text} heads" if text.replace("x", "").replace(".", "").isdecimal() else text
-    return Size(
-        settings, start, rate, training_space(start, parameters, align), training_scale(start, name)
-    )
+    space = training_space(start, parameters, align)
+    return Size(settings, start, rate, space, training_scale(start, _in_words(text)))
+
+
+def _in_words(text: str) -> str:
+    """Return what tables call a size: "3x4" is 3 heads on 4 times the tokens."""
+    heads, times, factor = text.partition("x")
+    if not heads.isdecimal():
+        return text
+    data = f", {factor}x tokens" if times else ""
+    return f"{heads} head{'' if heads == '1' else 's'}{data}"
 
 
 def _rate(settings: Settings, config: TrainConfig, lr: float | None, rules: RuleBook) -> Rate:
