@@ -14,7 +14,7 @@ PINS := $(VENV)/pins.txt
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: FORCE help demo test test-slow test-libraries test-all lint format clean
+.PHONY: FORCE help demo smoke test test-slow test-libraries test-all lint format clean
 
 help:  ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,15 +22,18 @@ help:  ## list what can be made
 demo: $(VENV)/installed  ## train AdamW and ADana side by side (about 6 minutes on 2 idle cores)
 	$(BIN)/adana compare adamw adana --seeds 2 --horizons 1 1.25
 
+smoke: $(VENV)/installed  ## a tiny ladder to its report: 3 optimizers x 4 sizes (about 5 minutes on 2 idle cores)
+	$(BIN)/adana ladder run --preset smoke
+
 test: $(VENV)/installed-dev  ## the tests, without the slow ones and those of other libraries
 	$(BIN)/python -m pytest -n 2 -m "not slow" --ignore tests/optax --ignore tests/examples
 
 test-slow: $(VENV)/installed-dev  ## the slow tests: what takes more than about 20 seconds
 	$(BIN)/python -m pytest -n 2 -m slow
 
-test-libraries: $(VENV)/installed-libraries  ## with JAX, transformers, Lightning, ... (installs them)
+test-libraries: $(VENV)/installed-libraries  ## with JAX, transformers, Ray, ... (installs them)
 	PYTHONPATH=$(VENV)/timm $(BIN)/python -m pytest -n 2 \
-	  tests/examples tests/optax tests/hf tests/trackers \
+	  tests/examples tests/optax tests/hf tests/trackers tests/tune/test_ray_engine.py tests/tune/test_ray_cluster.py \
 	  tests/data/test_sources.py tests/cli/test_runs_verbs.py tests/test_integrations.py tests/test_docs.py
 
 test-all: test test-slow test-libraries  ## all tests
@@ -72,8 +75,8 @@ $(VENV)/installed: $(VENV)/torch pyproject.toml
 
 # timm.optim works without torchvision, which has no build for this torch: hence --no-deps.
 $(VENV)/installed-libraries: $(VENV)/installed-dev
-	@echo "installing JAX, transformers, accelerate, lightning, timm, datasets and trackers"
-	@$(PIP) -c $(PINS) --editable '.[dev,jax,examples,data,hf,trackers]' 'jsonargparse[signatures]'
+	@echo "installing JAX, transformers, accelerate, lightning, timm, datasets, trackers and Ray"
+	@$(PIP) -c $(PINS) --editable '.[dev,jax,examples,data,hf,trackers,ray]' 'jsonargparse[signatures]'
 	@$(PIP) -c $(PINS) --no-deps --upgrade --target $(VENV)/timm timm
 	@touch $@
 
