@@ -41,7 +41,7 @@ LEVEL = 0.9
 """Coverage of the intervals that the statements quote."""
 
 STARTS = 16
-"""Grid nodes that the fit of the data starts from; a draw starts from the best and from the data's fit."""
+"""Grid nodes that the fit of the data starts from; a draw starts from its best and from that fit."""
 
 ALIGNED = 0.999
 """Correlation of ln N and ln D above which the runs follow one ratio of tokens to parameters."""
