@@ -13,6 +13,7 @@ from adana.cli.branch import BranchArguments, branch_command
 from adana.cli.compare import CompareArguments, compare_command
 from adana.cli.data import DataArguments, data_command
 from adana.cli.export import ExportArguments, export_command
+from adana.cli.fit import FitArguments, fit_command
 from adana.cli.ladder import LadderArguments, ladder_command
 from adana.cli.manage import RunsArguments, runs_command, with_default_action
 from adana.cli.report import ReportArguments, report_command
@@ -39,6 +40,7 @@ VERBS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "branch": (BranchArguments, branch_command),
     "compare": (CompareArguments, compare_command),
     "report": (ReportArguments, report_command),
+    "fit": (FitArguments, fit_command),
     "data": (DataArguments, data_command),
     "ladder": (LadderArguments, ladder_command),
     "runs": (RunsArguments, runs_command),

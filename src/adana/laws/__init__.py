@@ -6,6 +6,7 @@ One module a question. `multiplier`: how much compute does this optimizer save, 
 """
 
 from adana.laws.curves import Curve
+from adana.laws.law_problem import TooFewSizesError
 from adana.laws.loss_law import LawFit, LossLaw, fit_loss_laws
 from adana.laws.multiplier import (
     Multiplier,
@@ -20,6 +21,7 @@ from adana.laws.multiplier_curve import (
     fitted_multiplier,
     piecewise_multiplier,
 )
+from adana.laws.piecewise import seed_noise
 
 __all__ = [
     "Curve",
@@ -28,11 +30,13 @@ __all__ = [
     "Multiplier",
     "MultiplierCurve",
     "Observation",
+    "TooFewSizesError",
     "compute_multiplier",
     "fit_loss_laws",
     "fitted_multiplier",
     "mean_and_standard_error",
     "piecewise_multiplier",
     "pooled_variance",
+    "seed_noise",
     "steps_to_reach",
 ]

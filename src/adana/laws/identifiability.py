@@ -63,7 +63,7 @@ def describe(evidence: Evidence) -> tuple[str, ...]:
         said.append(_of_left_out(evidence))
     if evidence.outliers:
         said.append(
-            f"{', '.join(evidence.outliers)} lie more than three times the scale of the residuals "
+            f"{', '.join(evidence.outliers)} lie more than four times the scale of the residuals "
             "away from the law and count less; look at these runs"
         )
     return tuple(said)

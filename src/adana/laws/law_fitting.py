@@ -1,4 +1,4 @@
-"""The steps of a joint fit: the caller's choice, the best fit, its draws, and the laws beside it."""
+"""The steps of a joint fit: what was chosen, the best fit, its draws, and the laws beside it."""
 
 from __future__ import annotations
 

@@ -21,6 +21,11 @@ Saturation = Literal["shared", "free", "zero"] | float
 Exponents = Literal["free", "shared"]
 Weights = Literal["equal", "compute"]
 
+
+class TooFewSizesError(ValueError):
+    """There are fewer points than parameters; the message says which and what to do."""
+
+
 HUGE = 1e12
 """Upper end of an amplitude's box: none in practice."""
 
@@ -127,14 +132,14 @@ def _check_size(problem: Problem, curves: Sequence[Curve], form: Form) -> None:
     points = len(problem.x)
     if points < problem.free:
         sizes = ", ".join(f"{curve.name}: {len(curve.points)}" for curve in curves)
-        raise ValueError(
+        raise TooFewSizesError(
             f"a {form} law here has {problem.free} parameters, and there are only {points} points "
             f"({sizes} sizes). Train more sizes, or fit less: form single, saturation a number or "
             "zero, exponents shared"
         )
     shortest = min(curves, key=lambda curve: len(curve.points))
     if len(shortest.points) < 2:
-        raise ValueError(
+        raise TooFewSizesError(
             f"{shortest.name} has one size only; a law needs at least two. Leave it out, or train "
             "it at another size"
         )

@@ -19,8 +19,11 @@ from adana.laws.solve import fit_rows
 
 Floats = NDArray[np.float64]
 
-VALUES = 60
-"""Values of the saturation at which the other parameters are fitted again."""
+COARSE = 24
+"""Values of the saturation over its whole range at which the other parameters are fitted again."""
+
+FINE = 24
+"""More of them around the minimum, where the interval's ends are read off."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +65,24 @@ def profile_saturation(
         return None
     if problem.still[where]:
         return None
-    values = np.linspace(0, ROOM * float(np.exp(logs.min())), VALUES)
-    objective = _costs(problem, values, logs, delta, shared=shared)
+    at, freedom = float(found[where]), len(logs) - problem.free
     best = float(robust_cost(problem.predict(found[None]) - logs, problem.weights, delta)[0])
-    best = min(best, float(objective.min()))
-    freedom = len(logs) - problem.free
-    if freedom < 1:
-        return SaturationProfile(values, objective, 0.0, float(values[-1]), level)
-    bound = best * (1 + float(fisher.ppf(level, 1, freedom)) / freedom)
-    low, high = _below(values, objective, bound, float(found[where]))
-    return SaturationProfile(values, objective, low, high, level)
+    bound = best * (1 + float(fisher.ppf(level, 1, freedom)) / freedom) if freedom > 0 else np.inf
+    values = np.linspace(0, ROOM * float(np.exp(logs.min())), COARSE)
+    objective = _costs(problem, values, logs, delta, shared=shared)
+    first, last = _around(values, objective, bound, at)
+    fine = np.linspace(values[max(first - 1, 0)], values[min(last + 1, COARSE - 1)], FINE + 2)[1:-1]
+    more = np.unique(np.append(fine, at))
+    objective = np.append(objective, _costs(problem, more, logs, delta, shared=shared))
+    values, order = np.unique(np.append(values, more), return_index=True)
+    objective = objective[order]
+    first, last = _around(values, objective, bound, at)
+    low, high = float(values[first]), float(values[last])
+    if first > 0:
+        low = _crossing(values, objective, first - 1, first, bound)
+    if last < len(values) - 1:
+        high = _crossing(values, objective, last, last + 1, bound)
+    return SaturationProfile(values, objective, min(low, at), max(high, at), level)
 
 
 def _costs(problem: Problem, values: Floats, logs: Floats, delta: float, *, shared: bool) -> Floats:
@@ -83,27 +94,23 @@ def _costs(problem: Problem, values: Floats, logs: Floats, delta: float, *, shar
     for shift in (1, -1):
         moved = np.roll(parameters, shift, axis=0)
         moved[:, problem.index[0, SATURATION]] = values
-        again = polish(held, moved, rows, delta=delta)
+        again = polish(held, moved, rows, delta=delta, steps=60)
         better = again.cost < cost
         parameters = np.where(better[:, None], again.parameters, parameters)
         cost = np.minimum(cost, again.cost)
     return cost
 
 
-def _below(values: Floats, objective: Floats, bound: float, at: float) -> tuple[float, float]:
-    """Return the range around `at` where the objective is below `bound`."""
+def _around(values: Floats, objective: Floats, bound: float, at: float) -> tuple[int, int]:
+    """Return the first and last value whose objective is below `bound`, or those next to `at`."""
     inside = np.flatnonzero(objective <= bound)
-    if not len(inside):
-        return at, at
-    first, last = inside[0], inside[-1]
-    low, high = float(values[first]), float(values[last])
-    if first > 0:
-        low = _crossing(values, objective, first - 1, first, bound)
-    if last < len(values) - 1:
-        high = _crossing(values, objective, last, last + 1, bound)
-    return min(low, at), max(high, at)
+    if len(inside):
+        return int(inside[0]), int(inside[-1])
+    right = int(np.clip(np.searchsorted(values, at), 1, len(values) - 1))
+    return right - 1, right
 
 
 def _crossing(values: Floats, objective: Floats, i: int, j: int, bound: float) -> float:
+    """Return where the objective passes `bound` between two neighbouring values."""
     share = (bound - objective[i]) / (objective[j] - objective[i])
     return float(values[i] + share * (values[j] - values[i]))

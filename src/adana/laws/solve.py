@@ -14,8 +14,8 @@ from adana.laws.starts import grid_starts
 
 Floats = NDArray[np.float64]
 
-HUBER = 3.0
-"""Corner of Huber's cost, in units of the residuals' scale: 99.7 % of clean ones are inside."""
+HUBER = 4.0
+"""Corner of Huber's cost, in units of the residuals' scale: clean ones are inside."""
 
 MAD = 1.4826
 """Median absolute deviation of a normal variable, inverted."""

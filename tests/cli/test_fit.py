@@ -1,0 +1,124 @@
+"""`adana fit` on run directories and on tables."""
+
+import json
+
+import pytest
+
+from adana.cli import main
+from adana.runs import CONFIG_VERSION, Run, write_json
+from tests.laws.anchors import anchor_curves
+
+PARAMETERS, TOKENS = 1000, 20_000
+
+
+def run_of(folder, name, *, optimizer, size, loss, lr=0.01, seed=0):
+    """Write a finished run as `adana train` leaves it, `size` times the smallest compute."""
+    run = Run(folder / name)
+    run.create()
+    entry = {"name": optimizer, "label": optimizer, "lr": lr}
+    write_json(
+        run.path / "config.json",
+        {"version": CONFIG_VERSION, "optimizer": entry, "seed": seed, "steps": 10},
+    )
+    flops = 6.0 * PARAMETERS * TOKENS * size
+    summary = {
+        "val_loss": loss,
+        "tokens": TOKENS * size,
+        "non_embedding_parameters": PARAMETERS,
+        "compute": flops / 3.6e18,
+        "seconds": 2.0 * size,
+        "flops": {"6PD": flops, "M": 2 * flops},
+    }
+    write_json(run.path / "summary.json", summary)
+    run.set_status("finished", step=10)
+
+
+@pytest.fixture
+def ladder(tmp_path):
+    """Two optimizers, four sizes, two seeds, and one learning rate that is worse."""
+    for size in (1, 3, 9, 27):
+        for optimizer, gain in (("adamw", 1.0), ("adana", 1.4)):
+            for seed in (0, 1):
+                loss = 1.5 + 2 * (gain * size) ** -0.2 + 0.001 * (-1) ** (seed + size)
+                name = f"{optimizer}-{size}-{seed}"
+                run_of(tmp_path, name, optimizer=optimizer, size=size, loss=loss, seed=seed)
+                worse = f"{optimizer}-{size}-{seed}-fast"
+                run_of(tmp_path, worse, optimizer=optimizer, size=size, loss=loss + 0.5, lr=0.1)
+    return tmp_path
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "anchors.csv"
+    rows = [
+        f"{curve.name},{point.compute},{point.mean}"
+        for curve in anchor_curves()
+        for point in curve.points
+    ]
+    path.write_text("\n".join(["optimizer,compute,loss", *rows]) + "\n")
+    return path
+
+
+def fit(*words):
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", *map(str, words), "--bootstrap", "50"])
+    return ended.value.code
+
+
+def test_runs_give_the_multiplier_at_the_best_learning_rate(ladder, tmp_path, capsys):
+    output = tmp_path / "fit.json"
+    assert fit(ladder, "--output", output) == 0
+    found = json.loads(output.read_text())
+    fitted, piecewise = found["multipliers"]
+    assert fitted["value"] == pytest.approx([1.4] * 4, abs=0.05)
+    assert piecewise["value"][:2] == pytest.approx([1.4] * 2, abs=0.1)
+    assert piecewise["value"][-1] is None
+    assert all(len(point["losses"]) == 2 for point in found["curves"]["adana"])
+    said = capsys.readouterr().out
+    assert "lr 0.01 of 2 tried" in said
+    assert "at the edge of its grid" in said
+
+
+@pytest.mark.parametrize(
+    ("axis", "first"), [("tokens", 20_000), ("seconds", 2.0), ("flops-M", 2 * 1.2e8 / 3.6e18)]
+)
+def test_the_axis_may_be_tokens_seconds_or_another_count_of_flops(ladder, tmp_path, axis, first):
+    output = tmp_path / "fit.json"
+    assert fit(ladder, "--axis", axis, "--output", output) == 0
+    assert json.loads(output.read_text())["curves"]["adamw"][0]["compute"] == pytest.approx(first)
+
+
+def test_a_table_with_one_seed_takes_its_noise_from_the_residuals(table, capsys):
+    assert fit(table, "--method", "least-squares") == 0
+    said = capsys.readouterr().out
+    assert "0.197" in said
+    assert "not identified" in said
+    assert "every point has one seed" in said
+
+
+def test_too_few_sizes_for_a_law_leave_the_piecewise_multiplier(tmp_path, capsys):
+    for size, loss in ((1, 3.5), (4, 3.0)):
+        run_of(tmp_path, f"a{size}", optimizer="adamw", size=size, loss=loss)
+        run_of(tmp_path, f"b{size}", optimizer="adana", size=size, loss=loss - 0.1)
+    assert fit(tmp_path) == 0
+    said = capsys.readouterr().out
+    assert "no law: " in said
+    assert "M piecewise" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--baseline", "sgd"], 1, "Name"),
+        (["--saturation", "none"], 2, "number of nats"),
+        (["--axis", "steps"], 2, "no value for steps"),
+    ],
+)
+def test_a_wrong_argument_says_what_was_expected(table, capsys, words, code, message):
+    assert fit(table, *words) == code
+    assert message in capsys.readouterr().err
+
+
+def test_a_folder_without_finished_runs_is_refused(tmp_path, capsys):
+    assert fit(tmp_path) == 1
+    assert "no finished run" in capsys.readouterr().err
