@@ -62,7 +62,8 @@ class FitArguments:
     exponents: Exponents = "free"
     """free for each optimizer, or shared."""
     method: Method = "robust"
-    """robust: Huber's cost, least squares unless a point stands out."""
+    """robust: Huber's cost, least squares unless a point stands out. paper: the reference's
+    procedure, for comparison; no intervals, and about half a minute."""
     weights: Weights = "equal"
     """compute: the largest sizes decide."""
     bootstrap: int = 1000

@@ -41,7 +41,7 @@ LEVEL = 0.9
 """Coverage of the intervals that the statements quote."""
 
 STARTS = 16
-"""Grid nodes that the fit of the data starts from; a draw starts from its best and from that fit."""
+"""Grid nodes that the data's fit starts from; a draw starts from its best one and that fit."""
 
 ALIGNED = 0.999
 """Correlation of ln N and ln D above which the runs follow one ratio of tokens to parameters."""
@@ -225,12 +225,15 @@ def new_residuals(
 ) -> Floats:
     """Draw residuals with replacement, as large as the errors behind them.
 
-    Fitted residuals are smaller than errors by ``sqrt(df / runs)``, and how much smaller varies
-    between data sets: both are made good, as in `adana.laws.resampling`. Signs are drawn too.
+    As many residuals as there are parameters are zero or nearly so, because Huber's cost with a
+    small corner runs through that many points. Those, the smallest, are left out: they say nothing
+    of the noise, and with them the draws would look more certain than the data. What is left has
+    the errors' mean square, whose own uncertainty is drawn too, as in `adana.laws.resampling`.
     """
     freedom = len(residuals) - problem.free
-    scale = np.sqrt(len(residuals) / rng.chisquare(freedom, (draws, 1)))
-    drawn: Floats = scale * rng.choice(residuals, (draws, len(residuals)))
+    kept = np.sort(np.abs(residuals))[problem.free :]
+    scale = np.sqrt(freedom / rng.chisquare(freedom, (draws, 1)))
+    drawn: Floats = scale * rng.choice(kept, (draws, len(residuals)))
     return drawn * rng.choice([-1.0, 1.0], drawn.shape)
 
 

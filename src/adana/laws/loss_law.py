@@ -27,11 +27,12 @@ from adana.laws.law_problem import (
     Weights,
     laws_of,
 )
+from adana.laws.paper_fit import paper_fit
 from adana.laws.resampling import Kind, Noise, measure_noise
 from adana.laws.saturation import SaturationProfile, profile_saturation
 
 Floats = NDArray[np.float64]
-Method = Literal["robust", "least-squares"]
+Method = Literal["robust", "least-squares", "paper"]
 
 LEVEL = 0.9
 """Coverage of the intervals that the statements quote."""
@@ -112,7 +113,8 @@ def fit_loss_laws(
 
     `saturation` is ``shared`` by all curves, ``free`` for each, ``zero`` or a number of nats;
     `exponents` are ``free`` for each curve or ``shared``. `method` ``robust`` is Huber's cost on
-    log residuals, which is ``least-squares`` where no point stands out. `weights` ``compute``
+    log residuals, which is ``least-squares`` where no point stands out; ``paper`` is the
+    reference's procedure, without intervals (see `adana.laws.paper_fit`). `weights` ``compute``
     weighs every point by its compute, so that the largest sizes decide. `bootstrap` is the number
     of draws (0: no intervals) and `resample` their kind, see `adana.laws.resampling`.
 
@@ -121,6 +123,8 @@ def fit_loss_laws(
     if method not in get_args(Method):
         raise ValueError(f"method is one of {', '.join(get_args(Method))}, got {method!r}")
     choice = Choice(form, saturation, exponents, weights, method == "robust")
+    if method == "paper":
+        return _as_the_paper(curves, choice)
     best = best_of(curves, choice)
     fit = _without_intervals(curves, best, choice)
     draws = draws_of(
@@ -161,6 +165,34 @@ def _without_intervals(curves: Sequence[Curve], best: Best, choice: Choice) -> L
         noise=measure_noise(problem, best.parameters, best.logs, best.delta, curves),
         ranges={c.name: (float(c.computes[0]), float(c.computes[-1])) for c in curves},
         residuals={c.name: residuals[problem.curve == k] for k, c in enumerate(curves)},
+    )
+
+
+def _as_the_paper(curves: Sequence[Curve], choice: Choice) -> LawFit:
+    if (choice.saturation, choice.exponents) != ("shared", "free"):
+        raise ValueError(
+            "method paper is the reference's procedure: saturation shared and exponents free, got "
+            f"{choice.saturation} and {choice.exponents}"
+        )
+    found = paper_fit(curves, choice.form, weights=choice.weights)
+    laws = {c.name: LossLaw(*map(float, row)) for c, row in zip(curves, found.laws[0], strict=True)}
+    residuals = {c.name: np.log(laws[c.name](c.computes) / c.means) for c in curves}
+    computes = np.concatenate([c.computes for c in curves])
+    weights = computes if choice.weights == "compute" else np.ones_like(computes)
+    squares = np.concatenate([residuals[c.name] for c in curves]) ** 2
+    return LawFit(
+        form=choice.form,
+        laws=laws,
+        replicates={c.name: np.empty((0, 5)) for c in curves},
+        rms=float(np.sqrt(np.average(squares, weights=weights))),
+        noise=Noise(0.0, 0, "nothing: the paper's procedure has no intervals"),
+        ranges={c.name: (float(c.computes[0]), float(c.computes[-1])) for c in curves},
+        residuals=residuals,
+        statements=(
+            f"paper's procedure: the saturation started at {found.started[0]:.4g} and ended at "
+            f"{found.laws[0, 0, 0]:.4g}; where it ends depends on where it starts, so it is not a "
+            "measurement. Fit with method robust for intervals",
+        ),
     )
 
 

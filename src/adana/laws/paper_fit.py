@@ -63,7 +63,7 @@ def paper_fit(
 ) -> PaperFit:
     """Fit as the reference does; `saturations` are starts for `a` in nats, default the reference's.
 
-    Takes about ten seconds for the default number of steps, hardly more for several starts.
+    Takes up to half a minute for the default number of steps, hardly more for several starts.
     """
     computes = np.concatenate([curve.computes for curve in curves])
     losses = np.concatenate([curve.means for curve in curves])
