@@ -25,6 +25,7 @@ from adana.laws.law_problem import (
     Form,
     Saturation,
     Weights,
+    build_problem,
     laws_of,
 )
 from adana.laws.paper_fit import paper_fit
@@ -113,18 +114,18 @@ def fit_loss_laws(
 
     `saturation` is ``shared`` by all curves, ``free`` for each, ``zero`` or a number of nats;
     `exponents` are ``free`` for each curve or ``shared``. `method` ``robust`` is Huber's cost on
-    log residuals, which is ``least-squares`` where no point stands out; ``paper`` is the
-    reference's procedure, without intervals (see `adana.laws.paper_fit`). `weights` ``compute``
-    weighs every point by its compute, so that the largest sizes decide. `bootstrap` is the number
+    log residuals, which is ``least-squares`` where no point stands out. `weights` ``compute``
+    weighs every point by its compute, so that the largest sizes decide. `method` ``paper`` is the
+    reference's procedure, without intervals: see `adana.laws.paper_fit`. `bootstrap` is the number
     of draws (0: no intervals) and `resample` their kind, see `adana.laws.resampling`.
 
     Raises `ValueError` where there are fewer points than parameters, or an unknown word.
     """
     if method not in get_args(Method):
         raise ValueError(f"method is one of {', '.join(get_args(Method))}, got {method!r}")
-    choice = Choice(form, saturation, exponents, weights, method == "robust")
     if method == "paper":
-        return _as_the_paper(curves, choice)
+        return _as_the_paper(curves, form, saturation, exponents, weights)
+    choice = Choice(form, saturation, exponents, weights, method == "robust")
     best = best_of(curves, choice)
     fit = _without_intervals(curves, best, choice)
     draws = draws_of(
@@ -149,6 +150,39 @@ def fit_loss_laws(
     return replace(fit, statements=describe(_evidence(curves, best, choice, fit)))
 
 
+def _as_the_paper(
+    curves: Sequence[Curve],
+    form: Form,
+    saturation: Saturation,
+    exponents: Exponents,
+    weights: Weights,
+) -> LawFit:
+    """Fit as the reference does; what it fitted is the same problem with fewer choices."""
+    if saturation != "shared" or exponents != "free":
+        raise ValueError(
+            f"method paper has a shared saturation and free exponents, got {saturation!r} and "
+            f"{exponents!r}; use another method"
+        )
+    problem, _ = build_problem(curves, form, saturation, exponents, weights)
+    rows = paper_fit(curves, form, weights)
+    laws = {c.name: LossLaw(*map(float, row)) for c, row in zip(curves, rows, strict=True)}
+    residuals = {c.name: np.log(laws[c.name](c.computes)) - np.log(c.means) for c in curves}
+    together = np.concatenate(list(residuals.values()))
+    return LawFit(
+        form=form,
+        laws=laws,
+        replicates={curve.name: np.empty((0, 5)) for curve in curves},
+        rms=float(np.sqrt(np.mean(problem.weights * together**2))),
+        noise=Noise(0.0, 0, "nothing: the reference's procedure has no intervals"),
+        ranges={c.name: (float(c.computes[0]), float(c.computes[-1])) for c in curves},
+        residuals=residuals,
+        statements=(
+            "the reference's procedure: one start, Adagrad, no intervals; its saturation stays "
+            "near its start, so it is not a finding",
+        ),
+    )
+
+
 def _laws(curves: Sequence[Curve], best: Best) -> dict[str, LossLaw]:
     rows = laws_of(best.problem, best.parameters[None])[0]
     return {curve.name: LossLaw(*map(float, row)) for curve, row in zip(curves, rows, strict=True)}
@@ -165,34 +199,6 @@ def _without_intervals(curves: Sequence[Curve], best: Best, choice: Choice) -> L
         noise=measure_noise(problem, best.parameters, best.logs, best.delta, curves),
         ranges={c.name: (float(c.computes[0]), float(c.computes[-1])) for c in curves},
         residuals={c.name: residuals[problem.curve == k] for k, c in enumerate(curves)},
-    )
-
-
-def _as_the_paper(curves: Sequence[Curve], choice: Choice) -> LawFit:
-    if (choice.saturation, choice.exponents) != ("shared", "free"):
-        raise ValueError(
-            "method paper is the reference's procedure: saturation shared and exponents free, got "
-            f"{choice.saturation} and {choice.exponents}"
-        )
-    found = paper_fit(curves, choice.form, weights=choice.weights)
-    laws = {c.name: LossLaw(*map(float, row)) for c, row in zip(curves, found.laws[0], strict=True)}
-    residuals = {c.name: np.log(laws[c.name](c.computes) / c.means) for c in curves}
-    computes = np.concatenate([c.computes for c in curves])
-    weights = computes if choice.weights == "compute" else np.ones_like(computes)
-    squares = np.concatenate([residuals[c.name] for c in curves]) ** 2
-    return LawFit(
-        form=choice.form,
-        laws=laws,
-        replicates={c.name: np.empty((0, 5)) for c in curves},
-        rms=float(np.sqrt(np.average(squares, weights=weights))),
-        noise=Noise(0.0, 0, "nothing: the paper's procedure has no intervals"),
-        ranges={c.name: (float(c.computes[0]), float(c.computes[-1])) for c in curves},
-        residuals=residuals,
-        statements=(
-            f"paper's procedure: the saturation started at {found.started[0]:.4g} and ended at "
-            f"{found.laws[0, 0, 0]:.4g}; where it ends depends on where it starts, so it is not a "
-            "measurement. Fit with method robust for intervals",
-        ),
     )
 
 

@@ -1,11 +1,11 @@
-"""The reference's procedure for fitting loss laws, kept so that published numbers can be compared.
+"""The reference's own fit (spec/scaling_laws section 3), for comparison with what it published.
 
-Adagrad from one start, as in ``compare_scaling_rules_ep.py`` (spec/scaling_laws section 3):
-learning rate 0.1, 50 000 steps in float32, the best iterate; a saturation shared through a sigmoid
-between 0 and a share of the lowest loss, amplitudes by their logarithm, exponents without bounds
-or order. The broken law minimises squared log residuals; the single one squared residuals of the
-log *excess* over the saturation, which gives points near it more weight, so the two objectives
-cannot be compared. What it shows: the saturation ends about where it began.
+Adagrad from one starting point, on unconstrained parameters: the saturation through a sigmoid, the
+amplitudes through an exponential, the exponents as they are. Nothing here is recommended. Its steps
+shrink with the squared gradients that it has seen, and with residuals below a per cent the
+gradient of the saturation is so small that `a` ends where it began: start it elsewhere and it ends
+elsewhere. Ours runs in double precision, the reference's in single; Adagrad is that of optax, with
+its initial accumulator of 0.1.
 """
 
 from __future__ import annotations
@@ -20,141 +20,127 @@ from adana.laws.curves import Curve
 from adana.laws.law_problem import Form, Weights
 
 Floats = NDArray[np.float64]
-Singles = NDArray[np.float32]
 
-STEPS = 50_000
-RATE = 0.1
-
-ROOM = {"single": 0.95, "broken": 0.99}
-"""Upper end of the saturation, as a share of the lowest loss."""
-
-START = {"single": (0.5, 0.05, 0.0, 0.0), "broken": (0.4, 0.2, 2.5, 0.03)}
-"""b, c, e, f at the start."""
-
-SATURATION_START = {"single": 0.1, "broken": float(1 / (1 + np.exp(3.1)))}
-"""The saturation at the start, as a share of its upper end; the broken law's is sigmoid(-3.1)."""
+LEARNING_RATE, STEPS = 0.1, 50_000
+"""Of the reference."""
 
 ACCUMULATOR, EPSILON = 0.1, 1e-7
-"""First value of Adagrad's sum of squares, and what is added under its root (optax's defaults)."""
+"""Defaults of optax.adagrad."""
 
-EXCESS = 1e-8
-"""Added to the excess loss before its logarithm."""
+SMALL = 1e-8
+"""Added to the excess loss before its logarithm is taken, in the single fit."""
 
 
 @dataclass(frozen=True)
-class PaperFit:
-    """Where each start ended; arrays with a row a start."""
+class PaperStart:
+    """Where the reference starts: its script behind the headline figure, unless changed."""
 
-    started: Floats
-    """The saturation at the start, nats, shape (starts,)."""
-    laws: Floats
-    """(a, b, c, e, f) of each curve, shape (starts, curves, 5)."""
-    objective: Floats
-    """The weighted mean square that was minimised, shape (starts,)."""
+    a_raw: float = -3.1
+    b: float = 0.4
+    c: float = 0.2
+    e: float = 2.5
+    f: float = 0.03
+
+
+HEADLINE = PaperStart()
+"""Broken law, script ``ep``: a starts at 0.043 of 0.99 times the lowest loss."""
+
+SINGLE = PaperStart(a_raw=float(np.log(0.1 / 0.9)), b=0.5, c=0.05, e=0.0, f=0.0)
+"""Single law, script ``ep``: a starts at a tenth of 0.95 times the lowest loss."""
+
+CEILING = {"broken": 0.99, "single": 0.95}
+"""Largest saturation as a share of the lowest loss."""
 
 
 def paper_fit(
     curves: Sequence[Curve],
     form: Form = "broken",
-    *,
     weights: Weights = "equal",
-    saturations: Sequence[float] | None = None,
+    *,
+    start: PaperStart | None = None,
     steps: int = STEPS,
-) -> PaperFit:
-    """Fit as the reference does; `saturations` are starts for `a` in nats, default the reference's.
+) -> Floats:
+    """Return (a, b, c, e, f) of each curve, shape (curves, 5): the best iterate of `steps`.
 
-    Takes up to half a minute for the default number of steps, hardly more for several starts.
+    The saturation is shared. The single form fits the log of the excess over `a`, the broken one
+    the log loss, as the reference does.
     """
-    computes = np.concatenate([curve.computes for curve in curves])
-    losses = np.concatenate([curve.means for curve in curves])
-    top = ROOM[form] * float(losses.min())
-    shares = np.array(
-        [SATURATION_START[form]] if saturations is None else [a / top for a in saturations]
+    start = start or (HEADLINE if form == "broken" else SINGLE)
+    objective = _Objective.of(curves, form, weights)
+    values = np.concatenate(
+        [
+            [start.a_raw],
+            np.repeat(np.log(start.b), len(curves)),
+            np.repeat(start.c, len(curves)),
+            np.repeat(np.log(start.e) if start.e > 0 else -np.inf, len(curves)),
+            np.repeat(start.f, len(curves)),
+        ]
     )
-    if not np.all((shares > 0) & (shares < 1)):
-        raise ValueError(f"a saturation must start between 0 and {top:.4g}, got {saturations}")
-    weight = computes / computes.sum() if weights == "compute" else np.ones_like(computes)
-    data = _Data(
-        x=np.log(computes).astype(np.float32),
-        y=np.log(losses).astype(np.float32),
-        losses=losses.astype(np.float32),
-        weight=(weight / weight.sum()).astype(np.float32),
-        member=np.repeat(
-            np.eye(len(curves), dtype=np.float32), [len(c.points) for c in curves], axis=0
-        ),
-        top=np.float32(top),
-        form=form,
-    )
-    raw, objective = _adagrad(data, _start(data, shares), steps)
-    laws = np.empty((len(shares), len(curves), 5))
-    laws[..., 0] = top / (1 + np.exp(-raw[:, :1].astype(float)))
-    b, c, e, f = np.moveaxis(raw[:, 1:].reshape(len(shares), 4, -1).astype(float), 1, 0)
-    laws[..., 1], laws[..., 2] = np.exp(b), c
-    laws[..., 3], laws[..., 4] = (np.exp(e), f) if form == "broken" else (0.0, 0.0)
-    return PaperFit(top * shares, laws, objective.astype(float))
+    squares = np.full_like(values, ACCUMULATOR)
+    best, lowest = values, np.inf
+    for _ in range(steps):
+        cost, gradient = objective(values)
+        if cost < lowest:
+            best, lowest = values, cost
+        squares = squares + gradient**2
+        values = values - LEARNING_RATE * gradient / np.sqrt(squares + EPSILON)
+    return objective.laws(best)
 
 
 @dataclass(frozen=True)
-class _Data:
-    x: Singles
-    y: Singles
-    losses: Singles
-    weight: Singles
-    member: Singles
-    """Shape (points, curves): 1 where the point is the curve's."""
-    top: np.float32
-    form: Form
+class _Objective:
+    """The reference's mean squared residual and its gradient."""
 
+    x: Floats
+    log_loss: Floats
+    weights: Floats
+    owner: NDArray[np.int64]
+    """The curve of each point."""
+    curves: int
+    ceiling: float
+    broken: bool
 
-def _start(data: _Data, shares: Floats) -> Singles:
-    """Return rows (a_raw, log b of each curve, c.., log e.., f..)."""
-    b, c, e, f = START[data.form]
-    each = (np.log(b), c, np.log(e) if e else 0.0, f)
-    rest = np.repeat(np.array(each), data.member.shape[1])
-    first = np.log(shares / (1 - shares))[:, None]
-    return np.concatenate([first, np.tile(rest, (len(shares), 1))], axis=1).astype(np.float32)
+    @classmethod
+    def of(cls, curves: Sequence[Curve], form: Form, weights: Weights) -> _Objective:
+        computes = np.concatenate([curve.computes for curve in curves])
+        loss = np.concatenate([curve.means for curve in curves])
+        owner = np.repeat(np.arange(len(curves)), [len(curve.points) for curve in curves])
+        weight = (
+            computes / computes.sum() if weights == "compute" else np.full(len(loss), 1 / len(loss))
+        )
+        return cls(
+            np.log(computes),
+            np.log(loss),
+            weight,
+            owner,
+            len(curves),
+            CEILING[form] * float(loss.min()),
+            form == "broken",
+        )
 
+    def __call__(self, values: Floats) -> tuple[float, Floats]:
+        sigmoid = 1 / (1 + np.exp(-values[0]))
+        a, slope = self.ceiling * sigmoid, self.ceiling * sigmoid * (1 - sigmoid)
+        log_b, c, log_e, f = values[1:].reshape(4, -1)[:, self.owner]
+        first = np.exp(log_b - c * self.x)
+        if self.broken:
+            second = np.exp(log_e - f * self.x)
+            loss = a + first + second
+            residual = np.log(loss) - self.log_loss
+            by_a = slope / loss
+            parts = [first / loss, -self.x * first / loss, second / loss, -self.x * second / loss]
+        else:
+            excess = np.exp(self.log_loss) - a + SMALL
+            residual = np.log(excess) - log_b + c * self.x
+            by_a = -slope / excess
+            parts = [-np.ones_like(c), self.x, np.zeros_like(c), np.zeros_like(c)]
+        pull = 2 * self.weights * residual
+        gradient = [np.bincount(self.owner, pull * part, self.curves) for part in parts]
+        cost = float(np.sum(self.weights * residual**2))
+        return cost, np.concatenate([[np.sum(pull * by_a)], *gradient])
 
-def _adagrad(data: _Data, raw: Singles, steps: int) -> tuple[Singles, Singles]:
-    """Return the best iterate of each row and its objective."""
-    squares = np.full_like(raw, ACCUMULATOR)
-    best, lowest = raw.copy(), np.full(len(raw), np.inf, dtype=np.float32)
-    gradient_of = _broken if data.form == "broken" else _single
-    for _ in range(steps + 1):
-        objective, gradient = gradient_of(data, raw)
-        better = objective < lowest
-        best[better], lowest[better] = raw[better], objective[better]
-        squares += gradient**2
-        raw = raw - np.float32(RATE) * gradient / np.sqrt(squares + np.float32(EPSILON))
-    return best, lowest
-
-
-def _broken(data: _Data, raw: Singles) -> tuple[Singles, Singles]:
-    share = 1 / (1 + np.exp(-raw[:, :1]))
-    b, c, e, f = np.moveaxis(raw[:, 1:].reshape(len(raw), 4, -1) @ data.member.T, 1, 0)
-    steep, slow = np.exp(b - c * data.x), np.exp(e - f * data.x)
-    loss = data.top * share + steep + slow
-    residual = np.log(loss) - data.y
-    pull = 2 * data.weight * residual / loss
-    columns = np.stack([steep, -data.x * steep, slow, -data.x * slow], axis=1) * pull[:, None]
-    return _together(data, residual, pull * data.top * share * (1 - share), columns)
-
-
-def _single(data: _Data, raw: Singles) -> tuple[Singles, Singles]:
-    share = 1 / (1 + np.exp(-raw[:, :1]))
-    b, c, _, _ = np.moveaxis(raw[:, 1:].reshape(len(raw), 4, -1) @ data.member.T, 1, 0)
-    excess = np.maximum(data.losses - data.top * share, 0) + np.float32(EXCESS)
-    residual = np.log(excess) - (b - c * data.x)
-    pull = 2 * data.weight * residual
-    still = np.zeros_like(pull)
-    columns = np.stack([-pull, data.x * pull, still, still], axis=1)
-    return _together(data, residual, -pull / excess * data.top * share * (1 - share), columns)
-
-
-def _together(
-    data: _Data, residual: Singles, saturation: Singles, columns: Singles
-) -> tuple[Singles, Singles]:
-    """Return the objective (rows,) and its gradient (rows, parameters) from those of the points."""
-    objective = (data.weight * residual**2).sum(axis=1)
-    rest = (columns @ data.member).reshape(len(residual), -1)
-    return objective, np.concatenate([saturation.sum(axis=1, keepdims=True), rest], axis=1)
+    def laws(self, values: Floats) -> Floats:
+        """Return (a, b, c, e, f) of each curve."""
+        log_b, c, log_e, f = values[1:].reshape(4, -1)
+        a = np.full_like(c, self.ceiling / (1 + np.exp(-values[0])))
+        return np.stack([a, np.exp(log_b), c, np.exp(log_e), f], axis=1)
