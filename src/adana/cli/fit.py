@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
+from adana.cli.fit_chinchilla import report_surfaces
 from adana.cli.fit_input import curves_of, read_results
 from adana.cli.fit_output import (
     Pair,
@@ -55,8 +56,10 @@ class FitArguments:
     axis: str = "compute"
     """What the losses are laid out over: compute (6PD, in PFH), tokens, seconds, or flops-NAME with
     another count of FLOPs (flops-6N1, flops-6N2, flops-M). In a CSV file: the column's name."""
-    form: Literal["single", "broken"] = "single"
-    """single: a + b C^-c. broken: one more term e C^-f; rarely identified, read the statements."""
+    form: Literal["single", "broken", "chinchilla"] = "single"
+    """single: a + b C^-c. broken: one more term e C^-f; rarely identified, read the statements.
+    chinchilla: E + A N^-alpha + B D^-beta over models and tokens; exponents are shared first, then
+    tested against free ones. Of the flags below, it reads bootstrap, level, seed and output."""
     saturation: str = "shared"
     """shared by all optimizers, free for each, zero, or a number of nats."""
     exponents: Exponents = "free"
@@ -82,6 +85,15 @@ class FitArguments:
 
 def fit_command(arguments: FitArguments) -> int:
     """Run `adana fit`; return the exit code."""
+    if arguments.form == "chinchilla":
+        return report_surfaces(
+            read_results(arguments.sources, arguments.axis),
+            arguments.baseline,
+            level=arguments.level,
+            bootstrap=arguments.bootstrap,
+            seed=arguments.seed,
+            output=arguments.output,
+        )
     saturation = _saturation(arguments.saturation)
     curves, choices = curves_of(read_results(arguments.sources, arguments.axis))
     names = [curve.name for curve in curves]
@@ -115,7 +127,7 @@ def _fit(
     try:
         return fit_loss_laws(
             curves,
-            form=arguments.form,
+            form="broken" if arguments.form == "broken" else "single",
             saturation=saturation,
             exponents=arguments.exponents,
             method=arguments.method,

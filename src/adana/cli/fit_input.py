@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from adana.laws import Curve, Observation
+from adana.laws.chinchilla import Surface
 from adana.runs import RunError, find_runs
 
 PFH = 3.6e18
@@ -80,6 +83,25 @@ def curves_of(results: Sequence[Result]) -> tuple[list[Curve], list[Choice]]:
             choices.append(choice)
         curves.append(Curve(name, tuple(sorted(points, key=lambda point: point.compute))))
     return curves, sorted(choices, key=lambda choice: (choice.optimizer, choice.abscissa))
+
+
+def surfaces_of(results: Sequence[Result]) -> tuple[list[Surface], list[Choice]]:
+    """Return each optimizer's losses over models and tokens, and the learning rates behind them.
+
+    The best rate of each model and number of tokens is taken as in `curves_of`; its seeds are
+    runs of their own.
+    """
+    surfaces, choices = [], []
+    for name in dict.fromkeys(result.optimizer for result in results):
+        own = [result for result in results if result.optimizer == name]
+        kept: list[Result] = []
+        for size in dict.fromkeys(result.size for result in own):
+            chosen, choice = _best_rate([result for result in own if result.size == size])
+            kept += chosen
+            choices.append(choice)
+        columns = zip(*((r.parameters, r.tokens, r.loss) for r in kept), strict=True)
+        surfaces.append(Surface(name, *(np.array(column) for column in columns)))
+    return surfaces, sorted(choices, key=lambda choice: (choice.optimizer, choice.abscissa))
 
 
 def _best_rate(results: Sequence[Result]) -> tuple[list[Result], Choice]:
