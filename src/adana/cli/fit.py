@@ -10,7 +10,11 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
+<<<<<<< HEAD
 from adana.cli.fit_chinchilla import report_surfaces
+=======
+from adana.cli.fit_chinchilla import show_chinchilla
+>>>>>>> w-laws2
 from adana.cli.fit_input import curves_of, read_results
 from adana.cli.fit_output import (
     Pair,
@@ -30,7 +34,7 @@ from adana.laws import (
     piecewise_multiplier,
     seed_noise,
 )
-from adana.laws.law_problem import Exponents, Saturation, Weights
+from adana.laws.law_problem import Exponents, Form, Saturation, Weights
 from adana.laws.loss_law import Method
 from adana.laws.resampling import Kind
 from adana.runs import RunError, write_json
@@ -58,8 +62,13 @@ class FitArguments:
     another count of FLOPs (flops-6N1, flops-6N2, flops-M). In a CSV file: the column's name."""
     form: Literal["single", "broken", "chinchilla"] = "single"
     """single: a + b C^-c. broken: one more term e C^-f; rarely identified, read the statements.
+<<<<<<< HEAD
     chinchilla: E + A N^-alpha + B D^-beta over models and tokens; exponents are shared first, then
     tested against free ones. Of the flags below, it reads bootstrap, level, seed and output."""
+=======
+    chinchilla: E + A N^-alpha + B D^-beta for each optimizer, from runs of many sizes and token
+    counts or a CSV file with columns optimizer,parameters,tokens,loss."""
+>>>>>>> w-laws2
     saturation: str = "shared"
     """shared by all optimizers, free for each, zero, or a number of nats."""
     exponents: Exponents = "free"
@@ -95,7 +104,18 @@ def fit_command(arguments: FitArguments) -> int:
             output=arguments.output,
         )
     saturation = _saturation(arguments.saturation)
-    curves, choices = curves_of(read_results(arguments.sources, arguments.axis))
+    results = read_results(arguments.sources, arguments.axis)
+    if arguments.form == "chinchilla":
+        show_chinchilla(
+            results,
+            Console(),
+            bootstrap=arguments.bootstrap,
+            level=arguments.level,
+            seed=arguments.seed,
+            output=arguments.output,
+        )
+        return 0
+    curves, choices = curves_of(results)
     names = [curve.name for curve in curves]
     if arguments.baseline not in names:
         raise RunError(
@@ -104,7 +124,7 @@ def fit_command(arguments: FitArguments) -> int:
         )
     console = Console()
     print_statements(console, choices_lines(choices))
-    fit = _fit(curves, arguments, saturation, console)
+    fit = _fit(curves, arguments, arguments.form, saturation, console)
     pairs = _multipliers(curves, fit, arguments)
     if fit:
         console.print(laws_table(fit, arguments.level))
@@ -121,13 +141,21 @@ def fit_command(arguments: FitArguments) -> int:
 
 
 def _fit(
-    curves: Sequence[Curve], arguments: FitArguments, saturation: Saturation, console: Console
+    curves: Sequence[Curve],
+    arguments: FitArguments,
+    form: Form,
+    saturation: Saturation,
+    console: Console,
 ) -> LawFit | None:
     """Fit the laws; with too few sizes for one, say so and go on without."""
     try:
         return fit_loss_laws(
             curves,
+<<<<<<< HEAD
             form="broken" if arguments.form == "broken" else "single",
+=======
+            form=form,
+>>>>>>> w-laws2
             saturation=saturation,
             exponents=arguments.exponents,
             method=arguments.method,
