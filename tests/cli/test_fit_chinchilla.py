@@ -41,7 +41,7 @@ def test_a_table_gives_efficiencies_with_intervals_that_hold_the_truth(table, tm
     assert "rho_D" in said
     assert "simulated data sets" in said
     written = json.loads(output.read_text())
-    assert set(written["laws"]) == {"adamw", "adana"}
+    assert set(written["fits"]) == {"adamw", "adana"}
     found = written["efficiencies"]["adana"]["rho_D"]
     assert found["low"] < found["value"] < found["high"]
     assert found["value"] == pytest.approx(1.3, abs=0.05)

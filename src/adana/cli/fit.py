@@ -10,11 +10,7 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
-<<<<<<< HEAD
 from adana.cli.fit_chinchilla import report_surfaces
-=======
-from adana.cli.fit_chinchilla import show_chinchilla
->>>>>>> w-laws2
 from adana.cli.fit_input import curves_of, read_results
 from adana.cli.fit_output import (
     Pair,
@@ -62,20 +58,15 @@ class FitArguments:
     another count of FLOPs (flops-6N1, flops-6N2, flops-M). In a CSV file: the column's name."""
     form: Literal["single", "broken", "chinchilla"] = "single"
     """single: a + b C^-c. broken: one more term e C^-f; rarely identified, read the statements.
-<<<<<<< HEAD
-    chinchilla: E + A N^-alpha + B D^-beta over models and tokens; exponents are shared first, then
-    tested against free ones. Of the flags below, it reads bootstrap, level, seed and output."""
-=======
-    chinchilla: E + A N^-alpha + B D^-beta for each optimizer, from runs of many sizes and token
-    counts or a CSV file with columns optimizer,parameters,tokens,loss."""
->>>>>>> w-laws2
+    chinchilla: E + A N^-alpha + B D^-beta over models and tokens, from runs or a CSV file with
+    columns optimizer,parameters,tokens,loss; E and the exponents are shared by all optimizers, and
+    a test says whether they may be."""
     saturation: str = "shared"
     """shared by all optimizers, free for each, zero, or a number of nats."""
     exponents: Exponents = "free"
     """free for each optimizer, or shared."""
     method: Method = "robust"
-    """robust: Huber's cost, least squares unless a point stands out. paper: the reference's
-    procedure, for comparison; no intervals, and about half a minute."""
+    """robust: Huber's cost, least squares unless a point stands out."""
     weights: Weights = "equal"
     """compute: the largest sizes decide."""
     bootstrap: int = 1000
@@ -94,27 +85,17 @@ class FitArguments:
 
 def fit_command(arguments: FitArguments) -> int:
     """Run `adana fit`; return the exit code."""
+    saturation = _saturation(arguments.saturation)
+    results = read_results(arguments.sources, arguments.axis)
     if arguments.form == "chinchilla":
         return report_surfaces(
-            read_results(arguments.sources, arguments.axis),
+            results,
             arguments.baseline,
             level=arguments.level,
             bootstrap=arguments.bootstrap,
             seed=arguments.seed,
             output=arguments.output,
         )
-    saturation = _saturation(arguments.saturation)
-    results = read_results(arguments.sources, arguments.axis)
-    if arguments.form == "chinchilla":
-        show_chinchilla(
-            results,
-            Console(),
-            bootstrap=arguments.bootstrap,
-            level=arguments.level,
-            seed=arguments.seed,
-            output=arguments.output,
-        )
-        return 0
     curves, choices = curves_of(results)
     names = [curve.name for curve in curves]
     if arguments.baseline not in names:
@@ -151,11 +132,7 @@ def _fit(
     try:
         return fit_loss_laws(
             curves,
-<<<<<<< HEAD
-            form="broken" if arguments.form == "broken" else "single",
-=======
             form=form,
->>>>>>> w-laws2
             saturation=saturation,
             exponents=arguments.exponents,
             method=arguments.method,

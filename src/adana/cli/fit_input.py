@@ -9,10 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from adana.laws import Curve, Observation
-from adana.laws.chinchilla import Surface
 from adana.runs import RunError, find_runs
 
 PFH = 3.6e18
@@ -85,25 +82,6 @@ def curves_of(results: Sequence[Result]) -> tuple[list[Curve], list[Choice]]:
     return curves, sorted(choices, key=lambda choice: (choice.optimizer, choice.abscissa))
 
 
-<<<<<<< HEAD
-def surfaces_of(results: Sequence[Result]) -> tuple[list[Surface], list[Choice]]:
-    """Return each optimizer's losses over models and tokens, and the learning rates behind them.
-
-    The best rate of each model and number of tokens is taken as in `curves_of`; its seeds are
-    runs of their own.
-    """
-    surfaces, choices = [], []
-    for name in dict.fromkeys(result.optimizer for result in results):
-        own = [result for result in results if result.optimizer == name]
-        kept: list[Result] = []
-        for size in dict.fromkeys(result.size for result in own):
-            chosen, choice = _best_rate([result for result in own if result.size == size])
-            kept += chosen
-            choices.append(choice)
-        columns = zip(*((r.parameters, r.tokens, r.loss) for r in kept), strict=True)
-        surfaces.append(Surface(name, *(np.array(column) for column in columns)))
-    return surfaces, sorted(choices, key=lambda choice: (choice.optimizer, choice.abscissa))
-=======
 def best_results(results: Sequence[Result]) -> tuple[dict[str, list[Result]], list[Choice]]:
     """Return, by optimizer, every run at the best learning rate of its size, and the choices."""
     found: dict[str, list[Result]] = {}
@@ -114,7 +92,6 @@ def best_results(results: Sequence[Result]) -> tuple[dict[str, list[Result]], li
         found.setdefault(name, []).extend(chosen)
         choices.append(choice)
     return found, choices
->>>>>>> w-laws2
 
 
 def _best_rate(results: Sequence[Result]) -> tuple[list[Result], Choice]:
