@@ -119,6 +119,20 @@ def test_a_wrong_argument_says_what_was_expected(table, capsys, words, code, mes
     assert message in capsys.readouterr().err
 
 
+def test_the_chinchilla_form_takes_a_table_of_sizes_and_tokens(tmp_path, capsys):
+    path, output = tmp_path / "runs.csv", tmp_path / "fit.json"
+    rows = [
+        f"adamw,{n},{d},{1.8 + 480 * n**-0.35 + 2100 * d**-0.37}"
+        for n in (1e8, 4e8, 1.6e9, 6.4e9)
+        for d in (2e9, 1e10, 5e10)
+    ]
+    path.write_text("\n".join(["optimizer,parameters,tokens,loss", *rows]) + "\n")
+    assert fit(path, "--form", "chinchilla", "--output", output) == 0
+    law = json.loads(output.read_text())["fits"]["adamw"]["law"]
+    assert (law["alpha"], law["beta"]) == pytest.approx((0.35, 0.37), rel=0.01)
+    assert "best model size grows" in capsys.readouterr().out
+
+
 def test_a_folder_without_finished_runs_is_refused(tmp_path, capsys):
     assert fit(tmp_path) == 1
     assert "no finished run" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
+from adana.cli.fit_chinchilla import report_surfaces
 from adana.cli.fit_input import curves_of, read_results
 from adana.cli.fit_output import (
     Pair,
@@ -29,7 +30,7 @@ from adana.laws import (
     piecewise_multiplier,
     seed_noise,
 )
-from adana.laws.law_problem import Exponents, Saturation, Weights
+from adana.laws.law_problem import Exponents, Form, Saturation, Weights
 from adana.laws.loss_law import Method
 from adana.laws.resampling import Kind
 from adana.runs import RunError, write_json
@@ -55,8 +56,11 @@ class FitArguments:
     axis: str = "compute"
     """What the losses are laid out over: compute (6PD, in PFH), tokens, seconds, or flops-NAME with
     another count of FLOPs (flops-6N1, flops-6N2, flops-M). In a CSV file: the column's name."""
-    form: Literal["single", "broken"] = "single"
-    """single: a + b C^-c. broken: one more term e C^-f; rarely identified, read the statements."""
+    form: Literal["single", "broken", "chinchilla"] = "single"
+    """single: a + b C^-c. broken: one more term e C^-f; rarely identified, read the statements.
+    chinchilla: E + A N^-alpha + B D^-beta over models and tokens, from runs or a CSV file with
+    columns optimizer,parameters,tokens,loss; E and the exponents are shared by all optimizers, and
+    a test says whether they may be."""
     saturation: str = "shared"
     """shared by all optimizers, free for each, zero, or a number of nats."""
     exponents: Exponents = "free"
@@ -82,7 +86,17 @@ class FitArguments:
 def fit_command(arguments: FitArguments) -> int:
     """Run `adana fit`; return the exit code."""
     saturation = _saturation(arguments.saturation)
-    curves, choices = curves_of(read_results(arguments.sources, arguments.axis))
+    results = read_results(arguments.sources, arguments.axis)
+    if arguments.form == "chinchilla":
+        return report_surfaces(
+            results,
+            arguments.baseline,
+            level=arguments.level,
+            bootstrap=arguments.bootstrap,
+            seed=arguments.seed,
+            output=arguments.output,
+        )
+    curves, choices = curves_of(results)
     names = [curve.name for curve in curves]
     if arguments.baseline not in names:
         raise RunError(
@@ -91,7 +105,7 @@ def fit_command(arguments: FitArguments) -> int:
         )
     console = Console()
     print_statements(console, choices_lines(choices))
-    fit = _fit(curves, arguments, saturation, console)
+    fit = _fit(curves, arguments, arguments.form, saturation, console)
     pairs = _multipliers(curves, fit, arguments)
     if fit:
         console.print(laws_table(fit, arguments.level))
@@ -108,13 +122,17 @@ def fit_command(arguments: FitArguments) -> int:
 
 
 def _fit(
-    curves: Sequence[Curve], arguments: FitArguments, saturation: Saturation, console: Console
+    curves: Sequence[Curve],
+    arguments: FitArguments,
+    form: Form,
+    saturation: Saturation,
+    console: Console,
 ) -> LawFit | None:
     """Fit the laws; with too few sizes for one, say so and go on without."""
     try:
         return fit_loss_laws(
             curves,
-            form=arguments.form,
+            form=form,
             saturation=saturation,
             exponents=arguments.exponents,
             method=arguments.method,

@@ -82,6 +82,18 @@ def curves_of(results: Sequence[Result]) -> tuple[list[Curve], list[Choice]]:
     return curves, sorted(choices, key=lambda choice: (choice.optimizer, choice.abscissa))
 
 
+def best_results(results: Sequence[Result]) -> tuple[dict[str, list[Result]], list[Choice]]:
+    """Return, by optimizer, every run at the best learning rate of its size, and the choices."""
+    found: dict[str, list[Result]] = {}
+    choices = []
+    for name, size in dict.fromkeys((result.optimizer, result.size) for result in results):
+        cell = [r for r in results if (r.optimizer, r.size) == (name, size)]
+        chosen, choice = _best_rate(cell)
+        found.setdefault(name, []).extend(chosen)
+        choices.append(choice)
+    return found, choices
+
+
 def _best_rate(results: Sequence[Result]) -> tuple[list[Result], Choice]:
     by_rate: dict[float | None, list[Result]] = {}
     for result in results:
@@ -132,7 +144,7 @@ def _from_table(path: Path, axis: str) -> Iterable[Result]:
 
 
 def _from_row(path: Path, number: int, row: Mapping[str, str], axis: str) -> Result:
-    chinchilla = "parameters" in row and "tokens" in row and axis not in row
+    chinchilla = {"parameters", "tokens"} <= set(row) and axis not in row
     needed = ["optimizer", "loss", *(("parameters", "tokens") if chinchilla else (axis,))]
     missing = [column for column in needed if not row.get(column)]
     if missing:

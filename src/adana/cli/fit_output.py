@@ -30,7 +30,7 @@ def laws_table(fit: LawFit, level: float) -> Table:
     for name, law in fit.laws.items():
         ends = fit.interval(name, level)
         values = [getattr(law, letter) for letter in letters]
-        table.add_row(name, *(_within(v, *e) for v, e in zip(values, ends, strict=False)))
+        table.add_row(name, *(with_interval(v, *e) for v, e in zip(values, ends, strict=False)))
     return table
 
 
@@ -47,7 +47,10 @@ def multipliers_table(pairs: Mapping[str, Pair], baseline: str, axis: str) -> Ta
                 if curve is None:
                     cells += ["-", "-"]
                     continue
-                cells += [_within(curve.value[i], curve.low[i], curve.high[i]), _verdict(curve, i)]
+                cells += [
+                    with_interval(curve.value[i], curve.low[i], curve.high[i]),
+                    _verdict(curve, i),
+                ]
             table.add_row(*cells)
     return table
 
@@ -115,7 +118,7 @@ def _verdict(curve: MultiplierCurve, i: int) -> str:
     return "cannot say" if math.isnan(curve.low[i]) and math.isnan(curve.high[i]) else "no"
 
 
-def _within(value: float, low: float, high: float) -> str:
+def with_interval(value: float, low: float, high: float) -> str:
     """Return a value with its interval, or the bound that is left of one."""
     if math.isnan(value):
         bounds = [f"> {low:.3g}"] * (not math.isnan(low)) + [f"< {high:.3g}"] * (

@@ -41,8 +41,7 @@ LEVEL = 0.9
 """Coverage of the intervals that the statements quote."""
 
 STARTS = 16
-"""Grid nodes that the fit of the data starts from; a draw starts from the best of them and from the
-fit of the data."""
+"""Grid nodes that the data's fit starts from; a draw starts from its best one and that fit."""
 
 ALIGNED = 0.999
 """Correlation of ln N and ln D above which the runs follow one ratio of tokens to parameters."""
@@ -226,12 +225,15 @@ def new_residuals(
 ) -> Floats:
     """Draw residuals with replacement, as large as the errors behind them.
 
-    Fitted residuals are smaller than errors by ``sqrt(df / runs)``, and how much smaller varies
-    between data sets: both are made good, as in `adana.laws.resampling`. Signs are drawn too.
+    As many residuals as there are parameters are zero or nearly so, because Huber's cost with a
+    small corner runs through that many points. Those, the smallest, are left out: they say nothing
+    of the noise, and with them the draws would look more certain than the data. What is left has
+    the errors' mean square, whose own uncertainty is drawn too, as in `adana.laws.resampling`.
     """
     freedom = len(residuals) - problem.free
-    scale = np.sqrt(len(residuals) / rng.chisquare(freedom, (draws, 1)))
-    drawn: Floats = scale * rng.choice(residuals, (draws, len(residuals)))
+    kept = np.sort(np.abs(residuals))[problem.free :]
+    scale = np.sqrt(freedom / rng.chisquare(freedom, (draws, 1)))
+    drawn: Floats = scale * rng.choice(kept, (draws, len(residuals)))
     return drawn * rng.choice([-1.0, 1.0], drawn.shape)
 
 
@@ -270,6 +272,12 @@ def _statements(fit: ChinchillaFit, problem: ChinchillaProblem) -> tuple[str, ..
             "told from each other. Train models at several ratios of tokens to parameters"
         )
     first = next(iter(fit.laws))
+    own = fit.exponents == "free"
+    said += [
+        _growth(name if own else "", fit.laws[name], fit.replicates[name])
+        for name in (fit.laws if own else [first])
+        if len(fit.replicates[name])
+    ]
     if len(fit.replicates[first]):
         low, high = fit.interval(first)[0]
         value = fit.laws[first].entropy
@@ -279,3 +287,13 @@ def _statements(fit: ChinchillaFit, problem: ChinchillaProblem) -> tuple[str, ..
                 "predictions far outside of the runs depend on it"
             )
     return tuple(said)
+
+
+def _growth(name: str, law: ChinchillaLaw, draws: Floats) -> str:
+    """Say how the best model grows with compute."""
+    low, high = np.quantile(draws[:, 4] / (draws[:, 3] + draws[:, 4]), [0.05, 0.95])
+    value = law.beta / (law.alpha + law.beta)
+    return (
+        f"{name}{': ' if name else ''}the best model size grows like C^{value:.3g}, "
+        f"{100 * LEVEL:g} % interval {low:.3g} to {high:.3g}"
+    )

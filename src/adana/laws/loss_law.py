@@ -25,13 +25,15 @@ from adana.laws.law_problem import (
     Form,
     Saturation,
     Weights,
+    build_problem,
     laws_of,
 )
+from adana.laws.paper_fit import paper_fit
 from adana.laws.resampling import Kind, Noise, measure_noise
 from adana.laws.saturation import SaturationProfile, profile_saturation
 
 Floats = NDArray[np.float64]
-Method = Literal["robust", "least-squares"]
+Method = Literal["robust", "least-squares", "paper"]
 
 LEVEL = 0.9
 """Coverage of the intervals that the statements quote."""
@@ -113,13 +115,16 @@ def fit_loss_laws(
     `saturation` is ``shared`` by all curves, ``free`` for each, ``zero`` or a number of nats;
     `exponents` are ``free`` for each curve or ``shared``. `method` ``robust`` is Huber's cost on
     log residuals, which is ``least-squares`` where no point stands out. `weights` ``compute``
-    weighs every point by its compute, so that the largest sizes decide. `bootstrap` is the number
+    weighs every point by its compute, so that the largest sizes decide. `method` ``paper`` is the
+    reference's procedure, without intervals: see `adana.laws.paper_fit`. `bootstrap` is the number
     of draws (0: no intervals) and `resample` their kind, see `adana.laws.resampling`.
 
     Raises `ValueError` where there are fewer points than parameters, or an unknown word.
     """
     if method not in get_args(Method):
         raise ValueError(f"method is one of {', '.join(get_args(Method))}, got {method!r}")
+    if method == "paper":
+        return _as_the_paper(curves, form, saturation, exponents, weights)
     choice = Choice(form, saturation, exponents, weights, method == "robust")
     best = best_of(curves, choice)
     fit = _without_intervals(curves, best, choice)
@@ -143,6 +148,39 @@ def fit_loss_laws(
         leave_largest_out=left_out,
     )
     return replace(fit, statements=describe(_evidence(curves, best, choice, fit)))
+
+
+def _as_the_paper(
+    curves: Sequence[Curve],
+    form: Form,
+    saturation: Saturation,
+    exponents: Exponents,
+    weights: Weights,
+) -> LawFit:
+    """Fit as the reference does; what it fitted is the same problem with fewer choices."""
+    if saturation != "shared" or exponents != "free":
+        raise ValueError(
+            f"method paper has a shared saturation and free exponents, got {saturation!r} and "
+            f"{exponents!r}; use another method"
+        )
+    problem, _ = build_problem(curves, form, saturation, exponents, weights)
+    rows = paper_fit(curves, form, weights)
+    laws = {c.name: LossLaw(*map(float, row)) for c, row in zip(curves, rows, strict=True)}
+    residuals = {c.name: np.log(laws[c.name](c.computes)) - np.log(c.means) for c in curves}
+    together = np.concatenate(list(residuals.values()))
+    return LawFit(
+        form=form,
+        laws=laws,
+        replicates={curve.name: np.empty((0, 5)) for curve in curves},
+        rms=float(np.sqrt(np.mean(problem.weights * together**2))),
+        noise=Noise(0.0, 0, "nothing: the reference's procedure has no intervals"),
+        ranges={c.name: (float(c.computes[0]), float(c.computes[-1])) for c in curves},
+        residuals=residuals,
+        statements=(
+            "the reference's procedure: one start, Adagrad, no intervals; its saturation stays "
+            "near its start, so it is not a finding",
+        ),
+    )
 
 
 def _laws(curves: Sequence[Curve], best: Best) -> dict[str, LossLaw]:
