@@ -114,3 +114,26 @@ def test_an_unknown_curve_is_named():
     fit = fit_loss_laws(ladder(1.4), bootstrap=0)
     with pytest.raises(ValueError, match="no law of 'muon'"):
         fitted_multiplier(fit, "adamw", "muon")
+
+
+def test_an_interval_that_reaches_beyond_the_baseline_stays_open_there():
+    """The last size: half the draws need more compute than the baseline ever had."""
+    computes = (1.0, 10.0, 100.0)
+    noisy = [(3.29, 3.31), (2.99, 3.01), (2.69, 2.71)]
+    baseline = Curve("adamw", tuple(map(Observation, computes, noisy)))
+    candidate = Curve("adana", (Observation(100.0, (2.695, 2.715)),))
+    found = piecewise_multiplier(baseline, candidate)
+    assert found.value[0] < 1
+    assert found.low[0] < found.value[0]
+    assert np.isnan(found.high[0])
+    assert not found.separable[0]
+
+
+def test_a_curve_that_bends_the_wrong_way_is_taken_as_straight():
+    computes = (1.0, 10.0, 100.0, 1000.0)
+    tight = [(3.3, 3.3001), (3.2, 3.2001), (3.0, 3.0001), (2.5, 2.5001)]
+    baseline = Curve("adamw", tuple(map(Observation, computes, tight)))
+    candidate = Curve("adana", (Observation(300.0, (2.75, 2.7501)),))
+    found = piecewise_multiplier(baseline, candidate)
+    assert found.low[0] == pytest.approx(found.value[0], rel=0.01)
+    assert found.high[0] == pytest.approx(found.value[0], rel=0.01)

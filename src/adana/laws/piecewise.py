@@ -61,7 +61,9 @@ def piecewise_multiplier(
             replicates=replicates,
             seed=seed,
         )
-        low, high = np.fmin(low, value), np.fmax(high, value)
+        # The bend moves the draws off the line's own value. An open end (NaN) stays open.
+        low = np.where(low > value, value, low)
+        high = np.where(high < value, value, high)
     separable = interval_excludes_one(low, high)
     curve = MultiplierCurve(
         candidate.name,
@@ -116,9 +118,12 @@ def invert_lines(x: Floats, y: Floats, targets: Floats, extrapolate: bool, bend:
 
 
 def bends(x: Floats, y: Floats) -> Floats:
-    """Return the second derivative of each segment, from its neighbours, shape (rows, segments)."""
+    """Return the second derivative of each segment, from its neighbours, shape (rows, segments).
+
+    Never below 0: where three points bend the other way, that is noise, or no loss law.
+    """
     slopes = np.diff(y, axis=1) / np.diff(x)
-    second = 2 * np.diff(slopes, axis=1) / (x[2:] - x[:-2])
+    second = np.maximum(0.0, 2 * np.diff(slopes, axis=1) / (x[2:] - x[:-2]))
     padded = np.concatenate([second[:, :1], second, second[:, -1:]], axis=1)
     found: Floats = (padded[:, 1:] + padded[:, :-1]) / 2
     return found
