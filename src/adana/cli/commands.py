@@ -26,6 +26,8 @@ def train_words(settings: Settings, config: TrainConfig) -> str:
         "clip": config.clip,
         "batch_size": config.batch_size,
         "seed": config.seed,
+        "tau_epochs": None,  # omega says it, and the rate is given
+        "rules": (),
     }
     shared = {field.name for field in dataclasses.fields(settings)}
     own |= {

@@ -32,10 +32,7 @@ def train_all(
     failed, it is a result.
     """
     layout = planned[0].config.layout
-    if where.engine == "local":
-        workers, threads = share_out(len(planned), layout, jobs)
-    else:  # the cores are other machines'
-        workers, threads = len(planned), layout.threads or 1
+    workers, threads = share_out(len(planned), layout, jobs, where)
     layout = dataclasses.replace(layout, threads=threads)
     missing = {name: p for name, p in _named(planned).items() if not p.run.concluded}
     if len(missing) < len(planned):
@@ -84,12 +81,24 @@ def keep_freed_memory() -> None:
     os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**33))
 
 
-def share_out(planned: int, layout: LayoutConfig, jobs: int | None) -> tuple[int, int]:
-    """Return how many trainings run at a time, and the CPU threads of each.
+def share_out(
+    planned: int,
+    layout: LayoutConfig,
+    jobs: int | None,
+    where: EngineFlags = EngineFlags(),  # noqa: B008 (frozen)
+) -> tuple[int, int]:
+    """Return how many trainings run at a time at most, and the CPU threads of each.
 
     Both depend on the whole plan, not on what is left of it: a run that goes on must do so
     with the threads it began with to end with the same bits.
     """
+    if where.engine != "local":  # the cores are other machines'
+        if jobs is not None:
+            raise ValueError(
+                f"--jobs {jobs} does not go with --engine {where.engine}: the room of the cluster "
+                "decides how many trainings run at a time"
+            )
+        return planned, layout.threads or 1
     cores = os.cpu_count() or 1
     if jobs is None:
         on_gpu = pick_device(layout.device).type != "cpu"

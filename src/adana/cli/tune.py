@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -25,13 +25,14 @@ from adana.cli.tune_display import SearchDisplay
 from adana.cli.tune_sizes import Size, make_sizes
 from adana.cli.tune_tables import print_plan, print_result
 from adana.data import Shards
-from adana.ladder import TrainingObjective, seconds_per_step, with_hyperparameters
-from adana.runs import write_json
+from adana.ladder import TrainingObjective, open_rules, seconds_per_step, with_hyperparameters
+from adana.runs import read_json, write_json
 from adana.train import OPTIMIZERS, optimizer_entry
 from adana.tune import (
     PRESETS,
     Problem,
     Rules,
+    Scale,
     Stopped,
     StudyResult,
     earlier_bests,
@@ -119,9 +120,13 @@ def tune_command(arguments: TuneArguments) -> int:
     if arguments.jobs is not None and arguments.jobs < 1:
         raise ValueError(f"--jobs must be at least 1, got {arguments.jobs}")
     name, names = arguments.optimizer, arguments.names
-    sizes = make_sizes(arguments, name, arguments.lr, names, arguments.scales)
+    open_rules(arguments.rules).check_used([name])
+    tokens = None
+    if arguments.tau_epochs is not None:  # epochs of what? so the data come first
+        tokens = len(prepare_with_bar(arguments.data_config(), console).train)
+    sizes = make_sizes(arguments, name, arguments.lr, names, arguments.scales, train_tokens=tokens)
     runs, _ = planned_runs(sizes[0].space, arguments.method)
-    jobs, threads = share_out(runs, sizes[0].start.layout, arguments.jobs)
+    jobs, threads = share_out(runs, sizes[0].start.layout, arguments.jobs, arguments)
     sizes = [_with_threads(size, threads) for size in sizes]
     seconds = [seconds_per_step(size.start) for size in sizes]
     print_plan(console, sizes, arguments.method, seconds, jobs=jobs)
@@ -133,8 +138,9 @@ def tune_command(arguments: TuneArguments) -> int:
     except Stopped:
         say(console, "Stopped. The same command goes on where it was.")
         return CTRL_C
-    print_result(console, study, arguments.runs, name)
-    for size, command in search.write(study).items():
+    commands = search.write(study)
+    print_result(console, study, arguments.runs)
+    for size, command in commands.items():
         say(console, f"\nbest of {size}:\n  {command}")
     say(console, f"\nresult: {search.output}")
     return 0
@@ -170,8 +176,6 @@ class _Search:
     def run(self, console: Console, jobs: int) -> StudyResult:
         """Search; `Stopped` if it was interrupted."""
         keep_freed_memory()
-        pattern = f"tune-{self.arguments.optimizer}-*/result.json"
-        others = [p for p in sorted(self.arguments.runs.glob(pattern)) if p != self.output]
         layout = next(iter(self.sizes.values())).start.layout
         with (
             self.arguments.build(jobs, layout, lambda text: say(console, text)) as engine,
@@ -181,10 +185,24 @@ class _Search:
                 self.problems,
                 self.arguments.method,
                 runner=engine,
-                known=earlier_bests(others, self._setting()),
+                known=self._known(),
                 on_progress=display.search,
                 on_event=display.sign,
             )
+
+    def _known(self) -> dict[Scale, dict[str, Any]]:
+        """Return the best values that earlier searches found, as they were when this one began.
+
+        Kept in a file: the same command must begin in the same place when it goes on.
+        """
+        kept = self.output.with_name("began_with.json")
+        if not kept.exists():
+            files = sorted(self.arguments.runs.glob("tune-*/result.json"))
+            known = earlier_bests((p for p in files if p != self.output), self._setting())
+            rows = [{"scale": dataclasses.asdict(s), "best": best} for s, best in known.items()]
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_json(kept, rows)
+        return {Scale(**row["scale"]): dict(row["best"]) for row in read_json(kept)}
 
     def write(self, study: StudyResult) -> dict[str, str]:
         """Write `result.json`; return the command that trains the best of every size, by name."""
@@ -210,6 +228,7 @@ class _Search:
         model = start.model
         return _digits(
             [
+                self.arguments.optimizer,
                 *(model.family, model.vocab_size, model.sequence_length, model.init),
                 *(start.schedule.name, start.precision, self.fingerprint),
             ]
@@ -219,7 +238,9 @@ class _Search:
         """Return what tells one question from another: sizes, grids and rules."""
         starts = [problem.objective.key({}) for problem in self.problems]
         grids = [[repr(own) for own in problem.space] for problem in self.problems]
-        return _digits([starts, grids, dataclasses.asdict(self.arguments.method)])
+        rules = dataclasses.asdict(self.arguments.method)
+        del rules["max_passes"]  # with more of them the same search goes on
+        return _digits([starts, grids, rules])
 
 
 def _digits(content: object) -> str:

@@ -50,10 +50,13 @@ def make_sizes(
     lr: float | None,
     parameters: Sequence[str],
     texts: Sequence[str] = (),
+    *,
+    train_tokens: int | None = None,
 ) -> list[Size]:
     """Return every size of a search, `texts` as --scales has them; none: that of the settings.
 
     What begins by a rule, not by a person's word, begins on the grid that all sizes share.
+    `train_tokens`, the size of the data, is needed for --tau-epochs only.
 
     Raises:
         ValueError: a text is no size or there twice, the optimizer does not have a hyperparameter,
@@ -61,7 +64,10 @@ def make_sizes(
     """
     if len(set(texts)) < len(texts):
         raise ValueError(f"--scales {' '.join(texts)} names a size twice; name each once")
-    return [_size(scaled(settings, t), optimizer, lr, parameters, t) for t in texts or ("",)]
+    return [
+        _size(scaled(settings, t), optimizer, lr, parameters, text=t, train_tokens=train_tokens)
+        for t in texts or ("",)
+    ]
 
 
 def scaled(settings: Settings, text: str) -> Settings:
@@ -113,11 +119,17 @@ def _number(text: str, value: str, kind: type[int] | type[float]) -> float:
 
 
 def _size(
-    settings: Settings, optimizer: str, lr: float | None, parameters: Sequence[str], text: str
+    settings: Settings,
+    optimizer: str,
+    lr: float | None,
+    parameters: Sequence[str],
+    *,
+    text: str,
+    train_tokens: int | None,
 ) -> Size:
     refuse_unread(settings.optimizer_config(optimizer, 1.0), optimizer)
     rules = open_rules(settings.rules)
-    config = without_rate(settings, optimizer, rules)
+    config = without_rate(settings, optimizer, rules, train_tokens)
     rate = _rate(settings, config, lr, rules)
     start = with_optimizer(config, optimizer, rate)
     ruled = [("lr", lr), ("warmup_steps", settings.warmup_steps)]

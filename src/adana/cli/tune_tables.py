@@ -11,8 +11,7 @@ from rich.console import Console
 from adana.cli.grid import Grid
 from adana.cli.progress import say
 from adana.cli.tune_sizes import Size
-from adana.runs import read_json
-from adana.tune import Budget, Rules, ScaleResult, StudyResult, planned_runs
+from adana.tune import Budget, Rules, ScaleResult, StudyResult, planned_runs, spent_below
 
 
 def print_plan(
@@ -50,8 +49,8 @@ def print_plan(
         say(console, f"{size.scale.name}: learning rate {size.rate.lr:.4g}, {size.rate.source}")
 
 
-def print_result(console: Console, result: StudyResult, runs: Path, optimizer: str) -> None:
-    """Print what was found, and what it took, beside the searches of other optimizers in `runs`."""
+def print_result(console: Console, result: StudyResult, runs: Path) -> None:
+    """Print what was found, and what it took, beside all searches in `runs` by optimizer."""
     console.print(_found(result).fitting(console))
     floor = result.floor
     say(console, f"delta1 {floor.delta1:.4g}, delta2 {floor.delta2:.4g}: {floor.source}")
@@ -63,11 +62,11 @@ def print_result(console: Console, result: StudyResult, runs: Path, optimizer: s
         for verdict in result.sensitivities:
             say(console, verdict.statement)
     console.print(_budget(result).fitting(console))
-    others = _other_budgets(runs, optimizer)
-    if others:
-        table = Grid("Spent on tuning", *_SPENT)
-        for name, budget in {optimizer: result.budget, **others}.items():
-            table.add(name, *_spent(budget))
+    spent = spent_below(runs)
+    if len(spent) > 1:
+        table = Grid("Spent on tuning, all searches together", "", *_COSTS)
+        for name, budget in spent.items():
+            table.add(name, *_costs(budget))
         console.print(table.fitting(console))
 
 
@@ -132,32 +131,21 @@ def _sensitivity(result: StudyResult) -> Grid:
     return table
 
 
-_SPENT = ("", "runs", "known before", "diverged", "tokens", "device-hours")
+_COSTS = ("runs", "diverged", "tokens", "device-hours")
 
 
 def _budget(result: StudyResult) -> Grid:
-    table = Grid("Spent", *_SPENT)
+    table = Grid("Spent", "", *_COSTS, "known before")
     for own in result.scales:
-        table.add(own.scale.name, *_spent(own.budget))
+        table.add(own.scale.name, *_costs(own.budget), str(own.budget.recalled))
     if len(result.scales) > 1:
-        table.add("together", *_spent(result.budget))
+        table.add("together", *_costs(result.budget), str(result.budget.recalled))
     return table
 
 
-def _spent(own: Budget) -> tuple[str, ...]:
-    counts = (str(own.runs), str(own.recalled), str(own.diverged))
+def _costs(own: Budget) -> tuple[str, ...]:
+    counts = (str(own.runs), str(own.diverged))
     return (*counts, f"{own.tokens:,}", f"{own.device_hours:.3g}")
-
-
-def _other_budgets(runs: Path, optimizer: str) -> dict[str, Budget]:
-    """Return what was spent on each other optimizer that was tuned below `runs`."""
-    found: dict[str, Budget] = {}
-    for path in sorted(runs.glob("tune-*/result.json")):
-        content = read_json(path)
-        if content["optimizer"] != optimizer:
-            own = Budget(**content["budget"])
-            found[content["optimizer"]] = found.get(content["optimizer"], Budget()) + own
-    return found
 
 
 def _number(value: float) -> str:

@@ -17,7 +17,7 @@ from adana.nn import count_parameters
 from adana.runs import Run
 from adana.train import HYPERPARAMETERS, LayoutConfig, Outcome, TrainConfig
 from adana.train.config import OPTIONAL
-from adana.tune import Result, Scale, Trial, aligned, own_default, preset_space
+from adana.tune import PRESETS, Result, Scale, Trial, aligned, own_default, preset_space
 from adana.tune.space import Integer, Log, Space
 from adana.tune.trial import Config, Work
 
@@ -73,6 +73,10 @@ def with_hyperparameters(base: TrainConfig, values: Mapping[str, Any]) -> TrainC
             schedule["warmup_steps"] = min(round(warmup * steps / base.steps), steps - 1)
     if "seed" in values:
         changes["seed"] = base.seed + values["seed"]
+    micro = base.layout.micro_batch
+    if micro is not None:
+        micro = min(micro, changes.get("batch_size", micro))
+        changes["layout"] = dataclasses.replace(base.layout, micro_batch=micro)
     provenance = {**base.provenance, **({"lr": SOURCE} if "lr" in values else {})}
     if changes.get("steps", base.steps) != base.steps:
         provenance.pop("steps", None)
@@ -99,6 +103,10 @@ def training_space(
     Raises:
         ValueError: the optimizer does not have one of them.
     """
+    if base.schedule.name == "constant":  # which has no end to fall to
+        if "final" in (parameters or ()):
+            raise ValueError("the schedule constant has no `final` to tune; name another parameter")
+        parameters = [n for n in parameters or PRESETS[base.optimizer.name] if n != "final"]
     values = hyperparameters(base)
     values |= {name: aligned(name, values[name]) for name in align}
     limits = {

@@ -14,7 +14,7 @@ from adana.tune.noise import NoiseFloor, noise_floor
 from adana.tune.presets import PRESETS, aligned, own_default, preset_space
 from adana.tune.problem import Problem, Rules
 from adana.tune.ray_engine import RayEngine
-from adana.tune.result import ScaleResult, StudyResult, earlier_bests
+from adana.tune.result import ScaleResult, StudyResult, earlier_bests, spent_below
 from adana.tune.scale import Scale
 from adana.tune.sensitivity import Sensitivity, sensitivities
 from adana.tune.space import Beta, Choice, Float, Integer, Log, Space, baseline_of
@@ -71,6 +71,7 @@ __all__ = [
     "preset_space",
     "run_jobs",
     "sensitivities",
+    "spent_below",
     "tune",
     "tune_scales",
 ]

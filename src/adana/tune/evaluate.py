@@ -57,12 +57,15 @@ class InProcess:
 class FailedTrials(RuntimeError):
     """Some trainings crashed: there is no loss to go on with. The finished ones are kept."""
 
-    def __init__(self, errors: Mapping[str, str]) -> None:
+    def __init__(self, errors: Mapping[str, str], details: str = "") -> None:
         self.errors = dict(errors)
+        self.details = details
+        """Traceback of the first, where there is one."""
         listed = "\n".join(f"  {name}: {error}" for name, error in errors.items())
         super().__init__(
             f"{len(errors)} trainings failed, which says nothing about their settings:\n{listed}\n"
             "The finished ones are kept: run the same again to train only the rest."
+            + (f"\nThe first one, in full:\n{details}" if details else "")
         )
 
 
@@ -144,6 +147,7 @@ class Evaluator:
         """Run what is missing in one batch and keep every result as soon as it is there."""
         jobs = {name: self.objective.job(config) for name, (_, config) in missing.items()}
         errors: dict[str, str] = {}
+        details: list[str] = []
         ended: set[str] = set()
 
         def conclude(name: str, result: Result) -> None:
@@ -154,6 +158,7 @@ class Evaluator:
             ended.add(name)
             if trial.error:
                 errors[name] = trial.error
+                details.append(result.details)
             else:
                 self.trials[key] = trial
                 self.fresh.add(key)
@@ -165,7 +170,7 @@ class Evaluator:
         if len(ended) < len(missing):
             raise Stopped("the search was interrupted; what is finished is kept")
         if errors:
-            raise FailedTrials(errors)
+            raise FailedTrials(errors, details[0])
 
 
 def _mean(losses: Sequence[float]) -> float:

@@ -136,6 +136,8 @@ class LocalEngine:
             self._idle.append(worker)
             return
         worker.pipe.close()
+        worker.process.join(PATIENCE)
+        worker.process.kill()
         worker.process.join()
 
 

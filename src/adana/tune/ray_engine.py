@@ -116,6 +116,13 @@ class RayEngine:
     def _check_room(self) -> None:
         ray = load_ray()
 
+        for kind, needed in (("CPU", self.cpus), ("GPU", self.gpus)):
+            nodes = [n["Resources"].get(kind, 0) for n in ray.nodes() if n["Alive"]]
+            if needed > max(nodes, default=0):
+                raise ValueError(
+                    f"a job needs {needed:g} {kind} on one node and the largest has "
+                    f"{max(nodes, default=0):g}; lower what a job takes (--threads) or add a node"
+                )
         there = ray.cluster_resources()
         for kind, needed in (("CPU", self.cpus), ("GPU", self.gpus)):
             if needed * self.devices > there.get(kind, 0):

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from adana.runs import read_json
-from adana.tune.budget import Budget
+from adana.tune.budget import Budget, budget_of
 from adana.tune.descent import Descent, Move
 from adana.tune.joint import JointCheck
 from adana.tune.noise import NoiseFloor
 from adana.tune.scale import Scale
 from adana.tune.sensitivity import Sensitivity
 from adana.tune.sweep import Sweep
+from adana.tune.trial import Trial
 
 RESULT_VERSION = 1
 """Version of the format of `result.json`."""
@@ -42,7 +43,10 @@ class ScaleResult:
     descent: Descent
     joints: tuple[JointCheck, ...]
     floor: NoiseFloor
+    """The thresholds that its moves were decided with; verdicts over scales have the study's."""
     budget: Budget
+    trials: Mapping[str, Trial] = field(default_factory=dict)
+    """Every training of it, by its key."""
     sweeps: Mapping[str, Sweep] = field(default_factory=dict)
     """The last sweep of each hyperparameter, with values filled in from other scales."""
 
@@ -69,6 +73,10 @@ class ScaleResult:
             "joint": [dataclasses.asdict(check) for check in self.joints],
             "thresholds": dataclasses.asdict(self.floor),
             "budget": dataclasses.asdict(self.budget),
+            "trials": {
+                key: {"loss": trial.loss, "seconds": trial.seconds, "tokens": trial.tokens}
+                for key, trial in self.trials.items()
+            },
         }
 
 
@@ -114,6 +122,26 @@ def _move_dict(move: Move) -> dict[str, Any]:
         "moved": move.moved,
         **_sweep_dict(move.sweep),
     }
+
+
+def spent_below(root: Path) -> dict[str, Budget]:
+    """Return what the searches below `root` spent on each optimizer, no training counted twice.
+
+    Only files that name an optimizer count: those of `adana tune`.
+
+    Raises:
+        RunError: a file cannot be read.
+    """
+    trials: dict[str, dict[str, Trial]] = {}
+    for path in sorted(root.glob("tune-*/result.json")):
+        content = read_json(path)
+        if "optimizer" not in content:
+            continue
+        known = trials.setdefault(content["optimizer"], {})
+        for own in content["scales"]:
+            for key, row in own.get("trials", {}).items():
+                known[key] = Trial({}, float(row["loss"]), row["seconds"], row["tokens"])
+    return {name: budget_of(own.values(), len(own)) for name, own in trials.items()}
 
 
 def earlier_bests(files: Iterable[Path], setting: str) -> dict[Scale, dict[str, Any]]:

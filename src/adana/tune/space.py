@@ -52,6 +52,9 @@ class Parameter(Protocol):
     def values(self, current: Any) -> tuple[Any, ...]:
         """Return the grid with `current` in its place."""
 
+    def allows(self, value: Any) -> bool:
+        """Return whether a value makes sense here, on the grid or not."""
+
     def sliding(self, values: Sequence[Any], centre: Any) -> Parameter:
         """Return this with a grid of the same length, cut out of `values` around `centre`."""
 
@@ -87,6 +90,10 @@ class _Ordered:
         new = self.next_to(value, higher)
         return new if self.low <= new <= self.high and new != value else None
 
+    def allows(self, value: float) -> bool:
+        """Return whether a value lies within the limits."""
+        return self.low <= value <= self.high
+
     def values(self, current: float) -> tuple[float, ...]:
         """Return the grid with `current` in its place."""
         return tuple(sorted({*self.grid, current}))
@@ -99,7 +106,11 @@ class _Ordered:
         return dataclasses.replace(self, grid=tuple(own[first : first + size]))
 
     def starting_at(self, baseline: float) -> Self:
-        """Return this with another baseline value, to which the grid slides if it lies beyond."""
+        """Return this with another baseline value, to which the grid slides if it lies beyond.
+
+        Beyond a limit, the baseline is the limit: what was best elsewhere may make no sense here.
+        """
+        baseline = min(max(baseline, self.low), self.high)
         own = dataclasses.replace(self, baseline=baseline)
         inside = self.grid[0] <= baseline <= self.grid[-1]
         return own if inside else own.sliding(self._bridge(baseline), baseline)
@@ -227,6 +238,10 @@ class Choice:
     def values(self, current: Any) -> tuple[Any, ...]:
         """Return all choices."""
         return self.grid if current in self.grid else (*self.grid, current)
+
+    def allows(self, value: Any) -> bool:
+        """Return whether a value is one of the choices."""
+        return value in self.grid
 
     def sliding(self, values: Sequence[Any], centre: Any) -> Choice:
         """Return this: choices do not slide."""

@@ -174,4 +174,10 @@ class FunctionObjective:
 
 def _cut_short(line: str) -> bool:
     """Whether a line is the beginning of a result whose writer was killed."""
-    return line.startswith('{"key"') and not line.rstrip("\n").endswith("}")
+    if not line.startswith('{"key"'):
+        return False
+    try:
+        json.loads(line)
+    except ValueError:
+        return True
+    return False

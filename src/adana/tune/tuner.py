@@ -91,7 +91,7 @@ def tune_scales(
 
     At the end every value that is near-optimal at one scale is tried at the others, so that the
     verdicts on sensitivity rest on trainings. `known` are the best configurations of scales tuned
-    earlier, which a search may begin from too.
+    earlier, which the first of this search may begin from.
 
     Raises:
         ValueError: no problem was given, or two scales have one name; else as `tune`.
@@ -106,7 +106,7 @@ def tune_scales(
     meter = Meter(order, rules, on_progress)
     with _runner(runner, workers) as own:
         search = _Search(rules, own, meter, on_event)
-        search.bests |= known or {}
+        search.known |= known or {}
         for problem in order:
             search.tune_one(problem)
         return search.conclude()
@@ -130,6 +130,12 @@ def _check_pairs(rules: Rules, space: Space) -> None:
                 f"the joint check of {' and '.join(pair)} needs both in the search space, "
                 f"which has {', '.join(names)}"
             )
+        without = [p.name for p in space if p.name in pair and not p.ordered]
+        if without:
+            raise ValueError(
+                f"the joint check of {' and '.join(pair)} looks at neighbouring values, which "
+                f"{without[0]}, a choice, does not have; name two numbers"
+            )
 
 
 class _Search:
@@ -141,6 +147,8 @@ class _Search:
         self.results: dict[Scale, ScaleResult] = {}
         self.evaluators: dict[Scale, Evaluator] = {}
         self.noise: dict[Scale, list[float]] = {}
+        self.problems: dict[Scale, Problem] = {}
+        self.known: dict[Scale, Config] = {}
 
     def tune_one(self, problem: Problem) -> None:
         """Tune at one scale.
@@ -158,10 +166,12 @@ class _Search:
             on_event=self.on_event,
             on_trial=self.meter.on_trial,
         )
-        self.evaluators[scale] = evaluator
+        self.evaluators[scale], self.problems[scale] = evaluator, problem
         self.meter.begin_scale(scale)
-        source = nearest(scale, (other for other in self.bests if scale.distance(other) > 0))
-        values = self.bests[source] if source else {}
+        # What this search found comes first: it is the same whatever was searched before.
+        bests = self.bests or self.known
+        source = nearest(scale, (other for other in bests if scale.distance(other) > 0))
+        values = bests[source] if source else {}
         space: Sequence[Parameter] = starting_at(problem.space, values)
         begun = start = {**problem.fixed, **{own.name: own.baseline for own in space}}
         passes: tuple[tuple[Move, ...], ...] = ()
@@ -243,13 +253,18 @@ class _Search:
             evaluator = self.evaluators[scale]
             budget = budget_of(evaluator.trials.values(), len(evaluator.fresh))
             results.append(
-                dataclasses.replace(result, sweeps=sweeps[scale], floor=floor, budget=budget)
+                dataclasses.replace(
+                    result, sweeps=sweeps[scale], budget=budget, trials=dict(evaluator.trials)
+                )
             )
         self.meter.end()
         return StudyResult(tuple(results), sensitivities(sweeps, floor.delta2), floor)
 
     def _fill(self, sweeps: dict[Scale, dict[str, Sweep]], delta2: float) -> None:
-        """Try at every scale the values that are near-optimal at another and were not tried."""
+        """Try at every scale the values that are near-optimal at another and were not tried.
+
+        But for those beyond a scale's limits, such as a warm-up longer than its training.
+        """
         first, *others = sweeps.values()
         for name in [n for n in first if all(n in own for own in others)]:
             several = {scale: own[name] for scale, own in sweeps.items()}
@@ -257,7 +272,8 @@ class _Search:
                 continue
             wanted = {v: None for own in several.values() for v in own.near_optimal(delta2)}
             for scale, own in several.items():
-                missing = [value for value in wanted if value not in own.values]
+                allows = next(p.allows for p in self.problems[scale].space if p.name == name)
+                missing = [v for v in wanted if v not in own.values and allows(v)]
                 if missing:
                     sweeps[scale][name] = self._longer(scale, own, missing)
 

@@ -40,6 +40,8 @@ def serve(pipe: Connection, limits: Limits) -> None:
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # drops one that came during the imports
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    # A daemon may have no children of its own, but a job may: a DataLoader's workers, say.
+    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signals, fresh, jobs = _SignalRecord(), None, 0
     reusable = True

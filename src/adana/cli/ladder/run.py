@@ -161,7 +161,7 @@ class _Ladder:
         self.folder = arguments.runs / name
         layout = LayoutConfig(device=arguments.device, threads=arguments.threads)
         count = len(study.cells) * study.rates * study.seeds
-        self.jobs, threads = share_out(count, layout, arguments.jobs)
+        self.jobs, threads = share_out(count, layout, arguments.jobs, arguments)
         self.layout = dataclasses.replace(layout, threads=threads)
 
     def introduce(self, grid: Mapping[Cell, Sequence[Rate]]) -> None:
@@ -223,7 +223,9 @@ class _Ladder:
         return added
 
     def _train(self, planned: Sequence[PlannedRun]) -> bool:
-        return train_all(planned, self.jobs, self.shards.folder, self.console, self.arguments)
+        return train_all(
+            planned, self.arguments.jobs, self.shards.folder, self.console, self.arguments
+        )
 
     def _place(self, cell: Cell, rate: Rate) -> list[PlannedRun]:
         """Return the trainings of one rate, one for each seed."""
