@@ -18,7 +18,10 @@ def run_of(folder, name, *, optimizer, size, loss, lr=0.01, seed=0):
     entry = {"name": optimizer, "label": optimizer, "lr": lr}
     write_json(
         run.path / "config.json",
-        {"version": CONFIG_VERSION, "optimizer": entry, "seed": seed, "steps": 10},
+        {
+            **{"version": CONFIG_VERSION, "optimizer": entry, "seed": seed, "steps": 10 * size},
+            "model": {"size": size},
+        },
     )
     flops = 6.0 * PARAMETERS * TOKENS * size
     summary = {
@@ -30,7 +33,7 @@ def run_of(folder, name, *, optimizer, size, loss, lr=0.01, seed=0):
         "flops": {"6PD": flops, "M": 2 * flops},
     }
     write_json(run.path / "summary.json", summary)
-    run.set_status("finished", step=10)
+    run.set_status("finished", step=10 * size)
 
 
 @pytest.fixture
@@ -43,7 +46,11 @@ def ladder(tmp_path):
                 name = f"{optimizer}-{size}-{seed}"
                 run_of(tmp_path, name, optimizer=optimizer, size=size, loss=loss, seed=seed)
                 worse = f"{optimizer}-{size}-{seed}-fast"
-                run_of(tmp_path, worse, optimizer=optimizer, size=size, loss=loss + 0.5, lr=0.1)
+                run_of(
+                    *(tmp_path, worse),
+                    **{"optimizer": optimizer, "size": size, "loss": loss + 0.5, "lr": 0.1},
+                    seed=seed,
+                )
     return tmp_path
 
 
@@ -135,4 +142,106 @@ def test_the_chinchilla_form_takes_a_table_of_sizes_and_tokens(tmp_path, capsys)
 
 def test_a_folder_without_finished_runs_is_refused(tmp_path, capsys):
     assert fit(tmp_path) == 1
-    assert "no finished run" in capsys.readouterr().err
+    assert "there is no run directory" in capsys.readouterr().err
+
+
+# --- the same choice as the report's --------------------------------------------------------------
+
+
+def curves(output):
+    return json.loads(output.read_text())["curves"]
+
+
+def test_a_folder_named_twice_counts_its_runs_once(ladder, tmp_path):
+    output = tmp_path / "fit.json"
+    assert fit(ladder, ladder, "--output", output) == 0
+    assert all(len(point["losses"]) == 2 for point in curves(output)["adana"])
+
+
+def test_a_rate_at_which_a_seed_diverged_cannot_win(ladder, tmp_path):
+    for size in (1, 3, 9, 27):
+        run_of(ladder, f"lucky-{size}", optimizer="adana", size=size, loss=0.5, lr=0.03, seed=0)
+        run_of(ladder, f"lost-{size}", optimizer="adana", size=size, loss=0.5, lr=0.03, seed=1)
+        lost = Run(ladder / f"lost-{size}")
+        (lost.path / "summary.json").unlink()
+        lost.set_status("diverged", step=1)
+    output = tmp_path / "fit.json"
+    assert fit(ladder, "--output", output) == 0
+    assert min(loss for point in curves(output)["adana"] for loss in point["losses"]) > 1.5
+
+
+def test_one_optimizer_with_one_size_takes_no_law_from_the_others(ladder, capsys):
+    run_of(ladder, "late", optimizer="dana-star", size=1, loss=3.4)
+    assert fit(ladder) == 0
+    said = capsys.readouterr().out
+    assert "dana-star has one size only: no law of it" in said
+    assert "no law: " not in said
+
+
+def test_a_run_that_does_not_say_where_it_lies_is_named(ladder, capsys):
+    path = ladder / "adana-3-0" / "summary.json"
+    summary = json.loads(path.read_text())
+    del summary["seconds"]
+    write_json(path, summary)
+    assert fit(ladder, "--axis", "seconds") == 1
+    assert "run adana-3-0 has no seconds in its summary.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"), [(["--level", "90"], "--level"), (["--bootstrap", "-1"], "--bootstrap")]
+)
+def test_a_level_in_per_cent_is_refused_before_anything_is_printed(table, capsys, words, message):
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", str(table), *words])
+    assert ended.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def write(path, *rows):
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def test_seconds_differ_between_the_seeds_of_one_size(tmp_path):
+    rows = ["optimizer,size,seconds,loss,seed,lr"]
+    for name, gain in (("adamw", 0.0), ("adana", 0.1)):
+        for size, loss in ((1, 3.5), (2, 3.2), (4, 3.0)):
+            for seed in (0, 1):
+                for lr, worse in ((0.01, 0.0), (0.1, 0.5)):
+                    seconds, end = 100 * size + seed, loss - gain + worse + 0.001 * seed
+                    rows.append(f"{name},{size},{seconds},{end},{seed},{lr}")
+    output = tmp_path / "fit.json"
+    assert fit(write(tmp_path / "t.csv", *rows), "--axis", "seconds", "--output", output) == 0
+    found = curves(output)["adamw"]
+    assert [point["compute"] for point in found] == [100.5, 200.5, 400.5]
+    assert [len(point["losses"]) for point in found] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_loss_that_is_no_number_loses_wherever_it_stands(tmp_path, first):
+    rows = ["adamw,1,nan,0.1", "adamw,1,3.5,0.01"]
+    rows = [*(rows if first else rows[::-1]), "adamw,2,3.0,0.01", "adamw,4,2.8,0.01"]
+    output = tmp_path / "fit.json"
+    table = write(tmp_path / "t.csv", "optimizer,compute,loss,lr", *rows)
+    assert fit(table, "--output", output) == 0
+    assert curves(output)["adamw"][0]["losses"] == [3.5]
+
+
+def test_a_seed_counts_once_in_a_table(tmp_path, capsys):
+    rows = ["optimizer,compute,loss,seed", "adamw,1,3.5,0", "adamw,1,3.5,0"]
+    assert fit(write(tmp_path / "t.csv", *rows)) == 2
+    assert "has a seed twice for adamw" in capsys.readouterr().err
+
+
+def test_two_sizes_at_one_place_of_the_axis_are_named(ladder, capsys):
+    run_of(ladder, "wide", optimizer="adamw", size=5, loss=2.9)
+    path = ladder / "wide" / "summary.json"
+    summary = json.loads(path.read_text())
+    write_json(path, {**summary, "seconds": 2.0})
+    assert fit(ladder, "--axis", "seconds") == 1
+    assert "have the same seconds" in capsys.readouterr().err

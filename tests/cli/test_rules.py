@@ -90,7 +90,7 @@ def test_a_size_whose_best_rate_is_at_its_grids_end_is_named_and_left_out(tmp_pa
     bowl_runs(tmp_path / "tuned", heads=(12,), rates=(1, 2, 3))
     arguments = ("rules", "fit", "tuned", "--output", "rules.json", "--bootstrap", "0")
     assert adana(*arguments) == 0
-    assert "lower end: try lower learning rates" in words(capsys.readouterr().out)
+    assert "lower end: try lower values of learning rate" in words(capsys.readouterr().out)
     assert written("rules.json")["rules"][0]["fitted"]["width"] == [32, 64]
     assert adana(*arguments, "--use-edges") == 0
     assert written("rules.json")["rules"][0]["fitted"]["width"] == [32, 192]

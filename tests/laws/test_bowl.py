@@ -151,7 +151,7 @@ def test_seeds_of_unequal_number_give_standard_errors_too():
         ([1e-3], [], "one loss"),
         ([0.0], [3.0], "positive"),
         ([math.nan], [3.0], "positive"),
-        ([1e-3, 2e-3], [math.nan, math.inf], "lower learning rates"),
+        ([1e-3, 2e-3], [math.nan, math.inf], "lower values"),
         ([], [], "no learning rate"),
         ([1e-3], [[]], "no loss is given"),
     ],

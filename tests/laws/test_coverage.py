@@ -16,7 +16,7 @@ def test_intervals_of_parameters_and_multipliers_cover_at_their_rate():
     rng = np.random.default_rng(11)
     computes = np.geomspace(0.01, 0.01 * 3.3**5, 6)
     truth = [true_multiplier(BASE, BETTER, c) for c in computes]
-    covered = Coverage()
+    covered, ends = Coverage(), Coverage()
     for i in range(LADDERS):
         curves = simulated({"adamw": BASE, "adana": BETTER}, computes, noise=1e-3, seeds=2, rng=rng)
         fit = fit_loss_laws(curves, bootstrap=150, seed=i)
@@ -25,8 +25,11 @@ def test_intervals_of_parameters_and_multipliers_cover_at_their_rate():
         covered.count("a by its profile", fit.profile.low, fit.profile.high, BETTER.a)
         fitted = fitted_multiplier(fit, "adamw", "adana", computes)
         piecewise = piecewise_multiplier(*curves, replicates=400, seed=i)
+        for k in (0, 5):  # where one end of the interval is often open
+            ends.count("piecewise M", piecewise.low[k], piecewise.high[k], truth[k])
         for k in (1, 2, 3):
             covered.count(f"fitted M {k}", fitted.low[k], fitted.high[k], truth[k])
             covered.count(f"piecewise M {k}", piecewise.low[k], piecewise.high[k], truth[k])
     shares = covered.shares()
     assert all(abs(share - 0.9) <= 0.05 for share in shares.values()), shares
+    assert ends.shares()["piecewise M"] >= 0.85, ends.shares()

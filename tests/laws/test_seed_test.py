@@ -51,7 +51,7 @@ def test_equal_optimizers_pass_as_often_as_the_rule_allows():
 
 def test_the_needed_seeds_show_the_difference_as_often_as_promised():
     sigma, difference = 0.01, 0.012
-    seeds = needed_seeds(difference, sigma, significance=0.05, power=0.9)
+    seeds = needed_seeds(difference, sigma, significance=0.05, power=0.9, known=True)
     rng = np.random.default_rng(2)
     rule = SeedRule(significance=0.05, sigma=sigma)
     passed = []
@@ -70,3 +70,21 @@ def test_a_rule_that_makes_no_sense_is_refused(rule):
 def test_no_number_of_seeds_shows_a_difference_of_nothing():
     with pytest.raises(ValueError, match="no number of seeds"):
         needed_seeds(0.0, 0.01)
+
+
+def test_where_the_noise_is_measured_too_the_needed_seeds_still_show_the_difference():
+    sigma, difference = 0.01, 0.03
+    seeds = needed_seeds(difference, sigma, significance=0.01, power=0.9)
+    assert seeds > needed_seeds(difference, sigma, significance=0.01, power=0.9, known=True)
+    rng = np.random.default_rng(3)
+    rule = SeedRule(significance=0.01)
+    passed = []
+    for _ in range(2000):
+        baseline, candidate = sigma * rng.standard_normal((2, seeds))
+        passed.append(seed_test(baseline + difference, candidate, rule).passed)
+    assert 0.88 < np.mean(passed) < 0.98
+
+
+def test_the_same_losses_without_noise_are_not_better():
+    assert not seed_test([3.0, 3.0], [3.0, 3.0]).passed
+    assert seed_test([3.0, 3.0], [2.9, 2.9]).passed

@@ -106,6 +106,16 @@ def test_a_timescale_in_epochs_gives_the_omega_that_has_it(name):
     assert scales.tau_epochs == pytest.approx(0.5)
 
 
+def test_a_branch_has_the_timescale_of_the_horizon_that_its_decay_is_planned_for():
+    config = training("adamw")
+    longer = dataclasses.replace(config.optimizer, horizon=2 * config.steps)
+    config = dataclasses.replace(config, optimizer=longer)
+    omega = omega_of_tau_epochs(0.5, config, TOKENS)
+    given = dataclasses.replace(config.optimizer, omega=omega)
+    scales = decay_timescales(dataclasses.replace(config, optimizer=given), TOKENS)
+    assert scales.tau_epochs == pytest.approx(0.5)
+
+
 @pytest.mark.parametrize("tau", [0.0, -1.0, math.nan])
 def test_a_timescale_that_is_not_positive_is_refused(tau):
     with pytest.raises(ValueError, match="tau_epochs must be"):

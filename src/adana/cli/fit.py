@@ -10,8 +10,9 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
+from adana.checks import check_range
 from adana.cli.fit_chinchilla import report_surfaces
-from adana.cli.fit_input import curves_of, read_results
+from adana.cli.fit_input import curves_of, read_input
 from adana.cli.fit_output import (
     Pair,
     as_json,
@@ -30,6 +31,7 @@ from adana.laws import (
     piecewise_multiplier,
     seed_noise,
 )
+from adana.laws.curves import with_a_law
 from adana.laws.law_problem import Exponents, Form, Saturation, Weights
 from adana.laws.loss_law import Method
 from adana.laws.resampling import Kind
@@ -86,25 +88,28 @@ class FitArguments:
 def fit_command(arguments: FitArguments) -> int:
     """Run `adana fit`; return the exit code."""
     saturation = _saturation(arguments.saturation)
-    results = read_results(arguments.sources, arguments.axis)
+    check_range("--level", arguments.level, low=0.0, high=1.0, low_open=True, high_open=True)
+    check_range("--bootstrap", arguments.bootstrap, low=0)
+    console = Console()
+    one_curve = arguments.form != "chinchilla"
+    found = read_input(arguments.sources, arguments.axis, console, one_curve=one_curve)
     if arguments.form == "chinchilla":
         return report_surfaces(
-            results,
+            found,
             arguments.baseline,
             level=arguments.level,
             bootstrap=arguments.bootstrap,
             seed=arguments.seed,
             output=arguments.output,
         )
-    curves, choices = curves_of(results)
+    curves = curves_of(found.results, arguments.axis)
     names = [curve.name for curve in curves]
     if arguments.baseline not in names:
         raise RunError(
             f"no run of the baseline {arguments.baseline!r}; there are {', '.join(names)}. Name "
             "one of them with --baseline"
         )
-    console = Console()
-    print_statements(console, choices_lines(choices))
+    print_statements(console, [*choices_lines(found.choices), *found.left_out])
     fit = _fit(curves, arguments, arguments.form, saturation, console)
     pairs = _multipliers(curves, fit, arguments)
     if fit:
@@ -129,9 +134,11 @@ def _fit(
     console: Console,
 ) -> LawFit | None:
     """Fit the laws; with too few sizes for one, say so and go on without."""
+    enough, said = with_a_law(curves)
+    print_statements(console, said)
     try:
         return fit_loss_laws(
-            curves,
+            enough,
             form=form,
             saturation=saturation,
             exponents=arguments.exponents,
@@ -168,7 +175,7 @@ def _multipliers(
         if curve is baseline:
             continue
         fitted = None
-        if fit:
+        if fit and {baseline.name, curve.name} <= set(fit.laws):
             at = curve.computes
             fitted = fitted_multiplier(fit, baseline.name, curve.name, at, level=arguments.level)
         piecewise = piecewise_multiplier(

@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from adana.cli.fit_input import Result, best_results
+from adana.cli.fit_input import Input, Result
 from adana.cli.fit_output import choices_lines, print_statements, with_interval
 from adana.cli.progress import say
 from adana.laws.chinchilla import ChinchillaFit, Surface, fit_chinchilla
@@ -21,7 +21,7 @@ LETTERS = ("E", "A", "B", "alpha", "beta")
 
 
 def report_surfaces(
-    results: Sequence[Result],
+    read: Input,
     baseline: str,
     *,
     level: float,
@@ -30,7 +30,9 @@ def report_surfaces(
     output: Path | None,
 ) -> int:
     """Fit, print the tables and what they are worth, write the JSON; return the exit code."""
-    found, choices = best_results(results)
+    found: dict[str, list[Result]] = {}
+    for result in read.results:
+        found.setdefault(result.optimizer, []).append(result)
     surfaces = [_surface(name, runs) for name, runs in found.items()]
     names = list(found)
     if baseline not in names and len(names) > 1:
@@ -39,7 +41,7 @@ def report_surfaces(
             "with --baseline"
         )
     console = Console()
-    print_statements(console, choices_lines(choices))
+    print_statements(console, choices_lines(read.choices))
     fit = fit_chinchilla(surfaces, bootstrap=bootstrap, seed=seed)
     console.print(_laws_table(fit, level))
     others = [name for name in names if name != baseline and len(names) > 1]

@@ -1,19 +1,30 @@
-"""Where `adana fit` gets its numbers: run directories, or a table somebody already has."""
+"""Where `adana fit` gets its numbers: run directories, or a table somebody already has.
+
+Run directories are read and chosen from as `adana report` does (`adana.report.choice`), so that the
+two never disagree about what an optimizer reached.
+"""
 
 from __future__ import annotations
 
 import csv
+import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adana.laws import Curve, Observation
-from adana.runs import RunError, find_runs
+from rich.console import Console
 
-PFH = 3.6e18
-"""Floating-point operations of a PFLOP/s-hour."""
+from adana.cli.run_folders import runs_below
+from adana.laws import Curve, Observation
+from adana.nn import PFH
+from adana.report.cells import Scale, sort_cells
+from adana.report.choice import choose
+from adana.report.compare import Record, number, read_record
+from adana.report.study_laws import ladder
+from adana.runs import RunError
 
 
 @dataclass(frozen=True)
@@ -25,7 +36,9 @@ class Result:
     """What the training shares with others of its size; the seed and learning rate are apart."""
     abscissa: float
     loss: float
+    """Infinite if it diverged."""
     lr: float | None = None
+    seed: str = ""
     parameters: float = math.nan
     tokens: float = math.nan
 
@@ -43,115 +56,183 @@ class Choice:
     """Whether it is the lowest or highest rate tried: the best one may lie beyond."""
 
 
-def read_results(sources: Sequence[Path], axis: str) -> list[Result]:
+@dataclass(frozen=True)
+class Input:
+    """Every training at the learning rate that its optimizer is judged at, and how that was chosen.
+
+    Trainings that diverged are among the choices only: their rates cannot win.
+    """
+
+    results: tuple[Result, ...] = ()
+    choices: tuple[Choice, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """What was not used, in words."""
+
+    def __add__(self, other: Input) -> Input:
+        return Input(
+            self.results + other.results,
+            self.choices + other.choices,
+            self.left_out + other.left_out,
+        )
+
+
+def read_input(
+    sources: Sequence[Path], axis: str, console: Console, *, one_curve: bool = True
+) -> Input:
     """Read run directories, folders of them and CSV files.
 
-    Raises `RunError` where there is nothing to read, `ValueError` for an unknown axis or column.
+    With `one_curve`, models trained at several lengths are used at the one that makes them a
+    ladder: along a curve only one thing should grow.
+
+    Raises:
+        RunError: there is nothing to read, or a run does not say where it lies on the axis.
+        ValueError: an unknown axis or column, or a row of a table that makes no sense.
     """
-    results: list[Result] = []
-    for source in sources:
-        if source.is_file():
-            results += _from_table(source, axis)
-        elif source.is_dir():
-            results += _from_runs(source, axis)
-        else:
-            raise RunError(f"{source} does not exist, expected a CSV file or a folder of runs")
-    if not results:
+    files = [source for source in sources if source.is_file()]
+    folders = [source for source in sources if not source.is_file()]
+    found = sum((_of_table(file, axis) for file in files), Input())
+    if folders:
+        found += _of_runs(folders, axis, console, one_curve)
+    if not found.results:
         raise RunError(
             f"there is no finished run in {', '.join(map(str, sources))}; train some, for example "
             "with `adana ladder run --preset smoke`"
         )
-    return results
+    return found
 
 
-def curves_of(results: Sequence[Result]) -> tuple[list[Curve], list[Choice]]:
-    """Return a curve for each optimizer, at the best learning rate of each size, and the choices.
+def curves_of(results: Sequence[Result], axis: str) -> list[Curve]:
+    """Return a curve for each optimizer.
 
-    The best rate is the one with the lowest mean loss over its seeds.
+    Raises:
+        RunError: two sizes lie at the same place on the axis.
     """
-    curves, choices = [], []
+    curves = []
     for name in dict.fromkeys(result.optimizer for result in results):
-        own = [result for result in results if result.optimizer == name]
-        points = []
-        for size in dict.fromkeys(result.size for result in own):
-            chosen, choice = _best_rate([result for result in own if result.size == size])
-            abscissa = sum(result.abscissa for result in chosen) / len(chosen)
-            points.append(Observation(abscissa, tuple(result.loss for result in chosen)))
-            choices.append(choice)
-        curves.append(Curve(name, tuple(sorted(points, key=lambda point: point.compute))))
-    return curves, sorted(choices, key=lambda choice: (choice.optimizer, choice.abscissa))
+        points: dict[str, list[Result]] = {}
+        for result in (result for result in results if result.optimizer == name):
+            points.setdefault(result.size, []).append(result)
+        places = {size: statistics.fmean(r.abscissa for r in own) for size, own in points.items()}
+        ordered = sorted(points, key=lambda size: places[size])
+        _check_apart(name, axis, ordered, places)
+        observations = (
+            Observation(places[size], tuple(r.loss for r in points[size])) for size in ordered
+        )
+        curves.append(Curve(name, tuple(observations)))
+    return curves
 
 
-def best_results(results: Sequence[Result]) -> tuple[dict[str, list[Result]], list[Choice]]:
-    """Return, by optimizer, every run at the best learning rate of its size, and the choices."""
-    found: dict[str, list[Result]] = {}
+def _check_apart(name: str, axis: str, ordered: Sequence[str], places: Mapping[str, float]) -> None:
+    for one, other in itertools.pairwise(ordered):
+        if places[one] == places[other]:
+            raise RunError(
+                f"two sizes of {name} have the same {axis}, {places[one]:g}: {one} and {other}. "
+                "Choose another --axis, or name the runs of one of them"
+            )
+
+
+def _of_runs(folders: Sequence[Path], axis: str, console: Console, one_curve: bool) -> Input:
+    cells = sort_cells([read_record(run) for run in runs_below(folders, console)])
+    chosen = [choice for choice in choose(cells) if choice.chosen is not None]
+    scales = tuple(dict.fromkeys(choice.scale for choice in chosen))
+    kept = ladder(scales) if one_curve else scales
+    results: list[Result] = []
     choices = []
-    for name, size in dict.fromkeys((result.optimizer, result.size) for result in results):
-        cell = [r for r in results if (r.optimizer, r.size) == (name, size)]
-        chosen, choice = _best_rate(cell)
-        found.setdefault(name, []).extend(chosen)
-        choices.append(choice)
-    return found, choices
+    for choice in chosen:
+        cell = choice.chosen
+        if cell is None or choice.scale not in kept:
+            continue
+        own = [_of_record(record, choice.scale, axis) for record in cell.finished]
+        results += own
+        at = statistics.fmean(result.abscissa for result in own)
+        choices.append(
+            Choice(choice.label, at, cell.lr, len(choice.grid), len(own), bool(choice.edge))
+        )
+    beside = [scale for scale in scales if scale not in kept]
+    words = [f"{_size(scale)}: not on the ladder that most models share" for scale in beside]
+    return Input(tuple(results), tuple(choices), tuple(words))
 
 
-def _best_rate(results: Sequence[Result]) -> tuple[list[Result], Choice]:
+def _of_record(record: Record, scale: Scale, axis: str) -> Result:
+    return Result(
+        optimizer=record.label,
+        size=_size(scale),
+        abscissa=_abscissa(record, axis),
+        loss=record.loss,
+        parameters=_known(record, "non_embedding_parameters"),
+        tokens=_known(record, "tokens"),
+    )
+
+
+def _size(scale: Scale) -> str:
+    return f"{scale.name} parameters, {scale.steps} steps"
+
+
+def _abscissa(record: Record, axis: str) -> float:
+    if axis in ("compute", "tokens", "seconds"):
+        return _known(record, axis)
+    flops = record.summary.get("flops") or {}
+    name = axis.removeprefix("flops-")
+    if axis == name or name not in flops:
+        known = ", ".join(f"flops-{name}" for name in flops)
+        raise ValueError(f"--axis is compute, tokens, seconds or one of {known}, got {axis!r}")
+    return float(flops[name]) / PFH
+
+
+def _known(record: Record, key: str) -> float:
+    value = number(record.summary, key)
+    if value is None:
+        raise RunError(f"run {record.name} has no {key} in its summary.json; leave it out")
+    return value
+
+
+def _of_table(path: Path, axis: str) -> Input:
+    groups: dict[tuple[str, str], list[Result]] = {}
+    with open(path, newline="", encoding="utf-8") as file:
+        lines = (line for line in file if not line.startswith("#"))
+        for row_number, row in enumerate(csv.DictReader(lines), start=1):
+            result = _of_row(f"{path}, row {row_number}", row, axis)
+            groups.setdefault((result.optimizer, result.size), []).append(result)
+    results: list[Result] = []
+    choices = []
+    for own in groups.values():
+        best, choice = _best_rate(path, own)
+        if math.isfinite(best[0].loss):
+            results += best
+            choices.append(choice)
+    return Input(tuple(results), tuple(choices))
+
+
+def _best_rate(path: Path, results: Sequence[Result]) -> tuple[list[Result], Choice]:
+    """Return the rows of the learning rate with the lowest mean loss, and how it was chosen."""
     by_rate: dict[float | None, list[Result]] = {}
     for result in results:
         by_rate.setdefault(result.lr, []).append(result)
-    best = min(by_rate, key=lambda lr: sum(r.loss for r in by_rate[lr]) / len(by_rate[lr]))
+    for lr, own in by_rate.items():
+        seeds = [result.seed for result in own if result.seed]
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(
+                f"{path} has a seed twice for {own[0].optimizer} at {own[0].size}"
+                + (f", lr {lr:g}" if lr is not None else "")
+                + ": a seed counts once; leave one row out"
+            )
+    best = min(by_rate, key=lambda lr: statistics.fmean(r.loss for r in by_rate[lr]))
     rates = sorted(lr for lr in by_rate if lr is not None)
     edge = len(rates) > 1 and best in (rates[0], rates[-1])
     chosen = by_rate[best]
     first = chosen[0]
-    choice = Choice(first.optimizer, first.abscissa, best, len(by_rate), len(chosen), edge)
-    return chosen, choice
+    return chosen, Choice(first.optimizer, first.abscissa, best, len(by_rate), len(chosen), edge)
 
 
-def _from_runs(folder: Path, axis: str) -> Iterable[Result]:
-    for run in find_runs(folder):
-        summary = run.summary() if run.finished else None
-        if summary is None or not isinstance(summary.get("val_loss"), int | float):
-            continue
-        config = run.config()
-        optimizer = config["optimizer"]
-        parameters, tokens = summary["non_embedding_parameters"], summary["tokens"]
-        yield Result(
-            optimizer=optimizer.get("label") or optimizer["name"],
-            size=f"{parameters} parameters, {tokens} tokens",
-            abscissa=_abscissa(summary, axis),
-            loss=float(summary["val_loss"]),
-            lr=optimizer.get("lr"),
-            parameters=float(parameters),
-            tokens=float(tokens),
-        )
-
-
-def _abscissa(summary: Mapping[str, Any], axis: str) -> float:
-    if axis in ("compute", "tokens", "seconds"):
-        return float(summary[axis])
-    name = axis.removeprefix("flops-")
-    if axis == name or name not in summary["flops"]:
-        known = ", ".join(f"flops-{name}" for name in summary["flops"])
-        raise ValueError(f"--axis is compute, tokens, seconds or one of {known}, got {axis!r}")
-    return float(summary["flops"][name]) / PFH
-
-
-def _from_table(path: Path, axis: str) -> Iterable[Result]:
-    with open(path, newline="", encoding="utf-8") as file:
-        lines = (line for line in file if not line.startswith("#"))
-        for number, row in enumerate(csv.DictReader(lines), start=1):
-            yield _from_row(path, number, row, axis)
-
-
-def _from_row(path: Path, number: int, row: Mapping[str, str], axis: str) -> Result:
+def _of_row(where: str, row: Mapping[str, Any], axis: str) -> Result:
     chinchilla = {"parameters", "tokens"} <= set(row) and axis not in row
     needed = ["optimizer", "loss", *(("parameters", "tokens") if chinchilla else (axis,))]
     missing = [column for column in needed if not row.get(column)]
     if missing:
         raise ValueError(
-            f"{path}, row {number}: no value for {', '.join(missing)}; expected columns "
-            f"optimizer,{axis},loss and, where there are some, seed and lr; or "
-            "optimizer,parameters,tokens,loss for --form chinchilla"
+            f"{where}: no value for {', '.join(missing)}; expected columns optimizer,{axis},loss "
+            "and, where there are some, size, seed and lr; or optimizer,parameters,tokens,loss "
+            "for --form chinchilla"
         )
     try:
         parameters = float(row.get("parameters") or "nan")
@@ -160,6 +241,22 @@ def _from_row(path: Path, number: int, row: Mapping[str, str], axis: str) -> Res
         lr = float(row["lr"]) if row.get("lr") else None
         loss = float(row["loss"])
     except ValueError as error:
-        raise ValueError(f"{path}, row {number}: {error}") from None
-    size = f"{abscissa!r} {parameters!r} {tokens!r}"
-    return Result(row["optimizer"], size, abscissa, loss, lr, parameters, tokens)
+        raise ValueError(f"{where}: {error}") from None
+    return Result(
+        optimizer=row["optimizer"],
+        size=_row_size(row, abscissa),
+        abscissa=abscissa,
+        loss=loss if math.isfinite(loss) else math.inf,
+        lr=lr,
+        seed=row.get("seed") or "",
+        parameters=parameters,
+        tokens=tokens,
+    )
+
+
+def _row_size(row: Mapping[str, Any], abscissa: float) -> str:
+    """Name the size of a row: what seeds and learning rates share, unlike the seconds they took."""
+    for columns in (("size",), ("parameters", "tokens"), ("compute",)):
+        if all(row.get(column) for column in columns):
+            return ", ".join(f"{column} {row[column]}" for column in columns)
+    return f"{abscissa:g}"

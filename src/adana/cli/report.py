@@ -11,6 +11,7 @@ import tyro
 from rich.console import Console
 
 from adana.cli.progress import say
+from adana.cli.run_folders import runs_below
 from adana.cli.settings import Settings, check_folder
 from adana.report import (
     Image,
@@ -27,7 +28,7 @@ from adana.report import (
     write_report,
     write_study,
 )
-from adana.runs import Run, RunError, find_runs, write_bytes, write_json
+from adana.runs import Run, write_bytes, write_json
 
 
 @dataclass(frozen=True)
@@ -54,19 +55,8 @@ class ReportArguments:
 def report_command(arguments: ReportArguments) -> int:
     """Run `adana report`; return the exit code."""
     check_folder("--output", arguments.output)
-    runs: dict[Path, Run] = {}
-    for folder in arguments.folders:
-        if not folder.is_dir():
-            what = "is a file" if folder.exists() else "does not exist"
-            raise RunError(f"{folder} {what}, expected a run directory or a folder of some")
-        runs |= {run.path.resolve(): run for run in find_runs(folder)}
-    if not runs:
-        where = ", ".join(map(str, arguments.folders))
-        raise RunError(f"there is no run directory (a folder with config.json) in {where}")
     console = Console()
-    readable = [run for run in runs.values() if _readable(run, console)]
-    if not readable:
-        raise RunError("none of the run directories can be read by this adana")
+    readable = runs_below(arguments.folders, console)
     if is_study(readable):
         write_whole_study(
             *(readable, arguments.baseline, arguments.output, console),
@@ -78,16 +68,6 @@ def report_command(arguments: ReportArguments) -> int:
         readable, arguments.baseline, arguments.output, console, images=arguments.images
     )
     return 0
-
-
-def _readable(run: Run, console: Console) -> bool:
-    """Whether the run's configuration is of this version; say so if it is not."""
-    try:
-        run.config()
-    except RunError as error:
-        say(console, f"left out: {error}")
-        return False
-    return True
 
 
 def write_whole_study(

@@ -68,7 +68,7 @@ class TunedSize:
         if hyperparameter != "omega":
             known = ", ".join(TUNABLE)
             raise ValueError(f"rules are for {known}, not for {hyperparameter!r}")
-        return fit_bowl(list(self.bowls), [bowl.loss for bowl in self.bowls.values()])
+        return fit_bowl(list(self.bowls), [bowl.loss for bowl in self.bowls.values()], what="omega")
 
 
 def read_tuned(
@@ -85,11 +85,15 @@ def read_tuned(
     """
     trials: dict[tuple[str, Scale], list[_Trial]] = {}
     notes: list[str] = []
+    known: set[str] = set()
     for run in runs:
         trial = _read(run)
         if trial is None:
             notes.append(f"left out: {run.path} is {run.status()['state']}")
+        elif trial.identity in known:
+            notes.append(f"left out: {run.path} is a training that is there already")
         else:
+            known.add(trial.identity)
             trials.setdefault((trial.config.optimizer.name, trial.scale), []).append(trial)
     free = SEARCHED if best_settings else frozenset()
     found = []

@@ -72,7 +72,12 @@ class Bowl:
         return self.curvature * math.log(factor) ** 2
 
 
-def fit_bowl(lrs: Sequence[float], losses: Sequence[float | Sequence[float]]) -> Bowl:
+def fit_bowl(
+    lrs: Sequence[float],
+    losses: Sequence[float | Sequence[float]],
+    *,
+    what: str = "learning rate",
+) -> Bowl:
     """Fit the parabola `loss = L* + zeta ln^2(lr / eta*)` near the lowest point of a grid.
 
     Args:
@@ -81,11 +86,12 @@ def fit_bowl(lrs: Sequence[float], losses: Sequence[float | Sequence[float]]) ->
             the standard errors. Where every rate has the same number, the i-th is taken to be of
             the same seed everywhere: same weights, same data, hence noise in common. NaN or
             infinity marks a diverged run: its rate is left out, and named in `diverged`.
+        what: what `lrs` are, for messages, where they are values of another hyperparameter.
 
     Raises:
         ValueError: no rate is left, a rate is not positive, or the numbers do not match.
     """
-    points, diverged = _points(lrs, losses)
+    points, diverged = _points(lrs, losses, what)
     rates = np.array(sorted(points))
     seeds = [points[lr] for lr in rates]
     means = np.array([float(np.mean(own)) for own in seeds])
@@ -124,32 +130,30 @@ def fit_bowl(lrs: Sequence[float], losses: Sequence[float | Sequence[float]]) ->
         loss_se=math.sqrt(variance / len(seeds[lowest])) if freedom else None,
         freedom=freedom,
         diverged=diverged,
-        note=_note(edge, len(rates), diverged, float(rates[lowest])),
+        note=_note(edge, len(rates), diverged, float(rates[lowest]), what),
     )
 
 
 def _points(
-    lrs: Sequence[float], losses: Sequence[float | Sequence[float]]
+    lrs: Sequence[float], losses: Sequence[float | Sequence[float]], what: str
 ) -> tuple[dict[float, tuple[float, ...]], tuple[float, ...]]:
     """Return the losses by rate, repeated rates merged, and the rates that diverged."""
     if len(lrs) != len(losses):
-        raise ValueError(f"one loss a learning rate is needed, got {len(lrs)} and {len(losses)}")
+        raise ValueError(f"one loss for each {what} is needed, got {len(lrs)} and {len(losses)}")
     points: dict[float, tuple[float, ...]] = {}
     for lr, loss in zip(lrs, losses, strict=True):
         if not (math.isfinite(lr) and lr > 0):
-            raise ValueError(f"learning rates must be positive and finite, got {lr}")
+            raise ValueError(f"a {what} must be positive and finite, got {lr}")
         own = tuple(np.atleast_1d(np.asarray(loss, dtype=float)).tolist())
         if not own:
-            raise ValueError(f"no loss is given for the learning rate {lr:g}; leave it out")
+            raise ValueError(f"no loss is given for the {what} {lr:g}; leave it out")
         same = (known for known in points if abs(math.log(known / lr)) < SAME_RATE)
         rate = next(same, float(lr))
         points[rate] = points.get(rate, ()) + own
     diverged = tuple(sorted(lr for lr, own in points.items() if not all(map(math.isfinite, own))))
     if len(diverged) == len(points):
         given = ", ".join(f"{lr:g}" for lr in diverged) or "none"
-        raise ValueError(
-            f"no learning rate has a finite loss (given: {given}); try lower learning rates"
-        )
+        raise ValueError(f"no {what} has a finite loss (given: {given}); try lower values")
     return {lr: own for lr, own in points.items() if lr not in diverged}, diverged
 
 
@@ -206,12 +210,12 @@ def _standard_errors(
     return math.sqrt(max(both[0], 0.0)), math.sqrt(max(both[1], 0.0))
 
 
-def _note(edge: str, points: int, diverged: Sequence[float], lowest: float) -> str:
+def _note(edge: str, points: int, diverged: Sequence[float], lowest: float, what: str) -> str:
     if edge:
-        return f"the lowest point is at the grid's {edge} end: try {edge} learning rates"
+        return f"the lowest point is at the grid's {edge} end: try {edge} values of {what}"
     if points < 3:
         near = f"; {', '.join(f'{lr:g}' for lr in diverged)} diverged" if diverged else ""
-        return f"a parabola needs three learning rates with a finite loss, there are {points}{near}"
+        return f"a parabola needs three values with a finite loss, there are {points}{near}"
     if diverged and (min(diverged) > lowest or max(diverged) < lowest):
-        return "the lowest point is next to learning rates that diverged: try some in between"
+        return "the lowest point is next to values that diverged: try some in between"
     return "the losses around the lowest point are flat: no parabola"

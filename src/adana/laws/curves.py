@@ -6,6 +6,7 @@ chose another one (tokens, seconds, another count of FLOPs): nothing here depend
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -45,3 +46,18 @@ class Curve:
     def without_largest(self) -> Curve:
         """Return the curve without its largest size; `ValueError` where that leaves nothing."""
         return Curve(self.name, self.points[:-1])
+
+
+def with_a_law(curves: Iterable[Curve]) -> tuple[list[Curve], list[str]]:
+    """Return the curves of two sizes and more, and in words which others have no law.
+
+    One optimizer that has finished a single size so far takes the laws of the others from nobody.
+    """
+    several = list(curves)
+    enough = [curve for curve in several if len(curve.points) > 1]
+    said = [
+        f"{curve.name} has one size only: no law of it"
+        for curve in several
+        if len(curve.points) == 1 and len(several) > 1
+    ]
+    return enough or several, said

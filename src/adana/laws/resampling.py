@@ -49,7 +49,8 @@ def measure_noise(
     freedom = len(logs) - problem.free
     if freedom > 0:
         residuals = problem.predict(parameters[None]) - logs
-        cost = float(robust_cost(residuals, problem.weights, delta)[0])
+        # Weights say which sizes matter to the fit, not how noisy they are.
+        cost = float(robust_cost(residuals, np.ones_like(problem.weights), delta)[0])
         return Noise(
             float(np.sqrt(cost / freedom)), freedom, f"the residuals ({freedom} degrees of freedom)"
         )
@@ -74,7 +75,7 @@ def draw_residuals(
     law = problem.predict(parameters[None])
     sigma = noise.sigma * np.sqrt(noise.freedom / rng.chisquare(noise.freedom, (draws, 1)))
     normal = rng.standard_normal((draws, law.shape[1]))
-    drawn: Floats = law + sigma / np.sqrt(problem.weights) * normal
+    drawn: Floats = law + sigma * normal
     return drawn
 
 

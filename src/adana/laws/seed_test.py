@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import nct, norm
 from scipy.stats import t as student
 
 from adana.laws.multiplier import pooled_variance
@@ -84,7 +84,10 @@ def seed_test(
     difference = float(np.mean(baseline) - np.mean(candidate))
     error = sigma * math.sqrt(1 / len(baseline) + 1 / len(candidate))
     beyond = difference - rule.margin
-    statistic = beyond / error if error else math.copysign(math.inf, beyond)
+    if error:
+        statistic = beyond / error
+    else:  # no noise at all: equal is not better
+        statistic = math.copysign(math.inf, beyond) if beyond else 0.0
     tail = norm.sf(statistic) if freedom is None else student.sf(statistic, freedom)
     passed = bool(tail < rule.significance)
     margin = f" beyond the margin of {rule.margin:g}" if rule.margin else ""
@@ -98,12 +101,22 @@ def seed_test(
 
 
 def needed_seeds(
-    difference: float, sigma: float, *, significance: float = 0.01, power: float = 0.9
+    difference: float,
+    sigma: float,
+    *,
+    significance: float = 0.01,
+    power: float = 0.9,
+    known: bool = False,
 ) -> int:
     """Return the seeds of each side that show a true `difference` with probability `power`.
 
-    >>> needed_seeds(0.004, 0.0013, significance=0.001)
+    With `known`, `sigma` is known beforehand, as with `SeedRule.sigma`; else it is a guess, and the
+    test of the two groups has to measure it too, which takes more seeds.
+
+    >>> needed_seeds(0.004, 0.0013, significance=0.001, known=True)
     5
+    >>> needed_seeds(0.004, 0.0013, significance=0.001)
+    8
     """
     if not (difference > 0 and sigma > 0):
         raise ValueError(
@@ -111,4 +124,15 @@ def needed_seeds(
             "shows a difference of nothing"
         )
     both = float(norm.isf(significance) + norm.ppf(power))
-    return max(1, math.ceil(2 * (both * sigma / difference) ** 2))
+    seeds = max(1, math.ceil(2 * (both * sigma / difference) ** 2))
+    while not known and _power(seeds, difference / sigma, significance) < power:
+        seeds += 1
+    return seeds
+
+
+def _power(seeds: int, effect: float, significance: float) -> float:
+    """Return the chance that a t test of two groups shows a difference of `effect` sigmas."""
+    freedom = 2 * (seeds - 1)
+    if not freedom:
+        return 0.0
+    return float(nct.sf(student.isf(significance, freedom), freedom, effect * math.sqrt(seeds / 2)))

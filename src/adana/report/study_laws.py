@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adana.laws import Observation
-from adana.laws.curves import Curve
+from adana.laws.curves import Curve, with_a_law
 from adana.laws.loss_law import LawFit, fit_loss_laws
 from adana.laws.multiplier_curve import MultiplierCurve, fitted_multiplier, piecewise_multiplier
 from adana.report.cells import Scale
@@ -155,15 +155,19 @@ def find_laws(curves: Mapping[str, Curve], baseline: str) -> Findings:
         piecewise[name] = piecewise_multiplier(curves[baseline], curves[name])
         said |= dict.fromkeys(piecewise[name].statements)
     fit = None
+    enough, too_short = with_a_law(curves.values())
+    said |= dict.fromkeys(too_short)
     try:
-        fit = fit_loss_laws(tuple(curves.values()))
+        fit = fit_loss_laws(enough)
     except ValueError as error:
         said[f"no loss law was fitted: {error}"] = None
     if fit is not None:
         said |= dict.fromkeys(fit.statements)
         for name in (name for name in others if name in fit.laws):
             fitted[name] = fitted_multiplier(fit, baseline, name)
-            said |= dict.fromkeys(fitted[name].statements)
+            # The words are of the sizes that were trained, not of the points of a drawing.
+            at_sizes = fitted_multiplier(fit, baseline, name, curves[name].computes)
+            said |= dict.fromkeys(at_sizes.statements)
     return Findings(fit, fitted, piecewise, tuple(map(_sentence, said)))
 
 

@@ -120,7 +120,8 @@ def omega_of_tau_epochs(tau_epochs: float, config: TrainConfig, train_tokens: in
         ValueError: tau is not positive.
     """
     check_range("tau_epochs", tau_epochs, low=0.0, low_open=True)
-    epochs = config.steps * config.tokens_per_step / train_tokens
+    horizon = config.optimizer.horizon or config.steps
+    epochs = horizon * config.tokens_per_step / train_tokens
     return epochs / tau_epochs
 
 
