@@ -34,6 +34,7 @@ from adana.laws import (
 from adana.laws.curves import with_a_law
 from adana.laws.law_problem import Exponents, Form, Saturation, Weights
 from adana.laws.loss_law import Method
+from adana.laws.multiplier import LEVEL
 from adana.laws.resampling import Kind
 from adana.runs import RunError, write_json
 
@@ -75,7 +76,7 @@ class FitArguments:
     """Draws behind the intervals."""
     resample: Kind = "residuals"
     """What a draw is: new noise on the law, or sizes drawn with replacement (needs many sizes)."""
-    level: float = 0.9
+    level: float = LEVEL
     """Coverage of the intervals."""
     extrapolate: bool = False
     """Let the piecewise multiplier go on beyond the baseline with its last segment's slope."""

@@ -188,7 +188,7 @@ def _known(record: Record, key: str) -> float:
 
 def _of_table(path: Path, axis: str) -> Input:
     groups: dict[tuple[str, str], list[Result]] = {}
-    with open(path, newline="", encoding="utf-8") as file:
+    with open(path, newline="", encoding="utf-8-sig") as file:
         lines = (line for line in file if not line.startswith("#"))
         for row_number, row in enumerate(csv.DictReader(lines), start=1):
             result = _of_row(f"{path}, row {row_number}", row, axis)
@@ -216,6 +216,11 @@ def _best_rate(path: Path, results: Sequence[Result]) -> tuple[list[Result], Cho
                 + (f", lr {lr:g}" if lr is not None else "")
                 + ": a seed counts once; leave one row out"
             )
+    if None in by_rate and len(by_rate) > 1:
+        raise ValueError(
+            f"{path} has rows with and without an lr for {results[0].optimizer} at "
+            f"{results[0].size}; fill in all of them or none"
+        )
     best = min(by_rate, key=lambda lr: statistics.fmean(r.loss for r in by_rate[lr]))
     rates = sorted(lr for lr in by_rate if lr is not None)
     edge = len(rates) > 1 and best in (rates[0], rates[-1])

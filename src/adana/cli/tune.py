@@ -36,8 +36,8 @@ from adana.tune import (
     Stopped,
     StudyResult,
     earlier_bests,
-    planned_runs,
     tune_scales,
+    widest_batch,
 )
 
 
@@ -125,8 +125,8 @@ def tune_command(arguments: TuneArguments) -> int:
     if arguments.tau_epochs is not None:  # epochs of what? so the data come first
         tokens = len(prepare_with_bar(arguments.data_config(), console).train)
     sizes = make_sizes(arguments, name, arguments.lr, names, arguments.scales, train_tokens=tokens)
-    runs, _ = planned_runs(sizes[0].space, arguments.method)
-    jobs, threads = share_out(runs, sizes[0].start.layout, arguments.jobs, arguments)
+    most = widest_batch(sizes[0].space, arguments.method)
+    jobs, threads = share_out(most, sizes[0].start.layout, arguments.jobs, arguments)
     sizes = [_with_threads(size, threads) for size in sizes]
     seconds = [seconds_per_step(size.start) for size in sizes]
     print_plan(console, sizes, arguments.method, seconds, jobs=jobs)

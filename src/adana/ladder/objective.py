@@ -47,7 +47,7 @@ def hyperparameters(config: TrainConfig) -> dict[str, Any]:
 def with_hyperparameters(base: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
     """Return `base` with other hyperparameters.
 
-    `batch_size` keeps the number of tokens, those of the warm-up too, to whole steps, so it changes
+    `batch_size` keeps the number of tokens, those of warm-up and cooldown too, to whole steps, so it changes
     the steps; `warmup_steps` are counted at the base's batch size. `seed` is counted up from that
     of `base`. A value that is the optimizer's own default is left out, so that it is the same run
     as one that never named it.
@@ -71,6 +71,8 @@ def with_hyperparameters(base: TrainConfig, values: Mapping[str, Any]) -> TrainC
         warmup = schedule.get("warmup_steps", base.schedule.warmup_steps)
         if warmup is not None:
             schedule["warmup_steps"] = min(round(warmup * steps / base.steps), steps - 1)
+        if base.schedule.cooldown_steps is not None:
+            schedule["cooldown_steps"] = round(base.schedule.cooldown_steps * steps / base.steps)
     if "seed" in values:
         changes["seed"] = base.seed + values["seed"]
     micro = base.layout.micro_batch
@@ -202,13 +204,14 @@ class TrainingObjective:
             return None
         if outcome.state == "failed":
             return Trial(config, error=outcome.reason)
-        return _read(self.plan(config), config)
+        # A shared file system may show the summary a little later than the worker wrote it.
+        return _read(self.plan(config), config, outcome.summary)
 
 
-def _read(planned: PlannedRun, config: Config) -> Trial:
+def _read(planned: PlannedRun, config: Config, summary: Mapping[str, Any] | None = None) -> Trial:
     """Read loss and cost off a run that finished or diverged."""
     run, training = planned.run, planned.config
-    summary = run.summary()
+    summary = summary or run.summary()
     if summary is not None:
         loss = float(summary["val_loss"])
         loss = loss if math.isfinite(loss) else math.inf

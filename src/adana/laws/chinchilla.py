@@ -29,6 +29,7 @@ from adana.laws.chinchilla_problem import (
     grid_starts,
 )
 from adana.laws.joint_fit import Solution, polish
+from adana.laws.multiplier import LEVEL
 
 Floats = NDArray[np.float64]
 Exponents = Literal["shared", "free"]
@@ -36,9 +37,6 @@ Kind = Literal["residuals", "runs"]
 
 HUBER = 1e-3
 """Corner of Huber's cost in log loss (Hoffmann et al. 2022)."""
-
-LEVEL = 0.9
-"""Coverage of the intervals that the statements quote."""
 
 STARTS = 16
 """Grid nodes that the data's fit starts from; a draw starts from its best one and that fit."""
@@ -291,7 +289,9 @@ def _statements(fit: ChinchillaFit, problem: ChinchillaProblem) -> tuple[str, ..
 
 def _growth(name: str, law: ChinchillaLaw, draws: Floats) -> str:
     """Say how the best model grows with compute."""
-    low, high = np.quantile(draws[:, 4] / (draws[:, 3] + draws[:, 4]), [0.05, 0.95])
+    low, high = np.quantile(
+        draws[:, 4] / (draws[:, 3] + draws[:, 4]), [0.5 - LEVEL / 2, 0.5 + LEVEL / 2]
+    )
     value = law.beta / (law.alpha + law.beta)
     return (
         f"{name}{': ' if name else ''}the best model size grows like C^{value:.3g}, "

@@ -28,15 +28,13 @@ from adana.laws.law_problem import (
     build_problem,
     laws_of,
 )
+from adana.laws.multiplier import LEVEL
 from adana.laws.paper_fit import paper_fit
 from adana.laws.resampling import Kind, Noise, measure_noise
 from adana.laws.saturation import SaturationProfile, profile_saturation
 
 Floats = NDArray[np.float64]
 Method = Literal["robust", "least-squares", "paper"]
-
-LEVEL = 0.9
-"""Coverage of the intervals that the statements quote."""
 
 PARAMETERS = ("a", "b", "c", "e", "f")
 """Columns of a replicate."""
@@ -196,10 +194,17 @@ def _without_intervals(curves: Sequence[Curve], best: Best, choice: Choice) -> L
         laws=_laws(curves, best),
         replicates={curve.name: np.empty((0, 5)) for curve in curves},
         rms=float(np.sqrt(np.mean(problem.weights * residuals**2))),
-        noise=measure_noise(problem, best.parameters, best.logs, best.delta, curves),
+        noise=_noise(curves, best, choice),
         ranges={c.name: (float(c.computes[0]), float(c.computes[-1])) for c in curves},
         residuals={c.name: residuals[problem.curve == k] for k, c in enumerate(curves)},
     )
+
+
+def _noise(curves: Sequence[Curve], best: Best, choice: Choice) -> Noise:
+    """Measure the noise on the fit with equal weights: others leave larger residuals on purpose."""
+    if choice.weights != "equal":
+        best = best_of(curves, replace(choice, weights="equal"))
+    return measure_noise(best.problem, best.parameters, best.logs, best.delta, curves)
 
 
 def _evidence(curves: Sequence[Curve], best: Best, choice: Choice, fit: LawFit) -> Evidence:

@@ -27,6 +27,9 @@ from adana.laws.multiplier import pooled_variance
 Floats = NDArray[np.float64]
 Kind = Literal["residuals", "sizes"]
 
+FARTHEST = 20.0
+"""How far a drawn log loss lies from the law at most: a factor of 5e8, beyond any quantile."""
+
 ATTEMPTS = 200
 """Redraws of a draw that holds too few different sizes, before the ladder is called too short."""
 
@@ -75,7 +78,8 @@ def draw_residuals(
     law = problem.predict(parameters[None])
     sigma = noise.sigma * np.sqrt(noise.freedom / rng.chisquare(noise.freedom, (draws, 1)))
     normal = rng.standard_normal((draws, law.shape[1]))
-    drawn: Floats = law + sigma * normal
+    # With one degree of freedom a draw of sigma may be astronomic: kept where exp() is finite.
+    drawn: Floats = np.clip(law + sigma * normal, law - FARTHEST, law + FARTHEST)
     return drawn
 
 

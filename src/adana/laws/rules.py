@@ -24,11 +24,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from adana.laws.multiplier import LEVEL
 from adana.laws.rule_forms import FORMS, Form, Scale, Scales, find_form
 from adana.laws.rule_solver import HELD, Problem
 
-LEVEL = 0.9
-"""Coverage of intervals, and confidence of the test for a parameter, unless asked otherwise."""
 BOOTSTRAP = 200
 """Bootstrap draws over sizes behind the intervals unless asked otherwise."""
 RESOLUTION = 0.01

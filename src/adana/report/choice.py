@@ -46,9 +46,10 @@ class Choice:
     @property
     def edge(self) -> str:
         """``lower`` or ``higher`` if the chosen rate is at that end of several, else empty."""
-        if self.chosen is None or len(self.grid) < 2:
+        tried = [cell for cell in self.grid if cell.losses or cell.diverged]
+        if self.chosen is None or len(tried) < 2:
             return ""
-        ends = {self.grid[0].lr: "lower", self.grid[-1].lr: "higher"}
+        ends = {tried[0].lr: "lower", tried[-1].lr: "higher"}
         return ends.get(self.chosen.lr, "")
 
     @property

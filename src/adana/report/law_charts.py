@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adana.laws.loss_law import LossLaw
+from adana.laws.multiplier import LEVEL
 from adana.laws.multiplier_curve import MultiplierCurve
 from adana.report import drawing
 from adana.report.drawing import axis, inline, rounded
@@ -134,7 +135,9 @@ def _law_rows(study: Study, label: str) -> Rows:
         return []
     computes = _grid(study)
     draws = [LossLaw(*map(float, draw))(computes) for draw in fit.replicates[label]]
-    bands = np.quantile(draws, [0.05, 0.95], axis=0).T.tolist() if draws else []
+    bands = (
+        np.quantile(draws, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2], axis=0).T.tolist() if draws else []
+    )
     losses = fit.laws[label](computes).tolist()
     rows: Rows = [
         {BY: label, "estimator": ESTIMATORS[1], "compute": rounded(compute), "loss": rounded(loss)}

@@ -200,7 +200,7 @@ def rates_chart(study: Study) -> alt.LayerChart | None:
     base = alt.Chart(inline(rows)).encode(x, color=color, opacity=drawing.highlight(BY, 1.0))
     marks = base.mark_point(size=80, strokeWidth=2).encode(
         y,
-        fill=alt.condition("datum.edge == ''", color, alt.value("transparent")),
+        fill=alt.condition("datum.fitted", color, alt.value("transparent")),
         tooltip=drawing.tooltips(rows[0], ("low", "high")),
     )
     errors = base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q"), y2="high:Q")
@@ -222,6 +222,7 @@ def _rate_row(study: Study, choice: Choice) -> dict[str, Any] | None:
         "low": rounded(bowl.lr / error),
         "high": rounded(bowl.lr * error),
         "edge": choice.edge,
+        "fitted": bowl.convex,
         "found": "fitted" if bowl.convex else "lowest of the grid",
     }
 

@@ -3,7 +3,7 @@
 The method: `docs/tuning.md`. Nothing here knows what a training is.
 """
 
-from adana.tune.budget import Budget, budget_of, planned_runs
+from adana.tune.budget import Budget, budget_of, planned_runs, widest_batch
 from adana.tune.descent import Descent, Move, descend
 from adana.tune.engine import Emit, Engine, Result, Work
 from adana.tune.evaluate import Evaluator, FailedTrials, InProcess, Runner
@@ -74,4 +74,5 @@ __all__ = [
     "spent_below",
     "tune",
     "tune_scales",
+    "widest_batch",
 ]

@@ -58,6 +58,13 @@ def budget_of(trials: Iterable[Trial], fresh: int = 0) -> Budget:
     )
 
 
+def widest_batch(space: Space, rules: Rules) -> int:
+    """Return how many trainings of a search at most wait for a place at the same time."""
+    sweep = max(len(p.values(p.baseline)) - 1 for p in space) * rules.seeds
+    corners = 4 * rules.seeds if rules.joint else 0
+    return max(1, sweep, corners, rules.noise_seeds)
+
+
 def planned_runs(space: Space, rules: Rules) -> tuple[int, int]:
     """Return how many runs a scale needs: of a first pass with all that is around it, and of every
     further pass at most.

@@ -73,8 +73,8 @@ class RunLadder(EngineFlags):
     tokens_per_param: float | None = None
     """Training tokens for each parameter, embedding and head included."""
     lr: tuple[str, ...] = ()
-    """Middle of the grid of learning rates as NAME=VALUE, at all sizes. Default: a rule, printed
-    with its source."""
+    """Middle of the grid of learning rates as NAME=VALUE, at all sizes: the nearest of 0.001 times
+    powers of 2. Default: a rule, printed with its source."""
     data: str | None = None
     """Text to train on, as for `adana train`. Default: python, the standard library's sources."""
     vocab_size: int | None = None
@@ -99,7 +99,8 @@ def run_command(arguments: RunLadder) -> int:
     console = Console()
     study = make_study(arguments)
     centres = {
-        name: Rate(lr, "given") for name, lr in given_rates(arguments.lr, study.optimizers).items()
+        name: Rate(lr, f"the given {lr:g}")
+        for name, lr in given_rates(arguments.lr, study.optimizers).items()
     }
     grid = {cell: first_rates(study, cell, centres.get(cell.optimizer)) for cell in study.cells}
     shards = prepare_with_bar(study.data, console)

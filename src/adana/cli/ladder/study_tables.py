@@ -8,9 +8,11 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from adana import schedules
 from adana.cli.grid import Grid
 from adana.ladder import Cell, Rate, Study, budget_rule
 from adana.nn import PFH, count_parameters, training_flops
+from adana.train import ScheduleConfig
 
 
 def print_study(
@@ -33,7 +35,8 @@ def print_study(
     )
     budget = budget_rule(study.tokens_per_param, study.batch_size, study.sequence_length)
     notes = [
-        f"T = {budget}; all at omega 4, kappa 0.85, cosine to 10 %",
+        f"T = {budget}; all at omega {schedules.OMEGA:g}, kappa {schedules.KAPPA:g} where there is "
+        f"one, {ScheduleConfig().text()}",
         *dict.fromkeys(f"{cell.optimizer}: {own[0].source}" for cell, own in grid.items()),
     ]
     console.print(sizes.fitting(console))
