@@ -296,3 +296,14 @@ def test_what_an_interval_says_is_said_in_words(
     one = dataclasses.replace(study.results[1], worth=found)
     assert separable(one) == word
     assert told(found) == text
+
+
+def test_runs_of_a_size_that_nobody_finished_cost_what_they_trained_on(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    model = {"width": 64, "depth": 4, "sequence_length": 128}
+    write_run(tmp_path, "adamw", 0, model=model)
+    write_run(tmp_path, "adamw", 1, steps=4000, state="diverged", stop=300, model=model)
+    (spent,) = read_study(find_runs(tmp_path), "adamw").spending
+    assert spent.diverged == 1
+    assert spent.tokens == 2000 * 2048 + 300 * 16 * 128

@@ -47,10 +47,10 @@ def hyperparameters(config: TrainConfig) -> dict[str, Any]:
 def with_hyperparameters(base: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
     """Return `base` with other hyperparameters.
 
-    `batch_size` keeps the number of tokens, those of warm-up and cooldown too, to whole steps, so it changes
-    the steps; `warmup_steps` are counted at the base's batch size. `seed` is counted up from that
-    of `base`. A value that is the optimizer's own default is left out, so that it is the same run
-    as one that never named it.
+    `batch_size` keeps the number of tokens, those of warm-up and cooldown too, to whole steps, so
+    it changes the steps; `warmup_steps` are counted at the base's batch size. `seed` is counted up
+    from that of `base`. A value that is the optimizer's own default is left out, so that it is the
+    same run as one that never named it.
 
     Raises:
         ValueError: a hyperparameter is unknown or out of its range.

@@ -81,18 +81,17 @@ def _spent(cells: Sequence[Cell]) -> Spending:
         runs=len(pairs),
         **ended,
         unfinished=len(pairs) - sum(ended.values()),
-        tokens=sum(_tokens(record) for _, record in pairs),
+        tokens=sum(_tokens(cell, record) for cell, record in pairs),
         compute=sum((cell.scale.compute or 0.0) * _part(record) for cell, record in pairs),
         device_hours=sum(known) if known else None,
         silent=len(hours) - len(known),
     )
 
 
-def _tokens(record: Record) -> float:
-    """Return the tokens that a run trained on, by its configuration: it need not have finished."""
-    known = number(record.summary, "tokens")
-    if known is not None:
-        return known
+def _tokens(cell: Cell, record: Record) -> float:
+    """Return the tokens that a run trained on, by its configuration where none like it finished."""
+    if cell.scale.tokens:
+        return cell.scale.tokens * _part(record)
     model = record.config.get("model") or {}
     per_step = (record.config.get("batch_size") or 0) * (model.get("sequence_length") or 0)
     return float(record.last_step * per_step)
