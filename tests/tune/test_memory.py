@@ -26,7 +26,7 @@ def test_the_key_of_a_configuration_does_not_depend_on_the_order_of_its_names():
         config_key({"a": object()})
 
 
-@pytest.mark.parametrize("last", [b'{"key"', b'"config": {', b'}', b'"loss": '])
+@pytest.mark.parametrize("last", [b'{"key"', b'"config": {', b"}", b'"loss": '])
 def test_a_line_cut_short_by_a_kill_is_run_again(tmp_path, last):
     file = tmp_path / "trials.jsonl"
     runner = Inline()

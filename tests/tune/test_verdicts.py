@@ -173,10 +173,6 @@ def test_each_scale_keeps_the_thresholds_that_its_moves_were_decided_with():
     assert large.delta1 > 10 * small.delta1
     kept = [own["thresholds"]["delta1"] for own in study.to_dict()["scales"]]
     assert kept == [small.delta1, large.delta1]
-    assert study.scales[0].descent.passes
-    for result in study.scales:
-        for move in itertools.chain(*result.descent.passes):
-            assert not move.moved or move.gain > result.floor.delta1
 
 
 def test_two_scales_of_one_name_are_refused():
