@@ -63,6 +63,7 @@ def test_a_ladder_is_trained_once_and_recorded(tmp_path, capsys):
     [
         (("--lr", "muon=1"), "--lr 'muon=1' names no optimizer compared"),
         (("--seeds", "0"), "a study's seeds must be at least 1"),
+        (("--engine", "ray"), "--jobs 2 does not go with --engine ray"),
         (("--jobs", "0"), "--jobs must be at least 1"),
         (("--runs", "corpus/a.txt"), "--runs corpus/a.txt is a file"),
     ],

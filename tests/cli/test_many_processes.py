@@ -202,6 +202,12 @@ def test_a_ray_address_without_ray_is_a_wrong_argument(capsys):
     assert "--ray-address needs --engine ray" in capsys.readouterr().err
 
 
+def test_a_number_of_jobs_with_the_ray_engine_is_a_wrong_argument(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(("compare", "--data", "corpus", *TINY, "--engine", "ray", "--jobs", "2"))
+    assert "--jobs 2 does not go with --engine ray" in capsys.readouterr().err
+
+
 def test_the_ray_engine_without_ray_says_what_to_install(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)  # imports of it fail
     with pytest.raises(SystemExit) as exit_:

@@ -188,6 +188,11 @@ def test_a_rule_file_without_a_rule_for_the_optimizer_is_refused(file, capsys):
     assert "has rules for adamw, none for adana" in capsys.readouterr().err
 
 
+def test_a_search_of_an_optimizer_without_a_rule_in_the_file_is_refused(file, capsys):
+    assert adana("tune", "adana", "--data", "texts", "--rules", file, "--plan") == 2
+    assert "has rules for adamw, none for adana" in capsys.readouterr().err
+
+
 def test_a_plan_takes_rules_and_marks_what_is_extrapolated(file, capsys):
     arguments = ("ladder", "plan", "enoki", "--heads", "6", "--rules", file, "--json", "plan.json")
     assert adana(*arguments) == 0

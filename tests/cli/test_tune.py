@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import shlex
 
 import pytest
@@ -108,6 +109,68 @@ def test_several_sizes_tell_what_is_sensitive_and_warm_up_the_next_search(tmp_pa
     assert all(Run(r.path).finished for r in find_runs(tmp_path / "runs"))
 
 
+def results(tmp_path):
+    """Return the results of all searches by their folder's name."""
+    files = (tmp_path / "runs").glob("tune-*/result.json")
+    return {file.parent.name: json.loads(file.read_text()) for file in files}
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_search_does_not_begin_from_that_of_an_optimizer_whose_name_begins_alike(tmp_path):
+    words = ("--lr", "0.01", "--parameters", "final", "--noise-seeds", "0", "--max-passes", "1")
+    for optimizer, size in (("adana-released", "1"), ("adana", "2"), ("adana", "1x2")):
+        assert run(optimizer, *SMALL, *words, "--scales", size) == 0
+    begun = {
+        (found["optimizer"], own["scale"]["name"]): own["warm_start"]
+        for found in results(tmp_path).values()
+        for own in found["scales"]
+    }
+    assert begun == {
+        ("adana-released", "1 head"): "",
+        ("adana", "2 heads"): "",
+        ("adana", "1 head, 2x tokens"): "2 heads",
+    }
+
+
+@pytest.mark.usefixtures("in_process")
+def test_more_passes_go_on_with_the_same_search_whatever_was_searched_between(tmp_path):
+    words = ("adamw", *SMALL, "--parameters", "lr", "--noise-seeds", "0")
+    first = (*words, "--scales", "1", "--lr", "0.001", "--max-passes", "1")
+    assert run(*first) == 0
+    ((folder, before),) = results(tmp_path).items()
+    kept = tmp_path / "runs" / folder / "began_with.json"
+    bytes_before = kept.read_bytes()
+    assert run(*words, "--scales", "2", "--lr", "0.016", "--max-passes", "1") == 0
+    assert run(*first[:-1], "3") == 0
+    after = results(tmp_path)
+    assert len(after) == 2
+    assert kept.read_bytes() == bytes_before
+    old, new = before["scales"][0], after[folder]["scales"][0]
+    assert new["start"] == old["start"]
+    assert new["warm_start"] == ""
+    assert new["trials"].keys() >= old["trials"].keys()
+
+
+@pytest.mark.usefixtures("in_process")
+def test_weight_decay_over_epochs_reaches_the_search_and_the_command_has_it_as_omega(
+    tmp_path, capsys
+):
+    words = ("--parameters", "final", "--noise-seeds", "0", "--max-passes", "1", "--lr", "0.01")
+    assert run("adamw", *SMALL, *words, "--tau-epochs", "0.05") == 0
+    runs = find_runs(tmp_path / "runs")
+    (omega,) = {r.config()["optimizer"]["omega"] for r in runs}
+    (tokens,) = re.findall(r"([\d,]+) training and", capsys.readouterr().out)
+    assert omega == pytest.approx(12 * 4 * 32 / int(tokens.replace(",", "")) / 0.05)
+    (found,) = results(tmp_path).values()
+    (command,) = found["commands"].values()
+    assert "--tau-epochs" not in command
+    with pytest.raises(SystemExit) as exit_:
+        main([*shlex.split(command)[1:]])
+    assert exit_.value.code == 0
+    assert "already trained" in capsys.readouterr().out
+    assert len(find_runs(tmp_path / "runs")) == len(runs)
+
+
 @pytest.mark.slow
 def test_a_search_in_worker_processes_prints_every_loss(capsys):
     assert run("adana", *SMALL, "--parameters", "lr", "--lr", "0.01", "--noise-seeds", "2") == 0
@@ -143,6 +206,8 @@ def test_a_search_that_was_interrupted_says_so_and_goes_on(tmp_path, capsys, mon
         (("log-muon",), "no rule gives a learning rate for log-muon to begin with: pass one"),
         (("adamw", "--clip-snr", "2"), "clip_snr 2 was given, but adamw does not read it"),
         (("adamw", "--jobs", "0"), "--jobs must be at least 1"),
+        (("adamw", "--jobs", "2", "--engine", "ray"), "--jobs 2 does not go with --engine ray"),
+        (("adamw", "--schedule", "constant", "--parameters", "final"), "constant has no `final`"),
         (("adamw", "--seeds", "0"), "seeds must be at least 1"),
         (("adamw", "--delta1", "2", "--delta2", "1"), "expected 0 <= delta1 <= delta2"),
     ],

@@ -18,6 +18,7 @@ from adana.runs import write_json
 from adana.train import (
     HYPERPARAMETERS,
     OPTIMIZERS,
+    LayoutConfig,
     OptimizerConfig,
     Outcome,
     ScheduleConfig,
@@ -74,6 +75,15 @@ def test_a_short_run_has_no_warm_up_or_decay_that_it_cannot_have():
     assert space["omega"].beyond(8.0, True) is None
 
 
+def test_a_constant_schedule_has_no_final_rate_to_tune():
+    base = start("adamw", schedule=ScheduleConfig("constant"))
+    names = [own.name for own in training_space(base)]
+    assert names == [name for name in PRESETS["adamw"] if name != "final"]
+    assert [own.name for own in training_space(base, ["lr", "omega"])] == ["lr", "omega"]
+    with pytest.raises(ValueError, match="schedule constant has no `final` to tune"):
+        training_space(base, ["lr", "final"])
+
+
 # --- hyperparameters to configurations ------------------------------------------------------------
 
 
@@ -92,6 +102,13 @@ def test_a_batch_size_keeps_the_tokens():
     made = with_hyperparameters(start(), {"batch_size": 32})
     assert (made.batch_size, made.steps) == (32, 500)
     assert made.steps * made.tokens_per_step == start().steps * start().tokens_per_step
+
+
+@pytest.mark.parametrize(("size", "micro"), [(2, 2), (8, 8), (32, 8)])
+def test_a_batch_size_below_the_micro_batch_is_a_configuration(size, micro):
+    base = start(layout=LayoutConfig(micro_batch=8))
+    made = with_hyperparameters(base, {"batch_size": size})
+    assert (made.batch_size, made.layout.micro_batch) == (size, micro)
 
 
 def test_a_seed_is_counted_up_from_the_runs_own():

@@ -1,6 +1,7 @@
 """What the workers of the engine's tests run: a spawned process imports its job from here."""
 
 import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -119,6 +120,27 @@ def ask_itself_to_stop(payload, emit):
 def leave_a_thread(payload, emit):
     threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
     return os.getpid()
+
+
+def leave_a_thread_that_keeps_its_process(payload, emit):
+    """Leave a thread that writes the file after 10 seconds, unless its process ended before."""
+
+    def outlive():
+        time.sleep(10)
+        payload.write_text("still here")
+
+    threading.Thread(target=outlive, daemon=False).start()
+
+
+def have_a_child(payload, emit):
+    """Compute in a process of its own, as the workers of a DataLoader do."""
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    child = context.Process(target=theirs.send, args=(payload**2,))
+    child.start()
+    found = ours.recv()
+    child.join()
+    return found
 
 
 def grow(payload, emit):

@@ -109,6 +109,7 @@ def test_a_crash_is_no_loss_and_is_run_again():
     with pytest.raises(FailedTrials, match="disk is full") as failure:
         tune(objective, (LR,), runner=runner, fixed={"decay": 8.0})
     assert set(failure.value.errors) == {"lr=0.004"}
+    assert 'raise RuntimeError("a disk is full")' in str(failure.value)  # where it happened
     assert runner.runs == 3
     objective.function = bowl  # the disk has room again
     assert tune(objective, (LR,), runner=runner, fixed={"decay": 8.0}).best["lr"] == 0.004

@@ -1,6 +1,7 @@
 """What a search remembers: nothing runs twice, whenever it is killed."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from adana.tune import FunctionObjective, Result, tune
+from adana.runs import write_json
+from adana.tune import FunctionObjective, Result, spent_below, tune
 from adana.tune.trial import config_key
 from tests.tune.landscapes import SPACE, Inline, bowl
 
@@ -24,12 +26,13 @@ def test_the_key_of_a_configuration_does_not_depend_on_the_order_of_its_names():
         config_key({"a": object()})
 
 
-def test_a_line_cut_short_by_a_kill_is_run_again(tmp_path):
+@pytest.mark.parametrize("last", [b'{"key"', b'"config": {', b"}", b'"loss": '])
+def test_a_line_cut_short_by_a_kill_is_run_again(tmp_path, last):
     file = tmp_path / "trials.jsonl"
     runner = Inline()
     tune(bowl, SPACE, runner=runner, folder=tmp_path)
-    whole = file.read_bytes()
-    file.write_bytes(whole[:-20])
+    *whole, cut = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(whole) + cut[: cut.index(last) + len(last)])
     again = Inline()
     tune(bowl, SPACE, runner=again, folder=tmp_path)
     assert again.runs == 1
@@ -63,6 +66,23 @@ def test_the_result_on_disk_holds_what_was_found(tmp_path):
     assert content["passes"][0][0]["after"] == 0.004
     assert content["thresholds"]["delta1"] == 3e-3
     assert content["budget"]["runs"] == result.budget.runs
+
+
+def test_what_searches_spent_counts_a_training_that_two_share_once(tmp_path):
+    def leave(folder, optimizer, losses):
+        trials = {key: {"loss": x, "seconds": 2.0, "tokens": 100} for key, x in losses.items()}
+        scales = [{"trials": trials}]
+        (tmp_path / folder).mkdir()
+        write_json(tmp_path / folder / "result.json", {"optimizer": optimizer, "scales": scales})
+
+    leave("tune-a", "adamw", {"a": 3.0, "b": math.inf})
+    leave("tune-b", "adamw", {"b": math.inf, "c": 3.1})
+    leave("tune-c", "adana", {"d": 3.0})
+    tune(bowl, SPACE, runner=Inline(), folder=tmp_path / "tune-of-mine")  # names no optimizer
+    spent = spent_below(tmp_path)
+    assert spent.keys() == {"adamw", "adana"}
+    own = spent["adamw"]
+    assert (own.runs, own.diverged, own.tokens, own.device_seconds) == (3, 1, 300, 6.0)
 
 
 def calls(folder):

@@ -59,7 +59,7 @@ def test_a_batch_has_the_results_events_and_failures_of_a_local_one(cluster):
         )
         wrong = {"raise": "raise", "result": "result", "exit": "exit", "good": "good"}
         failures = engine.run(jobs.misbehave, {**wrong, "payload": jobs.Locked()})
-        with pytest.raises(ValueError, match=r"needs 4 CPU and the whole cluster has 2"):
+        with pytest.raises(ValueError, match=r"needs 4 CPU on one node and the largest has 1"):
             RayEngine(cluster.address, cpus_per_job=4)
     assert {name: result.value for name, result in squares.items()} == {
         str(i): i**2 for i in range(20)

@@ -1,5 +1,6 @@
 """The rules that decide: what differences count, and which hyperparameters need a rule."""
 
+import dataclasses
 import itertools
 import math
 
@@ -153,6 +154,25 @@ def test_the_count_of_runs_ends_at_what_was_expected():
     assert all(a.runs <= b.runs for a, b in itertools.pairwise(seen))
     assert all(one.runs <= one.expected for one in seen)
     assert seen[-1].eta == 0
+
+
+def restless(config):
+    """The bowl of `moving` with noise that grows with size; the seed is what differs."""
+    return moving(config) + 1e-4 * config["size"] ** 2 * (config["seed"] - 1)
+
+
+def test_each_scale_keeps_the_thresholds_that_its_moves_were_decided_with():
+    several = [
+        dataclasses.replace(p, objective=FunctionObjective(restless)) for p in problems(1, 8)
+    ]
+    study = tune_scales(several, Rules(noise_seeds=3), runner=Inline())
+    small, large = (result.floor for result in study.scales)
+    alone = tune_scales(several[:1], Rules(noise_seeds=3), runner=Inline()).floor
+    assert small == alone
+    assert large == study.floor
+    assert large.delta1 > 10 * small.delta1
+    kept = [own["thresholds"]["delta1"] for own in study.to_dict()["scales"]]
+    assert kept == [small.delta1, large.delta1]
 
 
 def test_two_scales_of_one_name_are_refused():

@@ -22,6 +22,21 @@ def pid(payload, emit):
     return os.getpid()
 
 
+def test_a_job_that_leaves_a_thread_does_not_keep_the_engine_waiting_for_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("adana.tune.local.PATIENCE", 0.2)
+    with LocalEngine(1) as engine:
+        left = engine.run(jobs.leave_a_thread_that_keeps_its_process, {"a": tmp_path / "outlived"})
+        assert left["a"].error == ""
+        assert not (tmp_path / "outlived").exists(), "the engine waited for the thread"
+        assert engine.run(jobs.square, {"b": 3})["b"].value == 9
+
+
+def test_a_job_may_start_processes_of_its_own():
+    with LocalEngine(1) as engine:
+        result = engine.run(jobs.have_a_child, {"a": 5})["a"]
+    assert (result.error, result.value) == ("", 25)
+
+
 def test_one_worker_serves_many_jobs_and_several_batches():
     with LocalEngine(1) as engine:
         first = engine.run(pid, dict.fromkeys("abc"))

@@ -121,9 +121,10 @@ def tune_command(arguments: TuneArguments) -> int:
         raise ValueError(f"--jobs must be at least 1, got {arguments.jobs}")
     name, names = arguments.optimizer, arguments.names
     open_rules(arguments.rules).check_used([name])
-    tokens = None
+    shards = tokens = None
     if arguments.tau_epochs is not None:  # epochs of what? so the data come first
-        tokens = len(prepare_with_bar(arguments.data_config(), console).train)
+        shards = prepare_with_bar(arguments.data_config(), console)
+        tokens = len(shards.train)
     sizes = make_sizes(arguments, name, arguments.lr, names, arguments.scales, train_tokens=tokens)
     most = widest_batch(sizes[0].space, arguments.method)
     jobs, threads = share_out(most, sizes[0].start.layout, arguments.jobs, arguments)
@@ -132,7 +133,8 @@ def tune_command(arguments: TuneArguments) -> int:
     print_plan(console, sizes, arguments.method, seconds, jobs=jobs)
     if arguments.plan:
         return 0
-    search = _Search(arguments, sizes, prepare_with_bar(arguments.data_config(), console))
+    shards = shards or prepare_with_bar(arguments.data_config(), console)
+    search = _Search(arguments, sizes, shards)
     try:
         study = search.run(console, jobs)
     except Stopped:
