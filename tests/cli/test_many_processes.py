@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from adana.cli import branch, main
-from adana.runs import Run
+from adana.runs import Run, find_runs
 from adana.train.checkpoint import checkpoint_step, list_checkpoints
 from tests.ranks import forkserver
 from tests.train.conftest import write_corpus
@@ -177,6 +177,26 @@ def test_a_person_and_a_scheduler_get_different_exit_codes(number, code, tmp_pat
     finally:
         process.kill()
     assert process.exitcode == code
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGUSR1, 75)])
+def test_many_trainings_stop_with_the_exit_code_of_one(number, code):
+    words = ("compare", "adamw", "adana", "--data", "corpus", *TINY, "--steps", "100000")
+    rates = ("--lr", "adamw=0.002", "adana=0.002", "--seeds", "1", "--jobs", "2")
+    process = begin(sys.executable, "-m", "adana", *words, *rates)
+    try:
+        deadline = time.monotonic() + WAIT
+        while len(going := [r for r in find_runs(Path("runs")) if any(r.metrics())]) < 2:
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        process.send_signal(number)
+        out = process.communicate(timeout=WAIT)[0]
+    finally:
+        process.kill()
+    assert process.returncode == code, out
+    assert "The same command goes on where it was" in out
+    assert all(list_checkpoints(run.checkpoints) for run in going)
 
 
 def test_a_scheduler_stops_a_branch_that_has_not_begun_with_exit_code_75(monkeypatch):

@@ -144,7 +144,7 @@ def wait_until_both_beat(folder: Path, process: subprocess.Popen, signals: int =
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_after_a_signal_running_jobs_save_and_waiting_ones_never_start(start, tmp_path, number):
     process = start()
     wait_until_both_beat(tmp_path, process)

@@ -19,7 +19,6 @@ from adana.cli.execute import train_all
 from adana.cli.prepare import prepare_with_bar
 from adana.cli.report import write_comparison
 from adana.cli.settings import Settings, check_folder, describe, print_rows
-from adana.cli.train import CTRL_C
 from adana.data import Shards
 from adana.ladder import (
     PlannedRun,
@@ -80,7 +79,7 @@ def compare_command(arguments: CompareArguments) -> int:
     planned = comparison.train(configs) if configs else []
     if not planned:
         console.print("Stopped. The same command goes on where it was.")
-        return CTRL_C
+        return comparison.code
     baseline = arguments.optimizers[0]
     sources = {name: config.provenance["lr"] for name, config in configs.items()}
     write_comparison(
@@ -150,6 +149,8 @@ class _Comparison:
     ) -> None:
         self.arguments, self.rules, self.shards, self.console = arguments, rules, shards, console
         self.trials: list[Trial] = []
+        self.code = 0
+        """Exit code of the last trainings: not 0 if they were stopped."""
 
     def configure(self, name: str, given: float | None) -> TrainConfig:
         """Return the configuration of one optimizer at its learning rate."""
@@ -211,9 +212,10 @@ class _Comparison:
         self.console.print()
 
     def _train(self, planned: Sequence[PlannedRun]) -> bool:
-        return train_all(
+        self.code = train_all(
             planned, self.arguments.jobs, self.shards.folder, self.console, self.arguments
         )
+        return self.code == 0
 
     def _place(self, config: TrainConfig) -> PlannedRun:
         return plan_run(config, self.arguments.runs, self.shards.fingerprint)

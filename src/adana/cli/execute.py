@@ -11,11 +11,12 @@ from rich.console import Console
 
 from adana.cli.engine_flags import EngineFlags
 from adana.cli.progress import Display, say
-from adana.cli.train import outcome_text
+from adana.cli.train import CTRL_C, EXIT_CODES, outcome_text
 from adana.ladder import PlannedRun, job_payload, run_job
 from adana.nn import model_flops
 from adana.train import LayoutConfig, TrainConfig, pick_device
-from adana.tune import Result
+from adana.train.interrupt import SCHEDULER_SIGNALS
+from adana.tune import Engine, Result
 
 
 def train_all(
@@ -24,12 +25,12 @@ def train_all(
     shards_folder: Path,
     console: Console,
     where: EngineFlags = EngineFlags(),  # noqa: B008 (frozen)
-) -> bool:
+) -> int:
     """Train what is not finished yet, `jobs` at a time, and show how far everything is.
 
     All have the same device and threads in their layout; threads of None are shared out. Returns
-    False if it was interrupted. Raises `RuntimeError` if a run failed; a diverged one has not
-    failed, it is a result.
+    the exit code: 0, or that of the signal which stopped it (`stop_code`). Raises `RuntimeError` if
+    a run failed; a diverged one has not failed, it is a result.
     """
     layout = planned[0].config.layout
     workers, threads = share_out(len(planned), layout, jobs, where)
@@ -38,7 +39,7 @@ def train_all(
     if len(missing) < len(planned):
         say(console, f"reusing {len(planned) - len(missing)} finished runs")
     if not missing:
-        return True
+        return 0
     payloads = {}
     for name, p in missing.items():
         own = dataclasses.replace(p.config.layout, threads=threads)
@@ -58,16 +59,21 @@ def train_all(
             on_result=lambda name, result: display.finish(name, _result_text(result)),
         )
     if set(results) != set(missing):
-        return False
+        return stop_code(engine)
     if any(r.value is not None and r.value.state == "interrupted" for r in results.values()):
-        return False
+        return stop_code(engine)
     broken = [name for name, result in results.items() if result.error]
     if broken:
         raise RuntimeError(
             f"{len(broken)} runs failed ({'; '.join(broken)}), for the reasons above. "
             "The finished ones are kept: the same command trains only the rest."
         )
-    return True
+    return 0
+
+
+def stop_code(engine: Engine) -> int:
+    """Return the exit code of a command whose trainings were stopped, as `adana train` has it."""
+    return EXIT_CODES["interrupted"] if engine.stopped_by in SCHEDULER_SIGNALS else CTRL_C
 
 
 def keep_freed_memory() -> None:

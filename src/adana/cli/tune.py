@@ -15,12 +15,11 @@ from rich.console import Console
 
 from adana.cli.commands import train_words
 from adana.cli.engine_flags import EngineFlags
-from adana.cli.execute import keep_freed_memory, share_out
+from adana.cli.execute import keep_freed_memory, share_out, stop_code
 from adana.cli.ladder.run import own_command
 from adana.cli.prepare import prepare_with_bar
 from adana.cli.progress import say
 from adana.cli.settings import Settings, check_folder
-from adana.cli.train import CTRL_C
 from adana.cli.tune_display import SearchDisplay
 from adana.cli.tune_sizes import Size, make_sizes
 from adana.cli.tune_tables import print_plan, print_result
@@ -139,7 +138,7 @@ def tune_command(arguments: TuneArguments) -> int:
         study = search.run(console, jobs)
     except Stopped:
         say(console, "Stopped. The same command goes on where it was.")
-        return CTRL_C
+        return search.code
     commands = search.write(study)
     print_result(console, study, arguments.runs)
     for size, command in commands.items():
@@ -174,6 +173,8 @@ class _Search:
         self.fingerprint = shards.fingerprint
         folder = arguments.output or arguments.runs / f"tune-{arguments.optimizer}-{self._key()}"
         self.output = folder / "result.json"
+        self.code = 0
+        """Exit code of a search that was stopped."""
 
     def run(self, console: Console, jobs: int) -> StudyResult:
         """Search; `Stopped` if it was interrupted."""
@@ -183,14 +184,18 @@ class _Search:
             self.arguments.build(jobs, layout, lambda text: say(console, text)) as engine,
             SearchDisplay(console) as display,
         ):
-            return tune_scales(
-                self.problems,
-                self.arguments.method,
-                runner=engine,
-                known=self._known(),
-                on_progress=display.search,
-                on_event=display.sign,
-            )
+            try:
+                return tune_scales(
+                    self.problems,
+                    self.arguments.method,
+                    runner=engine,
+                    known=self._known(),
+                    on_progress=display.search,
+                    on_event=display.sign,
+                )
+            except Stopped:
+                self.code = stop_code(engine)
+                raise
 
     def _known(self) -> dict[Scale, dict[str, Any]]:
         """Return the best values that earlier searches found, as they were when this one began.

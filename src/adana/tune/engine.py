@@ -34,12 +34,18 @@ class Result:
     """The traceback, where there is one."""
 
 
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""Ctrl-C, and what schedulers send before they end a process."""
+
 OnResult = Callable[[str, Result], None]
 """Called with a job's name and its result."""
 
 
 class Engine(Protocol):
     """Runs batches of jobs. A context manager: what it started ends with the block."""
+
+    stopped_by: int | None
+    """Number of the first signal that stopped a batch; None if none did."""
 
     def run(
         self,
@@ -51,9 +57,9 @@ class Engine(Protocol):
         """Run ``work(payload, emit)`` for every payload and return the results by name.
 
         A job that fails, or whose process dies, has a `Result` with an `error`; the others go on.
-        After Ctrl-C or SIGTERM no further job starts, the running ones get SIGTERM, may save, and
-        are waited for; the second time they are killed. No `KeyboardInterrupt` is raised: jobs that
-        never started, or were cut off before they could save, have no result.
+        After Ctrl-C, SIGTERM or SIGUSR1 no further job starts, the running ones get SIGTERM, may
+        save, and are waited for; the second time they are killed. No `KeyboardInterrupt` is raised:
+        jobs that never started, or were cut off before they could save, have no result.
         """
         ...
 
@@ -78,10 +84,12 @@ def failure(error: BaseException) -> Result:
 
 @contextlib.contextmanager
 def on_interrupt(handler: Callable[..., None]) -> Iterator[None]:
-    """Call `handler` at SIGINT and SIGTERM; only the main thread can, in others it does nothing."""
+    """Call `handler` at the signals of `STOPPING`; only the main thread can, in others it does
+    nothing.
+    """
     previous = {}
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOPPING:
             previous[number] = signal.signal(number, handler)
     try:
         yield

@@ -35,6 +35,9 @@ class InProcess:
     typed into a prompt.
     """
 
+    stopped_by: int | None = None
+    """None: signals are left to the caller."""
+
     def run(
         self,
         work: Work,

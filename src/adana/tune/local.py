@@ -59,6 +59,7 @@ class LocalEngine:
         self.limits, self.say = limits, say
         self._idle: list[_Worker] = []
         self._batch: _Batch | None = None
+        self.stopped_by: int | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -176,8 +177,9 @@ class _Batch:
         self.results: dict[str, Result] = {}
         self.stops = 0
 
-    def stop(self, *_: object) -> None:
+    def stop(self, number: int | None = None, _frame: object = None) -> None:
         """Handle a signal: ask the running jobs to save, the second time kill them."""
+        self.engine.stopped_by = self.engine.stopped_by or number
         self.stops += 1
         for job in list(self.running.values()):
             process = job.worker.process

@@ -58,6 +58,7 @@ class RayEngine:
         self.cpus, self.gpus, self.devices = cpus_per_job, gpus_per_job, devices_per_job
         self.retries = retries
         self.storage = storage
+        self.stopped_by: int | None = None
         self._ours = connect(address)
         self._check_room()
 
@@ -148,8 +149,9 @@ class _Batch:
         self.results: dict[str, Result] = {}
         self.stops = 0
 
-    def stop(self, *_: object) -> None:
+    def stop(self, number: int | None = None, _frame: object = None) -> None:
         """Handle a signal; `listen` does what it asks for."""
+        self.engine.stopped_by = self.engine.stopped_by or number
         self.stops += 1
 
     def submit(self, work: Work, payloads: Mapping[str, Any]) -> None:

@@ -21,7 +21,6 @@ from adana.cli.prepare import prepare_with_bar
 from adana.cli.progress import say
 from adana.cli.report import write_whole_study
 from adana.cli.settings import Settings, check_folder
-from adana.cli.train import CTRL_C
 from adana.data import Shards
 from adana.ladder import (
     PRESETS,
@@ -112,7 +111,7 @@ def run_command(arguments: RunLadder) -> int:
     if not planned:
         say(console, "Stopped. The same command goes on where it was.")
         say(console, f"A report of what is there: adana report {shlex.quote(str(ladder.folder))}")
-        return CTRL_C
+        return ladder.code
     everything = [p for own in planned.values() for p in own]
     ladder.record(everything)
     write_whole_study(
@@ -164,6 +163,8 @@ class _Ladder:
         count = len(study.cells) * study.rates * study.seeds
         self.jobs, threads = share_out(count, layout, arguments.jobs, arguments)
         self.layout = dataclasses.replace(layout, threads=threads)
+        self.code = 0
+        """Exit code of the last trainings: not 0 if they were stopped."""
 
     def introduce(self, grid: Mapping[Cell, Sequence[Rate]]) -> None:
         """Print what will be trained with the rule of every number, and how long it takes."""
@@ -224,9 +225,10 @@ class _Ladder:
         return added
 
     def _train(self, planned: Sequence[PlannedRun]) -> bool:
-        return train_all(
+        self.code = train_all(
             planned, self.arguments.jobs, self.shards.folder, self.console, self.arguments
         )
+        return self.code == 0
 
     def _place(self, cell: Cell, rate: Rate) -> list[PlannedRun]:
         """Return the trainings of one rate, one for each seed."""
