@@ -116,10 +116,13 @@ def results(tmp_path):
 
 
 @pytest.mark.usefixtures("in_process")
-def test_a_search_does_not_begin_from_that_of_an_optimizer_whose_name_begins_alike(tmp_path):
+def test_a_search_does_not_begin_from_that_of_an_optimizer_whose_name_begins_alike(
+    tmp_path, capsys
+):
     words = ("--lr", "0.01", "--parameters", "final", "--noise-seeds", "0", "--max-passes", "1")
     for optimizer, size in (("adana-released", "1"), ("adana", "2"), ("adana", "1x2")):
         assert run(optimizer, *SMALL, *words, "--scales", size) == 0
+    assert "Spent on tuning, all searches together" in capsys.readouterr().out
     begun = {
         (found["optimizer"], own["scale"]["name"]): own["warm_start"]
         for found in results(tmp_path).values()

@@ -143,6 +143,17 @@ def have_a_child(payload, emit):
     return found
 
 
+def die_before_its_child(payload, emit):
+    """Be killed while a child lives, which writes the file after 10 seconds."""
+
+    def outlive():
+        time.sleep(10)
+        payload.write_text("still here")
+
+    multiprocessing.get_context("fork").Process(target=outlive).start()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def grow(payload, emit):
     """Keep some memory for good."""
     KEPT.append(b"x" * payload)

@@ -31,6 +31,14 @@ def test_a_job_that_leaves_a_thread_does_not_keep_the_engine_waiting_for_it(tmp_
         assert engine.run(jobs.square, {"b": 3})["b"].value == 9
 
 
+def test_the_death_of_a_job_is_seen_while_a_process_that_it_started_lives(tmp_path, monkeypatch):
+    monkeypatch.setattr("adana.tune.local.PATIENCE", 0.2)
+    with LocalEngine(1) as engine:
+        result = engine.run(jobs.die_before_its_child, {"a": tmp_path / "outlived"})["a"]
+    assert "SIGKILL" in result.error
+    assert not (tmp_path / "outlived").exists(), "the engine waited for the child"
+
+
 def test_a_job_may_start_processes_of_its_own():
     with LocalEngine(1) as engine:
         result = engine.run(jobs.have_a_child, {"a": 5})["a"]

@@ -42,6 +42,8 @@ def serve(pipe: Connection, limits: Limits) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     # A daemon may have no children of its own, but a job may: a DataLoader's workers, say.
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
+    # They must not keep the pipe open, whose end tells the parent that this process has died.
+    os.register_at_fork(after_in_child=pipe.close)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signals, fresh, jobs = _SignalRecord(), None, 0
     reusable = True
