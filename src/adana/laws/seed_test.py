@@ -116,7 +116,7 @@ def needed_seeds(
     >>> needed_seeds(0.004, 0.0013, significance=0.001, known=True)
     5
     >>> needed_seeds(0.004, 0.0013, significance=0.001)
-    8
+    7
     """
     if not (difference > 0 and sigma > 0):
         raise ValueError(
