@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from adana.laws.lines import invert_lines
+
 Floats = NDArray[np.float64]
 
 LEVEL = 0.9
@@ -158,24 +160,13 @@ def _invert(losses: Floats, baselines: Floats, computes: Floats) -> Floats:
     ``[C_max, inf]``, before the shortest ``[0, C_min]``, and on a curve that does not fall with
     compute it is ``[0, inf]``: nothing is known.
     """
+    tiny = np.finfo(float).tiny
+    y, target = (np.log(np.maximum(values, tiny)) for values in (baselines, losses))
     x = np.log(computes)
-    y = np.log(np.maximum(baselines, np.finfo(float).tiny))
-    target = np.log(np.maximum(losses, np.finfo(float).tiny))
-    found = np.empty((len(losses), 2))
-    inside = (target <= y[:, 0]) & (target >= y[:, -1])
-    if len(computes) == 1:
-        found[inside] = computes[0]
-    else:
-        right = np.clip(np.sum(y > target[:, None], axis=1), 1, len(computes) - 1)
-        rows = np.arange(len(losses))
-        y0, y1 = y[rows, right - 1], y[rows, right]
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            part = (y0 - target) / (y0 - y1)
-            exact = np.exp(x[right - 1] * (1 - part) + x[right] * part)
-        found[inside] = exact[inside, None]
-    found[target < y[:, -1]] = (computes[-1], np.inf)
-    found[target > y[:, 0]] = (0.0, computes[0])
-    found[np.any(np.diff(y, axis=1) >= 0, axis=1)] = (0.0, np.inf)
+    ends = invert_lines(x, y, target[:, None], extrapolate=False, bend=False)[:, :, 0]
+    found: Floats = np.exp(ends)
+    for end in (0, -1):  # a bound is a compute that was run, to the bit
+        found[ends == x[end]] = computes[end]
     return found
 
 

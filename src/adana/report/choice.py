@@ -3,9 +3,8 @@
 For each optimizer and scale, the learning rate with the lowest mean final loss over the seeds that
 all its rates share. A rate that diverged on a seed cannot win. Other settings that were varied
 (kappa, omega, ...) stay at the value that the optimizer has at most scales (where a scale lacks it,
-at the one it has most runs of); what they would change
-is looked at by itself (`sensitivities`), never chosen from, so that an optimizer which was varied
-more gets no more chances.
+at the one it has most runs of); what they would change is looked at by itself (`sensitivities`),
+never chosen from, so that an optimizer which was varied more gets no more chances.
 """
 
 from __future__ import annotations
