@@ -1,0 +1,56 @@
+"""Risk against steps: what predictions and simulations return."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class RiskCurve:
+    """Expected risk of one method at some steps, all arrays float64 of shape (steps,).
+
+    `risk[i]` is P before step `steps[i]` (so `steps = 0` is the start); `buffer[i]` is the expected
+    squared length of the momentum buffer then. Where the method diverges, `diverged` is True and
+    the curve ends at the last step whose risk is finite.
+    """
+
+    name: str
+    steps: np.ndarray
+    risk: np.ndarray
+    buffer: np.ndarray
+    diverged: bool = False
+
+    def at(self, step: float) -> float:
+        """Return the risk at a step, between those recorded by a power law; NaN after the end."""
+        if step > self.steps[-1]:
+            return float("nan")
+        return float(np.exp(np.interp(np.log1p(step), np.log1p(self.steps), np.log(self.risk))))
+
+
+@dataclass(frozen=True)
+class SimulatedRisk:
+    """Risks of runs: `risk` has shape (methods, runs, steps), NaN once a run is not finite."""
+
+    names: tuple[str, ...]
+    steps: np.ndarray
+    risk: np.ndarray
+
+    def mean(self) -> np.ndarray:
+        """Mean over runs, shape (methods, steps)."""
+        return self.risk.mean(axis=1)
+
+    def standard_error(self) -> np.ndarray:
+        """Standard error of the mean over runs, shape (methods, steps); NaN with one run."""
+        runs = self.risk.shape[1]
+        if runs < 2:
+            return np.full(self.mean().shape, np.nan)
+        return self.risk.std(axis=1, ddof=1) / np.sqrt(runs)
+
+
+def log_steps(total_steps: int, per_decade: int = 20) -> np.ndarray:
+    """Return whole steps 0, 1, 2, ... spaced evenly in their logarithm, ending at `total_steps`."""
+    decades = np.log10(max(total_steps, 1))
+    spaced = np.logspace(0, decades, int(np.ceil(decades * per_decade)) + 1)
+    return np.unique(np.concatenate([[0], np.round(spaced), [total_steps]]).astype(np.int64))
