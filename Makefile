@@ -22,7 +22,7 @@ help:  ## list what can be made
 demo: $(VENV)/installed  ## train AdamW and ADana side by side (about 6 minutes on 2 idle cores)
 	$(BIN)/adana compare adamw adana --seeds 2 --horizons 1 1.25
 
-smoke: $(VENV)/installed  ## a tiny ladder to its report: 3 optimizers x 4 sizes (5 to 8 minutes on 2 cores)
+smoke: $(VENV)/installed  ## a tiny ladder to its report: 3 optimizers x 4 sizes (5 minutes on 2 idle cores)
 	$(BIN)/adana ladder run --preset smoke
 
 test: $(VENV)/installed-dev  ## the tests, without the slow ones and those of other libraries

@@ -16,7 +16,11 @@ from types import SimpleNamespace
 import pytest
 
 from adana.cli import branch, main
+from adana.cli.engine_flags import EngineFlags
+from adana.ladder import job_memory
+from adana.nn import EnokiConfig
 from adana.runs import Run, find_runs
+from adana.train import OptimizerConfig, TrainConfig
 from adana.train.checkpoint import checkpoint_step, list_checkpoints
 from tests.ranks import forkserver
 from tests.train.conftest import write_corpus
@@ -220,6 +224,35 @@ def test_a_ray_address_without_ray_is_a_wrong_argument(capsys):
         main(("compare", "--data", "corpus", *TINY, "--ray-address", "there:6379"))
     assert exit_.value.code == 2
     assert "--ray-address needs --engine ray" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--memory-per-job", "0"), "--memory-per-job must be above 0 GB, got 0"),
+        (("--memory-per-job", "2", "--engine", "ray"), "--memory-per-job needs --engine local"),
+    ],
+)
+def test_a_wrong_memory_of_a_job_is_a_wrong_argument(capsys, words, said):
+    with pytest.raises(SystemExit, match="2"):
+        main(("compare", "--data", "corpus", *TINY, *words))
+    assert said in capsys.readouterr().err
+
+
+def test_no_more_trainings_run_at_a_time_than_fit_in_memory(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(("compare", "--data", "corpus", *TINY, "--jobs", "2", "--memory-per-job", "1e6"))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 of 2 jobs at a time" in said
+    assert "even one may not fit" in said
+
+
+def test_without_a_number_the_memory_of_the_largest_training_is_estimated():
+    small, large = (
+        TrainConfig(OptimizerConfig("adamw", 1e-3), 100, model=EnokiConfig(heads=h)) for h in (1, 4)
+    )
+    engine = EngineFlags().build(2, [large, small], print)
+    assert engine.memory_per_job == job_memory(large) > job_memory(small)
 
 
 def test_a_number_of_jobs_with_the_ray_engine_is_a_wrong_argument(capsys):

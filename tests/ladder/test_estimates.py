@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import subprocess
+import sys
 import weakref
 
 import pytest
@@ -9,10 +11,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from adana.ladder import DEVICES, Device, Hardware, estimate, find_device, plan_rung
+from adana.ladder import DEVICES, Device, Hardware, estimate, find_device, job_memory, plan_rung
 from adana.ladder.estimates import BLOCK_BYTES, HEADROOM, divisors, state_bytes_per_parameter
-from adana.nn import EnokiConfig, Qwen3Config, build_model, count_parameters
-from adana.train import OPTIMIZERS, LayoutConfig
+from adana.nn import EnokiConfig, LSTMConfig, Qwen3Config, build_model, count_parameters
+from adana.train import OPTIMIZERS, LayoutConfig, OptimizerConfig, TrainConfig
 
 H100 = Hardware(DEVICES["h100"])
 
@@ -25,6 +27,43 @@ def on(devices=1, **layout):
     return lambda rung, name="adamw": estimate(
         rung, name, Hardware(DEVICES["h100"], devices), LayoutConfig(**layout)
     )
+
+
+# --- what a worker takes on the CPU -------------------------------------------------------------
+
+TAKES = """
+import resource, sys
+import torch
+from adana.ladder.speed import seconds_per_step
+from tests.ladder.test_estimates import trained
+seconds_per_step(trained())
+unit = 1 if sys.platform == "darwin" else 1024
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+"""
+
+
+def trained(**settings):
+    model = EnokiConfig(heads=4, head_dim=64, sequence_length=512, vocab_size=4096)
+    return TrainConfig(OptimizerConfig("adana", 1e-3), 100, 16, model, **settings)
+
+
+@pytest.mark.slow
+def test_a_worker_takes_about_what_is_estimated():
+    made = subprocess.run([sys.executable, "-c", TAKES], capture_output=True, text=True, check=True)
+    # The measured process has read no corpus, hence the lower bound.
+    assert 0.6 < int(made.stdout) / job_memory(trained()) < 1.2
+
+
+def test_a_worker_takes_more_for_averages_and_smaller_pieces_take_less():
+    plain = job_memory(trained())
+    weights = 4 * count_parameters(trained().model).exact
+    assert job_memory(trained(averages=("ema:0.9", "tail:0.2"))) == plain + 2 * weights
+    assert job_memory(trained(layout=LayoutConfig(micro_batch=2))) < plain
+
+
+def test_of_what_was_not_counted_nothing_is_estimated():
+    assert job_memory(dataclasses.replace(trained(), model=LSTMConfig())) is None
+    assert job_memory(trained(layout=LayoutConfig(device="meta"))) is None
 
 
 # --- what is kept for the backward pass -----------------------------------------------------------

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from adana.laws.bowl import Bowl, fit_bowl
+from adana.laws.bowl import Bowl, fit_bowl, fit_bowl_by_seed
 
 ZETA, BEST, LOWEST = 0.0193, 1.7e-3, 3.47
 """AdamW's curvature and the optimum of H = 10 (spec/scaling_laws.md sections 5 and 7)."""
@@ -105,6 +105,19 @@ def test_the_same_rate_twice_is_another_seed():
     seeds = fit_bowl([1e-3, 2e-3, 4e-3], [3.1, [3.0, 3.04], 3.2])
     assert (twice.lr, twice.loss) == pytest.approx((seeds.lr, seeds.loss))
     assert twice.freedom == seeds.freedom == 1
+
+
+def test_losses_by_seed_are_compared_over_the_seeds_that_all_rates_have():
+    rates = [1e-3, 2e-3, 4e-3, 8e-3]
+    # Seed 1 is lucky and ran at two rates only; 8e-3 diverged and has no say.
+    losses = [{0: 3.1, 1: 2.1}, {0: 3.0}, {0: 3.2, 1: 2.2}, {1: math.inf}]
+    assert fit_bowl_by_seed(rates, losses) == fit_bowl(rates, [3.1, 3.0, 3.2, math.inf])
+    # The order of the seeds is no matter, and without a shared one all count.
+    swapped = [{1: 2.0, 0: 3.1}, {0: 3.0, 1: 1.9}, {0: 3.2, 1: 2.1}]
+    in_order = fit_bowl(rates[:3], [[3.1, 2.0], [3.0, 1.9], [3.2, 2.1]])
+    assert fit_bowl_by_seed(rates[:3], swapped) == in_order
+    apart = fit_bowl_by_seed(rates[:3], [{0: 3.1}, {1: 3.0}, {0: 3.2, 2: 3.3}])
+    assert apart == fit_bowl(rates[:3], [[3.1], [3.0], [3.2, 3.3]])
 
 
 def test_a_window_that_is_not_convex_falls_back_to_the_neighbours():

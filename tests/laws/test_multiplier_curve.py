@@ -12,6 +12,7 @@ from adana.laws import (
     piecewise_multiplier,
 )
 from adana.laws.invert import log_compute_at
+from adana.laws.multiplier_result import MultiplierCurve, separability
 from tests.laws.simulate import simulated, true_multiplier
 
 COMPUTES = np.geomspace(0.01, 30, 10)
@@ -43,6 +44,16 @@ def test_the_same_law_with_less_compute_has_a_constant_multiplier():
     assert np.isnan(found.low).all()
     assert not found.separable.any()
     assert "no interval" in " ".join(found.statements)
+
+
+def test_one_compute_is_told_as_one():
+    single = {k: np.array([v]) for k, v in {"compute": 1.0, "value": 1.5, "low": 1.2}.items()}
+    yes = np.array([True])
+    curve = MultiplierCurve(
+        "adana", "adamw", "fitted", **single, high=np.array([1.8]), inside=yes, separable=yes,
+        level=0.9, statements=(),
+    )  # fmt: skip
+    assert "at the one compute" in separability(curve)
 
 
 def test_against_itself_a_baseline_has_multiplier_one_and_is_not_separable():

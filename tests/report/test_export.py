@@ -31,10 +31,18 @@ def test_csv_and_json_hold_the_same_numbers(study: Study, tmp_path: Path) -> Non
     assert values[0]["difference"] is None
 
 
-def test_an_empty_table_is_an_empty_file(study: Study) -> None:
+def test_an_empty_table_is_empty_text(study: Study) -> None:
     sheet = sheets(study)[0]
     empty = type(sheet)(sheet.name, sheet.title, sheet.columns, (), sheet.data)
     assert as_csv(empty) == ""
+
+
+def test_a_table_without_rows_writes_no_file(study: Study, tmp_path) -> None:
+    sheet = sheets(study)[0]
+    empty = type(sheet)("empty", sheet.title, sheet.columns, (), sheet.data)
+    written = export([sheet, empty], tmp_path)
+    assert {path.stem for path in written} == {sheet.name}
+    assert sorted(written) == sorted(tmp_path.iterdir())
 
 
 def test_latex_has_a_row_a_line_and_no_bare_special_character(study: Study) -> None:

@@ -1,5 +1,6 @@
 """The page of a study: whole and offline as a file, and usable in a real browser."""
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from adana.report import Study, read_study, render_study, study_charts, write_study
+from adana.report.study_page import title
 from adana.runs import Run, find_runs
 
 from .browser import needs_browser, pixels
@@ -59,6 +61,16 @@ def test_the_findings_stand_without_javascript(html: str, study: Study) -> None:
         "packages.torch" if "packages" in study.records[0].environment else "0.1.0",
     ):
         assert part in text
+
+
+def test_the_title_calls_a_shape_no_number_of_parameters(study: Study) -> None:
+    assert title(study).endswith(" parameters")
+    scales = [dataclasses.replace(scale, parameters=None) for scale in study.scales]
+    bare = title(dataclasses.replace(study, scales=tuple(scales)))
+    assert "parameters" not in bare
+    assert "width 64 to width 512" in bare
+    mixed = dataclasses.replace(study, scales=(*study.scales[:1], *scales[1:]))
+    assert title(mixed).endswith(f": {study.scales[0].name} parameters")
 
 
 def test_the_loss_is_drawn_for_every_size_and_each_chart_has_words(study: Study) -> None:
@@ -127,9 +139,9 @@ def test_every_picture_and_every_chart_has_words_for_those_who_do_not_see_it(
     titles = tab.ask(said.format(".chart"))
     texts = tab.ask(said.format(".chart [role=graphics-document]"))
     assert len(titles) == len(texts)
-    for title, text in zip(titles, texts, strict=True):
-        assert text.startswith(f"{title}. ")
-        assert len(text) > len(title) + 40
+    for heading, text in zip(titles, texts, strict=True):
+        assert text.startswith(f"{heading}. ")
+        assert len(text) > len(heading) + 40
     assert tab.ask("document.documentElement.lang") == "en"
     assert tab.ask("[...document.querySelectorAll('th')].every((cell) => cell.scope)")
 

@@ -156,6 +156,22 @@ def test_the_count_of_runs_ends_at_what_was_expected():
     assert seen[-1].eta == 0
 
 
+def test_the_count_knows_the_noise_measured_again_and_the_values_tried_at_other_scales():
+    seen = []
+    tune_scales(problems(1, 8), Rules(noise_seeds=3), runner=Inline(), on_progress=seen.append)
+    total = seen[-1].runs
+    entered = [one for before, one in itertools.pairwise(seen) if one.stage != before.stage]
+    filling = [one for one in entered if one.stage.startswith("trying the best values")]
+    assert [one.expected for one in filling] == [total]
+    assert filling[0].runs < total
+    noise = [one for one in entered if one.stage == "measuring the noise" and one.scale == "size 8"]
+    # What ends a search, two more seeds of its best values, is expected before and in it.
+    assert noise[-1].expected - noise[-1].runs == 2
+    before = seen[seen.index(noise[-1]) - 1]
+    assert before.expected - before.runs >= 2
+    assert all(one.eta for one in seen if 0 < one.runs < one.expected)
+
+
 def restless(config):
     """The bowl of `moving` with noise that grows with size; the seed is what differs."""
     return moving(config) + 1e-4 * config["size"] ** 2 * (config["seed"] - 1)

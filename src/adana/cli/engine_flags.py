@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from adana.train import LayoutConfig
+from adana.ladder import job_memory
+from adana.train import TrainConfig
 from adana.tune import Engine, LocalEngine, RayEngine
 
 
@@ -19,17 +20,27 @@ class EngineFlags:
     and data."""
     ray_address: str | None = None
     """Address of the Ray cluster. Default: RAY_ADDRESS, or the cluster that this machine is in."""
+    memory_per_job: float | None = None
+    """Memory of one training in GB (1e9 bytes): of those on the CPU, no more run at a time than fit
+    in what is free. Default: estimated from the largest model."""
 
     def check(self) -> None:
         """Raise `ValueError` for flags that do not go together."""
         if self.ray_address is not None and self.engine != "ray":
             raise ValueError("--ray-address needs --engine ray")
+        if self.memory_per_job is not None and self.engine != "local":
+            raise ValueError("--memory-per-job needs --engine local: a cluster has its own limits")
+        if self.memory_per_job is not None and not 0 < self.memory_per_job < float("inf"):
+            raise ValueError(f"--memory-per-job must be above 0 GB, got {self.memory_per_job:g}")
 
-    def build(self, workers: int, layout: LayoutConfig, say: Callable[[str], None]) -> Engine:
-        """Return the engine for `workers` jobs at a time, each of one device as in `layout`.
+    def build(
+        self, workers: int, configs: Sequence[TrainConfig], say: Callable[[str], None]
+    ) -> Engine:
+        """Return the engine for `workers` trainings at a time like `configs`, each on one device.
 
-        On Ray, the cluster's room decides how many run at a time; a job reserves a CPU for each of
-        its threads, and a GPU if its device is one by name.
+        All have the device and the threads of the first. On Ray, the cluster's room decides how
+        many run at a time; a job reserves a CPU for each of its threads, and a GPU if its device is
+        one by name.
 
         Raises:
             RuntimeError: Ray is not installed.
@@ -38,9 +49,17 @@ class EngineFlags:
         """
         self.check()
         if self.engine == "local":
-            return LocalEngine(workers, say=say)
+            return LocalEngine(workers, self._memory(configs), say=say)
+        layout = configs[0].layout
         gpus = 1 if layout.device.startswith("cuda") else 0
         try:
             return RayEngine(self.ray_address, cpus_per_job=layout.threads or 1, gpus_per_job=gpus)
         except ImportError as error:
             raise RuntimeError(str(error)) from error
+
+    def _memory(self, configs: Sequence[TrainConfig]) -> int | None:
+        """Return the bytes of the largest job, if known."""
+        if self.memory_per_job is not None:
+            return int(self.memory_per_job * 1e9)
+        known = [size for size in map(job_memory, configs) if size is not None]
+        return max(known, default=None)

@@ -34,22 +34,22 @@ def train_all(
     """
     layout = planned[0].config.layout
     workers, threads = share_out(len(planned), layout, jobs, where)
-    layout = dataclasses.replace(layout, threads=threads)
     missing = {name: p for name, p in _named(planned).items() if not p.run.concluded}
     if len(missing) < len(planned):
         say(console, f"reusing {len(planned) - len(missing)} finished runs")
     if not missing:
         return 0
-    payloads = {}
+    payloads, configs = {}, []
     for name, p in missing.items():
         own = dataclasses.replace(p.config.layout, threads=threads)
         config = dataclasses.replace(p.config, layout=own)
+        configs.append(config)
         payloads[name] = job_payload(dataclasses.replace(p, config=config), shards_folder)
     keep_freed_memory()
     costs = {name: _step_cost(p.config) for name, p in missing.items()}
     total = sum(p.config.steps * costs[name] for name, p in missing.items())
     with (
-        where.build(workers, layout, lambda text: say(console, text)) as engine,
+        where.build(workers, configs, lambda text: say(console, text)) as engine,
         Display(console, total, len(missing), costs) as display,
     ):
         results = engine.run(

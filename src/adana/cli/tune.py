@@ -179,9 +179,9 @@ class _Search:
     def run(self, console: Console, jobs: int) -> StudyResult:
         """Search; `Stopped` if it was interrupted."""
         keep_freed_memory()
-        layout = next(iter(self.sizes.values())).start.layout
+        configs = [size.start for size in self.sizes.values()]
         with (
-            self.arguments.build(jobs, layout, lambda text: say(console, text)) as engine,
+            self.arguments.build(jobs, configs, lambda text: say(console, text)) as engine,
             SearchDisplay(console) as display,
         ):
             try:

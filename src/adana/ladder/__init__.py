@@ -10,7 +10,7 @@ from adana.ladder.comparison import (
     with_optimizer,
 )
 from adana.ladder.devices import DEVICES, THIS, Device, find_device
-from adana.ladder.estimates import MFU, Estimate, Hardware, estimate
+from adana.ladder.estimates import MFU, Estimate, Hardware, estimate, job_memory
 from adana.ladder.learning_rates import (
     DEMO_BATCH,
     DEMO_MODEL,
@@ -88,6 +88,7 @@ __all__ = [
     "find_law",
     "first_rates",
     "hyperparameters",
+    "job_memory",
     "job_payload",
     "mean_losses",
     "next_rate",

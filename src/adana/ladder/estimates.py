@@ -15,8 +15,8 @@ import torch
 from adana.checks import check_integer, check_range
 from adana.ladder.devices import Device
 from adana.ladder.rungs import Rung
-from adana.nn import Enoki, EnokiConfig
-from adana.train import LayoutConfig, OptimizerConfig, build_optimizer
+from adana.nn import Enoki, EnokiConfig, Qwen3Config
+from adana.train import LayoutConfig, OptimizerConfig, TrainConfig, build_optimizer, pick_device
 
 MFU = 0.4
 """Default share of the peak that a training reaches (model FLOPs utilisation): what well-made loops
@@ -34,6 +34,9 @@ under autocast the residual stream and the inputs of norms stay float32."""
 LOGIT_BYTES = 12
 """Bytes that a logit takes at the worst moment, counted likewise: three numbers in float32."""
 FLOAT32 = 4
+PROCESS_BYTES = 0.7e9
+"""Resident memory of a worker with next to no model: torch, the corpus as far as it was read, and
+what the allocator keeps. Measured: 0.66 GB."""
 HEADROOM = 0.9
 """Share of a device's memory that an estimate may fill and still be said to fit."""
 
@@ -145,6 +148,23 @@ def _sequences_of_a_device(batch_size: int, devices: int, micro_batch: int | Non
             f"{micro_batch}; take a divisor of {own}"
         )
     return own
+
+
+def job_memory(config: TrainConfig) -> int | None:
+    """Estimate the bytes that a worker takes that trains `config` on one device.
+
+    None where nothing is known: on a GPU, whose memory is not the workers', and of an LSTM, whose
+    activations were not counted.
+    """
+    model, layout = config.model, config.layout
+    if not isinstance(model, EnokiConfig | Qwen3Config) or pick_device(layout.device).type != "cpu":
+        return None
+    rung = Rung(model, model.heads, config.batch_size, tokens_per_param=0.0, steps=config.steps)
+    weights = _weight_terms(rung, config.optimizer.name, 1)
+    micro = layout.micro_batch or config.batch_size
+    compute = _compute_terms(rung, config.precision == "bfloat16", layout, micro)
+    averages = FLOAT32 * rung.counts.exact * len(config.averages)
+    return int(PROCESS_BYTES + averages + sum(term.bytes for term in weights + compute))
 
 
 def memory_terms(

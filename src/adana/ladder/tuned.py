@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adana.laws.bowl import Bowl, fit_bowl
+from adana.laws.bowl import Bowl, fit_bowl, fit_bowl_by_seed
 from adana.laws.rule_forms import Scale
 from adana.nn import count_parameters
 from adana.runs import Run, identity, science
@@ -181,14 +181,14 @@ def _check_alike(trials: Sequence[_Trial], free: frozenset[str]) -> None:
 
 def _tuned(trials: Sequence[_Trial]) -> TunedSize:
     config = trials[0].config
-    grids: dict[float, dict[float, list[float]]] = {}
-    for trial in sorted(trials, key=lambda trial: trial.config.seed):
+    grids: dict[float, dict[float, dict[int, float]]] = {}
+    for trial in trials:
         grid = grids.setdefault(trial.config.optimizer.omega, {})
-        grid.setdefault(trial.config.optimizer.lr, []).append(trial.loss)
+        grid.setdefault(trial.config.optimizer.lr, {})[trial.config.seed] = trial.loss
     bowls = {
-        omega: fit_bowl(list(grid), list(grid.values()))
+        omega: fit_bowl_by_seed(list(grid), list(grid.values()))
         for omega, grid in sorted(grids.items())
-        if any(loss != math.inf for losses in grid.values() for loss in losses)
+        if any(loss != math.inf for losses in grid.values() for loss in losses.values())
     }
     return TunedSize(
         optimizer=config.optimizer.name,

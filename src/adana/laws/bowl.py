@@ -16,7 +16,7 @@ the lowest point itself, and says so.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,6 +132,28 @@ def fit_bowl(
         diverged=diverged,
         note=_note(edge, len(rates), diverged, float(rates[lowest]), what),
     )
+
+
+def fit_bowl_by_seed(
+    lrs: Sequence[float],
+    losses: Sequence[Mapping[int, float]],
+    *,
+    what: str = "learning rate",
+) -> Bowl:
+    """Fit as `fit_bowl` does to losses by seed: to the seeds that all rates have, if there are any.
+
+    So a lucky seed moves all points alike. Rates with a loss that is not finite have diverged, and
+    have no say in which seeds are shared.
+    """
+    usable = [set(own) for own in losses if all(map(math.isfinite, own.values()))]
+    shared = set.intersection(*usable) if usable else set()
+    chosen = []
+    for own in losses:
+        seeds = sorted(own)
+        if shared and set(own) in usable:
+            seeds = sorted(shared)
+        chosen.append([own[seed] for seed in seeds])
+    return fit_bowl(lrs, chosen, what=what)
 
 
 def _points(

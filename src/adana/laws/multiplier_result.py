@@ -57,7 +57,7 @@ def separability(found: MultiplierCurve) -> str:
     if not apart:
         holds = f"no {level} interval excludes 1"
         return f"{found.name} is not separable from {found.baseline}: {holds}"
-    where = f"at all {count} computes"
+    where = f"at all {count} computes" if count > 1 else "at the one compute"
     if apart < count:
         where = f"at {apart} of {count} computes, not separable at the others"
     return f"{found.name} can be told from {found.baseline} {where} ({level} intervals)"

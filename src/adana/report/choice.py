@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adana.laws.bowl import Bowl, fit_bowl
+from adana.laws.bowl import Bowl, fit_bowl_by_seed
 from adana.report.cells import ENDED_BADLY, Cell, Scale
 
 RULE = (
@@ -181,7 +181,7 @@ def _choice(label: str, scale: Scale, grid: Sequence[Cell], here: Sequence[Cell]
     elsewhere = min(others, key=lambda cell: cell.mean) if others else None
     if chosen and elsewhere and elsewhere.mean >= chosen.mean:
         elsewhere = None
-    return Choice(label, scale, tuple(grid), chosen, _bowl(grid, shared), elsewhere)
+    return Choice(label, scale, tuple(grid), chosen, _bowl(grid), elsewhere)
 
 
 def _mean_over(cell: Cell, seeds: set[int]) -> float:
@@ -190,20 +190,19 @@ def _mean_over(cell: Cell, seeds: set[int]) -> float:
     return statistics.fmean(losses or cell.losses.values())
 
 
-def _bowl(grid: Sequence[Cell], shared: set[int]) -> Bowl | None:
-    """Fit the parabola to the seeds that all rates share, so that a lucky seed moves all points."""
+def _bowl(grid: Sequence[Cell]) -> Bowl | None:
+    """Fit the parabola, if any rate has a loss."""
     lrs, losses = [], []
     for cell in grid:
         if cell.diverged:
             lrs.append(cell.lr)
-            losses.append([math.nan])
+            losses.append({0: math.nan})
         elif cell.losses:
-            own = [loss for seed, loss in cell.losses.items() if seed in shared]
             lrs.append(cell.lr)
-            losses.append(own or list(cell.losses.values()))
-    if not any(math.isfinite(loss) for own in losses for loss in own):
+            losses.append(dict(cell.losses))
+    if not any(math.isfinite(loss) for own in losses for loss in own.values()):
         return None
-    return fit_bowl(lrs, losses)
+    return fit_bowl_by_seed(lrs, losses)
 
 
 def unfinished(cells: Iterable[Cell]) -> list[str]:

@@ -19,9 +19,11 @@ SPECIAL = {
 
 
 def export(sheets: Iterable[Sheet], folder: Path) -> list[Path]:
-    """Write each table as ``NAME.csv``, ``NAME.json`` and ``NAME.tex``; return the files."""
+    """Write each table that has rows as ``NAME.csv``, ``.json`` and ``.tex``; return the files."""
     written = []
     for sheet in sheets:
+        if not sheet.records:
+            continue
         for suffix, text in (("csv", as_csv(sheet)), ("tex", as_latex(sheet))):
             path = folder / f"{sheet.name}.{suffix}"
             write_bytes(path, text.encode())

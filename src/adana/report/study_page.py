@@ -154,9 +154,10 @@ def render_study(
 def title(study: Study) -> str:
     """Return a heading that says what was compared with what, and at which sizes."""
     candidates = study_words.words_list(study.labels[1:]) if study.labels[1:] else "nothing yet"
-    names = list(dict.fromkeys(scale.name for scale in study.scales))
+    counted = [scale for scale in study.scales if scale.parameters is not None]
+    names = list(dict.fromkeys(scale.name for scale in counted or study.scales))
     sizes = names[0] if len(names) == 1 else f"{len(names)} sizes, {names[0]} to {names[-1]}"
-    return f"{candidates} against {study.baseline}: {sizes} parameters"
+    return f"{candidates} against {study.baseline}: {sizes}{' parameters' if counted else ''}"
 
 
 def _text(name: str, study: Study, scales: Sequence[Any]) -> tuple[str, str]:

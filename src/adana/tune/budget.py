@@ -70,8 +70,24 @@ def planned_runs(space: Space, rules: Rules) -> tuple[int, int]:
     further pass at most.
 
     The first pass is the baseline, every other value of every grid, the seeds that measure noise
-    and four corners for each joint check. Longer grids and a pair that moves come on top.
+    there and where the search ends, and four corners for each joint check. Longer grids and a pair
+    that moves come on top.
     """
-    a_pass = sum(len(p.values(p.baseline)) - 1 for p in space) * rules.seeds
-    noise = max(0, rules.noise_seeds - rules.seeds) if rules.noise_seeds > 1 else 0
-    return rules.seeds + a_pass + noise + 4 * len(rules.joint) * rules.seeds, a_pass
+    a_pass = runs_of_a_pass(space, rules)
+    around = 2 * noise_runs(rules) + joint_runs(rules)
+    return rules.seeds + a_pass + around, a_pass
+
+
+def runs_of_a_pass(space: Space, rules: Rules) -> int:
+    """Return the runs of all values of all grids but the baseline's."""
+    return sum(len(p.values(p.baseline)) - 1 for p in space) * rules.seeds
+
+
+def noise_runs(rules: Rules) -> int:
+    """Return the runs that measure noise at a configuration which the search has trained."""
+    return max(0, rules.noise_seeds - rules.seeds) if rules.noise_seeds > 1 else 0
+
+
+def joint_runs(rules: Rules) -> int:
+    """Return the runs of the corners of every joint check."""
+    return 4 * len(rules.joint) * rules.seeds

@@ -110,22 +110,29 @@ class Evaluator:
             FailedTrials: a job crashed, after all others have ended.
             Stopped: the engine was interrupted.
         """
-        several = {
-            (name, seed): {**config, "seed": seed} if self.seeded else dict(config)
-            for name, config in configs.items()
-            for seed in range(self.seeds)
-        }
-        found = self._trials({self._label(*key): c for key, c in several.items()})
+        found = self._trials(self._seeds_of(configs))
         return {
             name: _mean([found[self._label(name, seed)].loss for seed in range(self.seeds)])
             for name in configs
         }
+
+    def unknown(self, configs: Mapping[str, Config]) -> int:
+        """Return how many trials of these configurations this search does not know yet."""
+        keys = {self.objective.key(config) for config in self._seeds_of(configs).values()}
+        return len(keys - self.trials.keys())
 
     def losses_of_seeds(self, config: Config, seeds: int) -> list[float]:
         """Return the loss of one configuration with each of the first `seeds` seeds."""
         names = {f"baseline s{seed}": {**config, "seed": seed} for seed in range(seeds)}
         found = self._trials(names)
         return [found[name].loss for name in names]
+
+    def _seeds_of(self, configs: Mapping[str, Config]) -> dict[str, Config]:
+        return {
+            self._label(name, seed): {**config, "seed": seed} if self.seeded else dict(config)
+            for name, config in configs.items()
+            for seed in range(self.seeds)
+        }
 
     def _label(self, name: str, seed: int) -> str:
         return f"{name} s{seed}" if self.seeds > 1 else name

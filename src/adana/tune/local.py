@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from adana.tune.engine import OnEvent, OnResult, Result, Work, failure, ignore, on_interrupt
-from adana.tune.memory import available_memory
+from adana.tune.memory import available_memory, resident_memory
 from adana.tune.worker import Limits, serve
 
 PATIENCE = 10.0
@@ -107,6 +107,8 @@ class LocalEngine:
         room = available_memory() if self.memory_per_job else None
         if not self.memory_per_job or room is None:
             return self.workers
+        # What idle workers hold, the jobs that they take have already.
+        room += sum(resident_memory(w.process.pid) for w in self._idle if w.process.pid)
         fitting = room // self.memory_per_job
         if fitting < self.workers:
             self.say(

@@ -22,10 +22,10 @@ def available_memory(root: Path = Path("/")) -> int | None:
     return max(0, min(rooms)) if rooms else None
 
 
-def resident_memory() -> int:
-    """Return the bytes of this process in memory now; 0 where the system does not say."""
+def resident_memory(process: int | str = "self") -> int:
+    """Return the bytes of a process in memory now; 0 where the system does not say."""
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
     except (OSError, IndexError, ValueError):
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")

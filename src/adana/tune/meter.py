@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from adana.tune.budget import planned_runs
+from adana.tune.budget import joint_runs, noise_runs, planned_runs, runs_of_a_pass
 from adana.tune.descent import Move
 from adana.tune.problem import Problem, Rules
 from adana.tune.scale import Scale
@@ -38,6 +38,8 @@ class Progress:
     """The sweep that has just ended, if one has."""
 
 
+FILLING = "trying the best values of each scale at the others"
+
 OnProgress = Callable[[Progress], None]
 
 
@@ -45,7 +47,9 @@ class Meter:
     """Counts runs and guesses how many are left.
 
     Expected of every scale that has not begun: a first pass, and a second that confirms it. Of the
-    one at work: what is left of its pass, and one more pass once something has moved.
+    one at work: what is left of its pass, and one more pass once something has moved. A descent
+    that goes on after the noise was measured again knows all around its start, so nothing is
+    expected of it until something moves.
     """
 
     def __init__(
@@ -56,7 +60,7 @@ class Meter:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tell, self._clock, self._begun = on_progress, clock, clock()
-        self._seeds, self._corners = rules.seeds, 4 * len(rules.joint) * rules.seeds
+        self._rules = rules
         self._later: dict[Scale, int] = {}
         self._spaces = {}
         for problem in problems:
@@ -68,27 +72,38 @@ class Meter:
         self._runs = 0
         self._left = 0
         self._moved = False
+        self._measured = 0
+        self._noise_ahead = 0
         self._fresh_work = 0.0
 
     def begin_scale(self, scale: Scale) -> None:
         """Another scale begins."""
-        self.scale, self._moved = scale, False
+        self.scale, self._moved, self._measured = scale, False, 0
+        self._noise_ahead = noise_runs(self._rules)
         self._left = self._later.pop(scale)
         self._say("begins")
 
     def begin_noise(self) -> None:
         """The noise is measured."""
+        self._measured += 1
+        if self._measured > 1:  # where a descent ended
+            self._moved, self._noise_ahead, self._left = False, 0, noise_runs(self._rules)
         self._say("measuring the noise")
 
     def begin_joint(self, first: str, second: str) -> None:
         """Two hyperparameters are checked together."""
-        self._left = self._corners
+        self._expect(joint_runs(self._rules))
         self._say(f"{first} and {second} together")
 
-    def begin_filling(self) -> None:
-        """Values of one scale are tried at the others."""
-        self._left = 0
-        self._say("trying the best values of each scale at the others")
+    def begin_filling(self, runs: Mapping[Scale, int]) -> None:
+        """Values of one scale are tried at the others: so many runs of each."""
+        self._later, self._left = dict(runs), 0
+        self._say(FILLING)
+
+    def fill_scale(self, scale: Scale) -> None:
+        """They are tried at this one."""
+        self.scale, self._left = scale, self._later.pop(scale)
+        self._say(FILLING)
 
     def end(self) -> None:
         """All is known."""
@@ -100,15 +115,16 @@ class Meter:
         space = self._spaces[self.scale]
         place = [own.name for own in space].index(parameter.name)
         if place == 0:
-            self._moved = number == 1  # a first pass nearly always moves something
-        rest = sum(len(own.values(own.baseline)) - 1 for own in space[place:])
-        again = sum(len(own.values(own.baseline)) - 1 for own in space) if self._moved else 0
-        self._left = (rest + again) * self._seeds + self._corners
+            # A first pass nearly always moves something.
+            self._moved = number == 1 and self._measured < 2
+        again = runs_of_a_pass(space, self._rules) if self._moved else 0
+        self._expect(runs_of_a_pass(space[place:], self._rules) + again + joint_runs(self._rules))
         self._say(f"pass {number}: {parameter.name}")
 
     def on_move(self, move: Move) -> None:
         """A sweep has ended."""
-        self._moved = self._moved or move.moved
+        if move.moved:
+            self._moved, self._noise_ahead = True, noise_runs(self._rules)
         self._say(self._stage, move=move)
 
     def on_trial(self, name: str, trial: Trial, fresh: bool) -> None:
@@ -120,6 +136,11 @@ class Meter:
         if fresh:
             self._fresh_work += self.scale.work
         self._say(self._stage, name, trial.loss)
+
+    def _expect(self, runs: int) -> None:
+        """Expect so many runs of this descent, and the noise where it ends."""
+        known = self._measured > 1 and not self._noise_ahead
+        self._left = 0 if known else runs + self._noise_ahead
 
     def _say(
         self, stage: str, trial: str = "", loss: float | None = None, move: Move | None = None

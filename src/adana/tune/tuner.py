@@ -246,7 +246,6 @@ class _Search:
         floor = self._floor()
         sweeps = {scale: dict(result.descent.sweeps) for scale, result in self.results.items()}
         if len(sweeps) > 1:
-            self.meter.begin_filling()
             self._fill(sweeps, floor.delta2)
         results = []
         for scale, result in self.results.items():
@@ -261,28 +260,44 @@ class _Search:
         return StudyResult(tuple(results), sensitivities(sweeps, floor.delta2), floor)
 
     def _fill(self, sweeps: dict[Scale, dict[str, Sweep]], delta2: float) -> None:
-        """Try at every scale the values that are near-optimal at another and were not tried.
+        """Try at every scale the values that are near-optimal at another and were not tried."""
+        missing = {scale: self._missing(scale, sweeps, delta2) for scale in sweeps}
+        counts = {
+            scale: sum(self.evaluators[scale].unknown(configs) for configs in own.values())
+            for scale, own in missing.items()
+        }
+        self.meter.begin_filling(counts)
+        for scale, own in missing.items():
+            self.meter.fill_scale(scale)
+            for name, configs in own.items():
+                sweeps[scale][name] = self._longer(scale, sweeps[scale][name], configs)
 
-        But for those beyond a scale's limits, such as a warm-up longer than its training.
+    def _missing(
+        self, scale: Scale, sweeps: Mapping[Scale, Mapping[str, Sweep]], delta2: float
+    ) -> dict[str, dict[str, Config]]:
+        """Return the configurations to try at a scale, by hyperparameter and by label.
+
+        None beyond its limits, such as a warm-up longer than its training, and none of what has one
+        value that is near-optimal everywhere already.
         """
-        first, *others = sweeps.values()
-        for name in [n for n in first if all(n in own for own in others)]:
-            several = {scale: own[name] for scale, own in sweeps.items()}
-            if common_values(several, delta2):
+        missing: dict[str, dict[str, Config]] = {}
+        for parameter in self.problems[scale].space:
+            several = {s: own[parameter.name] for s, own in sweeps.items() if parameter.name in own}
+            if len(several) < len(sweeps) or common_values(several, delta2):
                 continue
             wanted = {v: None for own in several.values() for v in own.near_optimal(delta2)}
-            for scale, own in several.items():
-                allows = next(p.allows for p in self.problems[scale].space if p.name == name)
-                missing = [v for v in wanted if v not in own.values and allows(v)]
-                if missing:
-                    sweeps[scale][name] = self._longer(scale, own, missing)
+            tried, base = several[scale].values, self.results[scale].best
+            missing[parameter.name] = {
+                label(parameter.name, v): {**base, parameter.name: v}
+                for v in wanted
+                if v not in tried and parameter.allows(v)
+            }
+        return {name: configs for name, configs in missing.items() if configs}
 
-    def _longer(self, scale: Scale, own: Sweep, missing: Sequence[Any]) -> Sweep:
-        base = self.results[scale].best
-        configs = {label(own.name, v): {**base, own.name: v} for v in missing}
+    def _longer(self, scale: Scale, own: Sweep, configs: Mapping[str, Config]) -> Sweep:
         found = self.evaluators[scale].losses(configs)
         losses = dict(zip(own.values, own.losses, strict=True))
-        losses |= {value: found[label(own.name, value)] for value in missing}
+        losses |= {config[own.name]: found[name] for name, config in configs.items()}
         numbers = all(isinstance(value, int | float) for value in losses)
         values = tuple(sorted(losses)) if numbers else tuple(losses)
         return dataclasses.replace(
