@@ -183,6 +183,29 @@ def test_a_rule_for_omega_is_used_unless_omega_is_given(tmp_path, capsys):
     assert "omega 3 timescale" in words(capsys.readouterr().out)
 
 
+def test_a_rule_for_kappa_is_used_by_what_reads_it_unless_kappa_is_given(tmp_path, capsys):
+    for heads in (2, 4):
+        for kappa in (0.7, 0.8, 0.9):
+            for i in (-1, 0, 1):
+                loss = 4 + 0.02 * i**2 + math.log(kappa / 0.8) ** 2
+                rate = best_lr(heads) * 2.0**i
+                config = tuned_config("adana", heads, lr=rate, kappa=kappa)
+                pretend(tmp_path / "tuned", config, loss)
+    fit = ("rules", "fit", "tuned", "--output", "kappa.json", "--hyperparameter", "kappa")
+    assert adana(*fit, "--form", "constant", "--bootstrap", "0") == 0
+    capsys.readouterr()
+    assert adana("rules", "show", "kappa.json", "--heads", "6") == 0
+    assert "kappa of adana" in words(capsys.readouterr().out)
+    training = ("train", "--data", "texts", "--steps", "60", *SIZE, "--lr", "0.001")
+    assert adana(*training, "--optimizer", "adana", "--rules", "kappa.json") == 0
+    assert "kappa 0.8: rule a with a = 0.8 (kappa.json" in words(capsys.readouterr().out)
+    (run,) = find_runs(Path("runs"))
+    assert run.config()["optimizer"]["kappa"] == pytest.approx(0.8, rel=1e-3)
+    given = ("--rules", "kappa.json", "--kappa", "0.9")
+    assert adana(*training, "--optimizer", "adana", *given) == 0
+    assert "rule a with" not in words(capsys.readouterr().out)
+
+
 def test_a_rule_file_without_a_rule_for_the_optimizer_is_refused(file, capsys):
     assert adana("train", "--data", "texts", "--optimizer", "adana", "--rules", file) == 2
     assert "has rules for adamw, none for adana" in capsys.readouterr().err

@@ -128,7 +128,7 @@ def test_a_rule_without_a_number_for_a_training_is_an_error(rule):
         (lambda c: c["rules"][0].pop("form"), "rule 1 lacks form"),
         (lambda c: c["rules"][0].update(more=1), "unknown keys more"),
         (lambda c: c["rules"][0].update(form="__import__"), "unknown form '__import__'"),
-        (lambda c: c["rules"][0].update(hyperparameter="kappa"), "'kappa', expected one of lr"),
+        (lambda c: c["rules"][0].update(hyperparameter="beta1"), "'beta1', expected one of lr"),
         (lambda c: c["rules"][0].update(values={}), "values must be finite numbers a"),
         (lambda c: c["rules"][0].update(values={"a": "1"}), "values must be finite"),
         (lambda c: c["rules"][0].update(values={"a": -1}), "a must be positive"),

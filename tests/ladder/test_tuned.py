@@ -105,11 +105,54 @@ def test_of_several_omegas_the_lowest_bowl_is_taken_and_omega_has_a_bowl_too(tmp
             config = tuned_config(lr=best_lr(2) * lr, omega=omega)
             runs.append(pretend(tmp_path, config, loss))
     (size,), _ = read_tuned(runs)
-    assert size.omega == size.settings["omega"] == 4.0
+    assert size.settings["omega"] == 4.0
     assert size.bowl.lr == pytest.approx(best_lr(2))
     assert size.optimum("omega").lr == pytest.approx(5.0, rel=1e-3)
-    with pytest.raises(ValueError, match="rules are for lr, omega, not for 'kappa'"):
+    with pytest.raises(ValueError, match="read for lr and omega, not for 'kappa'"):
         size.optimum("kappa")
+
+
+def kappa_runs(root, kappas, rates, heads=2):
+    """The best kappa is 0.8 at every learning rate, the best rate twice `best_lr` at every one."""
+    return [
+        pretend(
+            root,
+            tuned_config("adana", heads, lr=best_lr(heads) * rate, kappa=kappa, seed=seed),
+            4 + ZETA * math.log2(rate / 2) ** 2 + math.log(kappa / 0.8) ** 2 + 0.01 * seed,
+        )
+        for kappa in kappas
+        for rate in rates
+        for seed in range(2)
+    ]
+
+
+def test_kappa_has_a_bowl_where_every_value_has_its_own_over_learning_rates(tmp_path):
+    runs = kappa_runs(tmp_path, (0.7, 0.8, 0.9), (0.5, 1, 2, 4))
+    (size,), _ = read_tuned(runs, hyperparameter="kappa")
+    assert size.settings["kappa"] == 0.8
+    assert size.bowl.lr == pytest.approx(2 * best_lr(2))
+    assert size.optimum("kappa").convex
+    assert size.optimum("kappa").lr == pytest.approx(0.8, rel=1e-3)
+
+
+def test_after_a_descent_kappa_has_its_bowl_at_the_best_learning_rate(tmp_path):
+    runs = kappa_runs(tmp_path, (0.8,), (1, 2, 4)) + kappa_runs(tmp_path, (0.0625, 0.75, 0.9), (2,))
+    (size,), _ = read_tuned(runs, hyperparameter="kappa")
+    assert size.settings["kappa"] == 0.8
+    # Four seeds of another rate at one kappa do not get in the way, nor does the far value.
+    assert size.optimum("kappa").lr == pytest.approx(0.8, rel=1e-3)
+
+
+def test_a_kappa_of_zero_has_no_place_in_a_bowl(tmp_path):
+    runs = kappa_runs(tmp_path, (0.7, 0.8, 0.9), (1, 2, 4))
+    loss = tuned_config("adana", lr=2 * best_lr(2), kappa=0.0)
+    (size,), _ = read_tuned([*runs, pretend(tmp_path, loss, 6.0)], hyperparameter="kappa")
+    assert size.optimum("kappa").lr == pytest.approx(0.8, rel=1e-3)
+
+
+def test_rules_are_for_some_hyperparameters_only(tmp_path):
+    with pytest.raises(ValueError, match=r"rules are for lr, omega, kappa.*, not for 'beta1'"):
+        read_tuned([], hyperparameter="beta1")
 
 
 def test_no_runs_are_no_optima():

@@ -1,13 +1,14 @@
-"""What the command line leaves open: omega and the learning rate, by flag, by rule file, by law."""
+"""What the command line leaves open: learning rate, omega, ..., by flag, by rule file, by law."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from adana import schedules
-from adana.cli.settings import Settings
+from adana.cli.settings import RULED, Settings
 from adana.ladder import Rate, RuleBook, peak_learning_rate, with_optimizer
-from adana.train import TrainConfig, omega_of_tau_epochs
+from adana.train import TrainConfig, omega_of_tau_epochs, optimizer_entry
 
 
 def configure(
@@ -33,8 +34,15 @@ def without_rate(
     """Return the configuration of one optimizer with all but its learning rate filled in."""
     config = settings.train_config(settings.optimizer_config(name, 1.0))
     omega, source = pick_omega(settings, config, rules, train_tokens)
-    optimizer = dataclasses.replace(config.optimizer, omega=omega)
-    provenance = {**config.provenance, "omega": source} if source else config.provenance
+    values: dict[str, Any] = {"omega": omega}
+    sources = {"omega": source} if source else {}
+    for hyperparameter in set(RULED) & set(optimizer_entry(name).reads):
+        if getattr(settings, hyperparameter) is None:
+            ruled = rules.give(hyperparameter, config)
+            if ruled is not None:
+                values[hyperparameter], sources[hyperparameter] = ruled.value, ruled.source
+    optimizer = dataclasses.replace(config.optimizer, **values)
+    provenance = {**config.provenance, **sources}
     return dataclasses.replace(config, optimizer=optimizer, provenance=provenance)
 
 
@@ -63,14 +71,15 @@ def pick_rate(
     if ruled is not None:
         return ruled.as_rate()
     default = Settings()
-    keys = ("data", "schedule", "warmup_steps", "final", "delta", "clip")
+    keys = ("data", "schedule", "warmup_steps", "final", "clip")
     others = {key: (getattr(settings, key), getattr(default, key)) for key in keys}
+    others["delta"] = (config.optimizer.delta, schedules.DELTA)
     others["steps"] = (settings.total_steps, default.total_steps)
     return peak_learning_rate(
         config.optimizer.name,
         config.model,
         config.batch_size,
-        kappa=settings.kappa,
+        kappa=config.optimizer.kappa,
         omega=config.optimizer.omega,
         others=others,
     )

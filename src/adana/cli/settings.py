@@ -12,11 +12,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from adana import schedules
 from adana.cli.data_flags import DataFlags
 from adana.cli.decay_words import describe_decay
 from adana.data import Shards
-from adana.ladder import DEMO_BATCH, DEMO_MODEL, DEMO_STEPS, budget_rule, steps_of_budget
+from adana.ladder import (
+    DEMO_BATCH,
+    DEMO_MODEL,
+    DEMO_STEPS,
+    TUNABLE,
+    budget_rule,
+    steps_of_budget,
+)
 from adana.nn import (
     EnokiConfig,
     InitScheme,
@@ -32,6 +38,9 @@ from adana.train import (
     ScheduleName,
     TrainConfig,
 )
+
+RULED = tuple(name for name in TUNABLE if name not in ("lr", "omega"))
+"""Hyperparameters of some optimizers that a rule file may give where no flag does."""
 
 _BUDGET = tyro.conf.create_mutex_group(required=False)
 _DECAY = tyro.conf.create_mutex_group(required=False)
@@ -79,12 +88,14 @@ class Settings(DataFlags):
     tau_epochs: Annotated[float | None, _DECAY] = None
     """In place of --omega: the timescale of weight decay in epochs, omega = epochs / tau
     (docs/weight-decay.md)."""
-    kappa: float = schedules.KAPPA
-    """Damping exponent of ADana and its relatives; useful from 0.75 to 0.9."""
-    delta: float = schedules.DELTA
-    """EMA constant of ADana and its relatives: the newest gradient weighs delta / (delta + t)."""
-    momentum_scale: float = OptimizerConfig.momentum_scale
-    """Factor on ADana's momentum term."""
+    kappa: float | None = None
+    """Damping exponent of ADana and its relatives; useful from 0.75 to 0.9. Default: 0.85, or what
+    --rules say."""
+    delta: float | None = None
+    """EMA constant of ADana and its relatives: the newest gradient weighs delta / (delta + t).
+    Default: 8, or what --rules say."""
+    momentum_scale: float | None = None
+    """Factor on ADana's momentum term. Default: 1, or what --rules say."""
     momentum_cooldown: float | None = None
     """Share of the run at its end over which ADana's momentum term falls to 0. Default: never."""
     beta1: float | None = None
@@ -96,8 +107,8 @@ class Settings(DataFlags):
     clip_snr: float | None = None
     """Where Dana-MK4 and Dana-Star-MK4 clip the momentum. Default by kappa (docs/optimizers)."""
     rules: tuple[Path, ...] = ()
-    """Files of `adana rules fit`, to take learning rate and omega from in place of the published
-    laws (docs/rules.md). A given --lr or --omega beats them."""
+    """Files of `adana rules fit`: learning rate, omega, kappa, delta and momentum scale in place of
+    published laws and defaults (docs/rules.md). A given value beats them."""
     clip: float = TrainConfig.clip
     """Largest global norm of the gradient."""
     z_coeff: float = TrainConfig.z_coeff
@@ -206,18 +217,16 @@ class Settings(DataFlags):
 
     def optimizer_config(self, name: str, lr: float) -> OptimizerConfig:
         """Return the configuration of the optimizer `name` at a peak learning rate."""
+        given = {key: getattr(self, key) for key in (*RULED, "omega")}
         return OptimizerConfig(
             name=name,
             lr=lr,
-            omega=schedules.OMEGA if self.omega is None else self.omega,
-            kappa=self.kappa,
-            delta=self.delta,
-            momentum_scale=self.momentum_scale,
             momentum_cooldown=self.momentum_cooldown,
             beta1=self.beta1,
             beta2=self.beta2,
             eps=self.eps,
             clip_snr=self.clip_snr,
+            **{key: value for key, value in given.items() if value is not None},
         )
 
 
@@ -264,6 +273,11 @@ def describe(config: TrainConfig, shards: Shards) -> list[tuple[str, str]]:
             f"{rule.text()}, warm-up {rule.warmup_steps} steps (T/50 unless given)",
         ),
         ("learning rate", f"{opt.lr:.4g}: {config.provenance.get('lr', 'given')}"),
+        *(
+            (name.replace("_", " "), f"{getattr(opt, name):.4g}: {config.provenance[name]}")
+            for name in RULED
+            if name in config.provenance
+        ),
         *describe_decay(config, len(shards.train)),
     ]
 

@@ -48,7 +48,7 @@ class Rule:
     optimizer: str
     family: str
     hyperparameter: str
-    """lr or omega."""
+    """A name of `adana.ladder.TUNABLE`."""
     form: str
     """A name of `adana.laws.rule_forms.FORMS`."""
     values: dict[str, float]
@@ -90,7 +90,7 @@ class Rule:
         if not (math.isfinite(value) and value > 0):
             raise ValueError(
                 f"the rule {self.formula} ({where}) gives {self.hyperparameter} = {value} for this "
-                f"training; pass one (--{self.hyperparameter})"
+                f"training; pass one (--{self.hyperparameter.replace('_', '-')})"
             )
         far = tuple(self._reservations(config))
         advice = ": check it with --sweep-lr" if self.hyperparameter == "lr" else ""

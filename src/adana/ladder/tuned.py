@@ -1,9 +1,10 @@
-"""Tuned optima, read off finished runs: the best learning rate (or omega) at each size.
+"""Tuned optima, read off finished runs: the best learning rate (or omega, ...) at each size.
 
-At every size an optimizer was trained with several learning rates; where several omegas were tried,
-the one with the lowest bowl is that size's. Runs are only put together where nothing else differs
-at that size: a bowl over two data sets or two kappas would be a bowl of neither. After a search
-that moved other settings too, each size can be taken at its best ones.
+At every size an optimizer was trained with several learning rates, and perhaps with several values
+of one more hyperparameter, omega unless another is asked for; the value with the lowest bowl is
+that size's. Runs are only put together where nothing else differs at that size: a bowl over two
+data sets or two schedules would be a bowl of neither. After a search that moved other settings too,
+each size can be taken at its best ones.
 """
 
 from __future__ import annotations
@@ -11,18 +12,21 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adana.laws.bowl import Bowl, fit_bowl, fit_bowl_by_seed
+from adana.laws.bowl import Bowl, fit_bowl_by_seed
 from adana.laws.rule_forms import Scale
 from adana.nn import count_parameters
 from adana.runs import Run, identity, science
 from adana.train import TrainConfig, config_from_dict, optimizer_entry
 
-TUNABLE = ("lr", "omega")
-"""Hyperparameters that rules are for."""
+TUNABLE = ("lr", "omega", "kappa", "delta", "momentum_scale")
+"""Hyperparameters that rules are for: positive numbers that every configuration states."""
+BESIDE_LR = "omega"
+"""What may differ besides the learning rate where rules for that are asked for."""
 SEARCHED = frozenset(
     {
         *("optimizer", "schedule", "clip", "z_coeff", "batch_size", "steps"),
@@ -34,60 +38,65 @@ SEARCHED = frozenset(
 
 @dataclass(frozen=True)
 class TunedSize:
-    """One optimizer at one size, tuned over learning rates and perhaps over omega."""
+    """One optimizer at one size, tuned over learning rates and one more hyperparameter."""
 
     optimizer: str
     family: str
     scale: Scale
     tokens_per_step: int
+    beside: str
+    """The other hyperparameter: a name of `TUNABLE`."""
     bowls: Mapping[float, Bowl]
-    """By omega: the bowl over learning rates."""
+    """By its value: the bowl over learning rates."""
+    across: Bowl
+    """The bowl over its values (`_across`)."""
     settings: Mapping[str, Any]
-    """What all its runs have in common; of several omegas, the best."""
+    """What all its runs have in common; of several values of `beside`, the best."""
     runs: tuple[str, ...]
     """Identities of its runs."""
 
     @property
-    def omega(self) -> float:
-        """The omega whose bowl is lowest."""
-        return float(self.settings["omega"])
-
-    @property
     def bowl(self) -> Bowl:
         """The lowest bowl over learning rates."""
-        return self.bowls[self.omega]
+        return self.bowls[self.settings[self.beside]]
 
     def optimum(self, hyperparameter: str) -> Bowl:
         """Return the bowl over a hyperparameter; its `lr` is the best value of that.
 
         Raises:
-            ValueError: the hyperparameter is not one of `TUNABLE`.
+            ValueError: these runs were not read for this hyperparameter.
         """
         if hyperparameter == "lr":
             return self.bowl
-        if hyperparameter != "omega":
-            known = ", ".join(TUNABLE)
-            raise ValueError(f"rules are for {known}, not for {hyperparameter!r}")
-        return fit_bowl(list(self.bowls), [bowl.loss for bowl in self.bowls.values()], what="omega")
+        if hyperparameter != self.beside:
+            raise ValueError(
+                f"these runs were read for lr and {self.beside}, not for {hyperparameter!r}"
+            )
+        return self.across
 
 
 def read_tuned(
-    runs: Iterable[Run], *, best_settings: bool = False
+    runs: Iterable[Run], *, hyperparameter: str = "lr", best_settings: bool = False
 ) -> tuple[list[TunedSize], list[str]]:
     """Return what was tuned in these runs, by optimizer and size, and notes on what was left out.
 
-    Diverged runs are results; unfinished ones are left out. With `best_settings`, runs of a size
-    may differ in `SEARCHED` too: taken are those that share the settings of the lowest bowl.
+    Runs of a size may differ in learning rate, seed and `hyperparameter` (omega for lr). Diverged
+    runs are results; unfinished ones are left out. With `best_settings`, runs of a size may differ
+    in `SEARCHED` too: taken are those that share the settings of the lowest bowl.
 
     Raises:
         RunError: a configuration is of another version.
-        ValueError: runs of one optimizer and size differ in more than that.
+        ValueError: runs of one optimizer and size differ in more than that, or rules are for other
+            hyperparameters.
     """
+    if hyperparameter not in TUNABLE:
+        raise ValueError(f"rules are for {', '.join(TUNABLE)}, not for {hyperparameter!r}")
+    beside = BESIDE_LR if hyperparameter == "lr" else hyperparameter
     trials: dict[tuple[str, Scale], list[_Trial]] = {}
     notes: list[str] = []
     known: set[str] = set()
     for run in runs:
-        trial = _read(run)
+        trial = _read(run, beside)
         if trial is None:
             notes.append(f"left out: {run.path} is {run.status()['state']}")
         elif trial.identity in known:
@@ -98,21 +107,21 @@ def read_tuned(
     free = SEARCHED if best_settings else frozenset()
     found = []
     for own in trials.values():
-        _check_alike(own, free)
-        size, note = _best(own)
+        _check_alike(own, beside, free)
+        size, note = _best(own, beside)
         found += [size] if size else []
         notes += [note] if note else []
     return sorted(found, key=_order), notes
 
 
-def _best(trials: Sequence[_Trial]) -> tuple[TunedSize | None, str]:
+def _best(trials: Sequence[_Trial], beside: str) -> tuple[TunedSize | None, str]:
     """Return the lowest bowl of a size, of all settings that were tried, and a note on the rest."""
     first = trials[0]
     where = f"{first.config.optimizer.name} at P = {first.scale.non_embedding:,.0f}"
     groups = [g for g in _groups(trials) if any(math.isfinite(trial.loss) for trial in g)]
     if not groups:
         return None, f"left out: every run of {where} diverged; try lower learning rates"
-    sizes = [_tuned(group) for group in groups]
+    sizes = [_tuned(group, beside) for group in groups]
     best = min(sizes, key=lambda size: (not size.bowl.convex, size.bowl.loss))
     if len(sizes) == 1:
         return best, ""
@@ -135,7 +144,7 @@ class _Trial:
     """What must agree within a bowl."""
 
 
-def _read(run: Run) -> _Trial | None:
+def _read(run: Run, beside: str) -> _Trial | None:
     """Return one training, with an infinite loss if it diverged; None if it is not finished."""
     state, summary = run.status()["state"], run.summary()
     if state != "diverged" and not run.finished:
@@ -146,7 +155,7 @@ def _read(run: Run) -> _Trial | None:
     if summary is not None and state != "diverged":
         loss = float(summary["val_loss"])
     rest = {k: v for k, v in science(content).items() if k not in ("seed", "version")}
-    tuned = (*TUNABLE, "label")
+    tuned = ("lr", beside, "label")
     rest["optimizer"] = {k: v for k, v in rest["optimizer"].items() if k not in tuned}
     return _Trial(config, scale_of(config), loss, identity(content), rest)
 
@@ -159,7 +168,7 @@ def _groups(trials: Sequence[_Trial]) -> list[list[_Trial]]:
     return list(groups.values())
 
 
-def _check_alike(trials: Sequence[_Trial], free: frozenset[str]) -> None:
+def _check_alike(trials: Sequence[_Trial], beside: str, free: frozenset[str]) -> None:
     first = trials[0]
     for other in trials[1:]:
         keys = [key for key in first.rest if first.rest[key] != other.rest.get(key)]
@@ -175,30 +184,54 @@ def _check_alike(trials: Sequence[_Trial], free: frozenset[str]) -> None:
                 f"the runs of {name} at P = {scale.non_embedding:,.0f}, D = {scale.tokens:,.0f} "
                 f"differ in {', '.join(differing)} too (say {first.identity} and "
                 f"{other.identity}), so that they make no bowl. Name only runs that differ in "
-                f"learning rate, omega and seed{search}"
+                f"learning rate, {beside} and seed{search}"
             )
 
 
-def _tuned(trials: Sequence[_Trial]) -> TunedSize:
+def _tuned(trials: Sequence[_Trial], beside: str) -> TunedSize:
     config = trials[0].config
     grids: dict[float, dict[float, dict[int, float]]] = {}
     for trial in trials:
-        grid = grids.setdefault(trial.config.optimizer.omega, {})
+        grid = grids.setdefault(getattr(trial.config.optimizer, beside), {})
         grid.setdefault(trial.config.optimizer.lr, {})[trial.config.seed] = trial.loss
     bowls = {
-        omega: fit_bowl_by_seed(list(grid), list(grid.values()))
-        for omega, grid in sorted(grids.items())
+        value: fit_bowl_by_seed(list(grid), list(grid.values()))
+        for value, grid in sorted(grids.items())
         if any(loss != math.inf for losses in grid.values() for loss in losses.values())
     }
+    best = min(bowls, key=lambda value: (not bowls[value].convex, bowls[value].loss))
     return TunedSize(
         optimizer=config.optimizer.name,
         family=config.model.family,
         scale=trials[0].scale,
         tokens_per_step=config.tokens_per_step,
+        beside=beside,
         bowls=bowls,
-        settings=run_settings(config) | {"omega": min(bowls, key=lambda o: bowls[o].loss)},
+        across=_across(grids, bowls, best, beside),
+        settings=run_settings(config) | {beside: best},
         runs=tuple(sorted(trial.identity for trial in trials)),
     )
+
+
+def _across(
+    grids: Mapping[float, Mapping[float, Mapping[int, float]]],
+    bowls: Mapping[float, Bowl],
+    best: float,
+    name: str,
+) -> Bowl:
+    """Return the bowl over the values of a hyperparameter.
+
+    Of the lowest points of their bowls, where every value has one. Else, as after a descent, which
+    tries other values at its best learning rate only, of the losses at the rate that is best with
+    the best value. Zero has no place on a logarithmic axis and is left out.
+    """
+    if all(bowl.convex for bowl in bowls.values()):
+        kept = {value: {0: bowl.loss} for value, bowl in bowls.items() if value > 0}
+    else:
+        own = grids[best]
+        rate = min(own, key=lambda lr: statistics.fmean(own[lr].values()))
+        kept = {v: dict(grid[rate]) for v, grid in grids.items() if v > 0 and rate in grid}
+    return fit_bowl_by_seed(list(kept), list(kept.values()), what=name)
 
 
 def scale_of(config: TrainConfig) -> Scale:

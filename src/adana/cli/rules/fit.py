@@ -26,7 +26,7 @@ from adana.runs import Run, RunError, find_runs
 
 @dataclass(frozen=True)
 class FitRules:
-    """Fit rules to the best learning rates of finished runs, and write them to a file.
+    """Fit rules to the best values of finished runs, learning rates by default, as a file.
 
     At every size the loss is fitted as a parabola in the logarithm of the learning rate. A size
     whose best rate is at the end of its grid is left out: its optimum is not known. Then several
@@ -38,8 +38,8 @@ class FitRules:
     """Run directories, or folders that contain some."""
     output: Path
     """The rule file, JSON."""
-    hyperparameter: Literal["lr", "omega"] = "lr"
-    """What the rules are for. omega: from runs with several of them at every size."""
+    hyperparameter: Literal["lr", "omega", "kappa", "delta", "momentum_scale"] = "lr"
+    """What the rules are for. All but lr: from runs with several values of it at every size."""
     form: str | None = None
     """The form of rule to write. Default: the best one of all."""
     level: float = LEVEL
@@ -58,7 +58,11 @@ def fit_rules_command(arguments: FitRules) -> int:
     _check(arguments)
     console = Console()
     runs = {run.path.resolve(): run for folder in arguments.folders for run in _runs(folder)}
-    tuned, notes = read_tuned(runs.values(), best_settings=arguments.best_settings)
+    tuned, notes = read_tuned(
+        runs.values(),
+        hyperparameter=arguments.hyperparameter,
+        best_settings=arguments.best_settings,
+    )
     for note in notes:
         say(console, note)
     if not tuned:
