@@ -63,9 +63,9 @@ def test_a_plan_shows_grids_and_budget_and_trains_nothing(tmp_path, capsys):
     assert "0.75 0.8 [0.85] 0.9" in out
     assert "2 heads, 3x tokens" in out
     assert "carried to other sizes by the shape" in out  # where the rate comes from
-    # One baseline, two more seeds of it for the noise, three other rates and kappas.
+    # One baseline, three other rates and kappas, two more seeds for the noise here and at the end.
     assert [line.split()[-4] for line in out.splitlines() if "at most 6" in line]
-    assert f"{9 * 36 * 4 * 32:,}" in out  # nine runs of 3 x 12 steps
+    assert f"{11 * 36 * 4 * 32:,}" in out  # eleven runs of 3 x 12 steps
     assert find_runs(tmp_path / "runs") == []
 
 
