@@ -1,5 +1,6 @@
+"""The recursion against reference numbers and against what must leave it unchanged."""
+
 import csv
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,6 @@ import numpy as np
 import pytest
 
 from adana.plrf.momentum import (
-    Momentum,
     damped_average,
     dana_constant,
     dana_decaying,
@@ -17,16 +17,12 @@ from adana.plrf.momentum import (
 )
 from adana.plrf.recursion import exact_moments
 from adana.plrf.spectrum import Spectrum
+from tests.plrf.spectra import power_law
 
 TARGETS = Path(__file__).parent / "targets" / "plrf_recursion_targets.csv"
 
 
-def power_law(size: int = 32, *, twice_floor: float = 1e-3) -> Spectrum:
-    j = np.arange(1, size + 1)
-    return Spectrum(j**-2.0, j**-0.6, np.ones(size), twice_floor)
-
-
-METHODS: dict[str, Callable[[float], Momentum]] = {
+METHODS = {
     "sgd": sgd,
     "sgdm": lambda step: sgd_momentum(step / 2, 0.05 * step),
     "dana_constant": lambda step: dana_constant(step, 32),
@@ -36,8 +32,8 @@ METHODS: dict[str, Callable[[float], Momentum]] = {
 }
 
 
-def targets() -> dict[tuple[str, int, float], np.ndarray]:
-    groups: dict[tuple[str, int, float], list[list[float]]] = {}
+def targets():
+    groups = {}
     with TARGETS.open() as rows:
         for row in csv.DictReader(rows):
             key = row["algorithm"], int(row["batch"]), float(row["gamma"])
@@ -47,7 +43,7 @@ def targets() -> dict[tuple[str, int, float], np.ndarray]:
 
 
 @pytest.mark.parametrize(("name", "batch", "gamma"), targets())
-def test_the_recursion_gives_the_reference_numbers(name: str, batch: int, gamma: float) -> None:
+def test_the_recursion_gives_the_reference_numbers(name, batch, gamma):
     expected = targets()[name, batch, gamma]
     curve = exact_moments(
         power_law(), METHODS[name](gamma), batch=batch, steps=expected[:, 0].astype(int)
@@ -57,7 +53,7 @@ def test_the_recursion_gives_the_reference_numbers(name: str, batch: int, gamma:
     assert not curve.diverged
 
 
-def test_counts_stand_for_repeated_directions() -> None:
+def test_counts_stand_for_repeated_directions():
     once = power_law(8)
     thrice = replace(once, counts=np.full(8, 3.0))
     written_out = Spectrum(
@@ -71,21 +67,21 @@ def test_counts_stand_for_repeated_directions() -> None:
     np.testing.assert_allclose(short.buffer, long.buffer, rtol=1e-12)
 
 
-def test_a_scaled_buffer_changes_nothing() -> None:
+def test_a_scaled_buffer_changes_nothing():
     plain = sgd_momentum(0.1, 0.02)
     average = replace(plain, gamma1=lambda t: 0 * t + 0.1, gamma3=lambda t: 0 * t + 0.2)
     curves = [exact_moments(power_law(), m, batch=1, steps=[1, 30, 300]) for m in (plain, average)]
     np.testing.assert_allclose(curves[0].risk, curves[1].risk, rtol=1e-12)
 
 
-def test_the_full_gradient_descends_deterministically() -> None:
+def test_the_full_gradient_descends_deterministically():
     spectrum = power_law()
     curve = exact_moments(spectrum, sgd(0.3), batch=float("inf"), steps=[0, 7])
     errors = spectrum.errors * (1 - 0.3 * spectrum.eigenvalues) ** 14
     assert 2 * curve.risk[1] == pytest.approx(1e-3 + spectrum.eigenvalues @ errors, rel=1e-12)
 
 
-def test_too_large_a_step_ends_the_curve_as_diverged() -> None:
+def test_too_large_a_step_ends_the_curve_as_diverged():
     curve = exact_moments(power_law(), sgd(1.5), batch=1, steps=np.arange(2000))
     assert curve.diverged
     assert curve.steps[-1] < 1999
@@ -94,11 +90,11 @@ def test_too_large_a_step_ends_the_curve_as_diverged() -> None:
 
 
 @pytest.mark.parametrize("steps", [[], [3, 2], [-1, 2], [0.5], 7])
-def test_steps_must_increase(steps: object) -> None:
+def test_steps_must_increase(steps):
     with pytest.raises(ValueError, match="increasing integers"):
-        exact_moments(power_law(), sgd(0.3), batch=1, steps=steps)  # type: ignore[arg-type]
+        exact_moments(power_law(), sgd(0.3), batch=1, steps=steps)
 
 
-def test_batches_must_be_positive() -> None:
+def test_batches_must_be_positive():
     with pytest.raises(ValueError, match="batch"):
         exact_moments(power_law(), sgd(0.3), batch=0, steps=[1])
