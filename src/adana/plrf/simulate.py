@@ -81,7 +81,7 @@ def simulate(
                 excess[rows[t]] = found
         if progress is not None:
             progress(min(chunk.stop, total_steps))
-    risk = finite_or_nan((excess + spectrum.twice_floor) / 2).transpose(1, 2, 0)
+    risk = finite_or_nan((excess.cpu().numpy() + spectrum.twice_floor) / 2).transpose(1, 2, 0)
     return SimulatedRisk(tuple(method.name for method in methods), recorded, risk)
 
 
@@ -134,9 +134,9 @@ def chunks(last: int) -> Iterator[range]:
         yield range(first, min(first + CHUNK, last + 1))
 
 
-def finite_or_nan(risk: Tensor) -> np.ndarray:
-    """Return risks as an array, NaN where they are not finite."""
-    return torch.where(risk.isfinite(), risk, math.nan).cpu().numpy()
+def finite_or_nan(risk: np.ndarray) -> np.ndarray:
+    """Return risks, NaN where they are not finite."""
+    return np.where(np.isfinite(risk), risk, np.nan)
 
 
 def method_numbers(
