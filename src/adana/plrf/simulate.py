@@ -72,10 +72,10 @@ def simulate(
     excess = torch.empty(len(recorded), len(methods), runs, dtype=torch.float64, device=device)
     rows = {step: row for row, step in enumerate(recorded.tolist())}
     for chunk in chunks(int(recorded[-1])):
-        coefficients = method_numbers(methods, np.arange(chunk.start, chunk.stop), device)
+        table = method_numbers(methods, np.arange(chunk.start, chunk.stop), device)
         samples = 1.0 if math.isinf(batch) else batch
         weights = gradient_weights(draws.chi_square(samples, (len(chunk), 1, runs)), batch)
-        for t, numbers, *now in zip(chunk, coefficients, *weights, strict=True):
+        for t, numbers, *now in zip(chunk, table[..., None, None], *weights, strict=True):
             found = walk.step(draws, (now[0], now[1]), numbers)
             if t in rows:
                 excess[rows[t]] = found
@@ -104,7 +104,7 @@ class _Walk:
             self.scaled, draws.normal_(self.normal), weights, self.floor_root
         )
         gradient *= self.eigenvalues
-        gamma1, gamma2, gamma3, keep = numbers[..., None, None].unbind()
+        gamma1, gamma2, gamma3, keep = numbers
         self.buffer.mul_(keep).addcmul_(gradient, gamma1)
         self.scaled.addcmul_(gradient, gamma2, value=-1).addcmul_(self.buffer, gamma3, value=-1)
         return excess
