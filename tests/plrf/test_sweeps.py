@@ -46,7 +46,8 @@ def risks_at(horizons, spectrum, methods, batch=1):
 def test_the_best_damping_is_near_the_spectral_dimension(alpha, beta, gain, best):
     spectrum = deterministic_spectrum(alpha, beta, 10**6)
     step = 0.5 / spectrum.trace
-    kappas = np.arange(8, 29) * 0.025
+    around = np.round(np.array([min(best), max(best)]) / 0.025).astype(int)
+    kappas = np.arange(around[0] - 4, around[1] + 5) * 0.025
     risks = risks_at(HORIZONS, spectrum, [dana_decaying(step, k, gain=gain) for k in kappas])
     np.testing.assert_allclose(kappas[risks.argmin(axis=0)], best, atol=0.026)
     if gain == 1:
