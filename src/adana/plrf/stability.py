@@ -61,9 +61,9 @@ def stationary_risk(
 def gain_crossing(
     spectrum: Spectrum, method: Momentum, *, batch: float, total_steps: float
 ) -> float:
-    """Return the first time at which the noise gain reaches 1, infinite if not by `total_steps >= 1`.
+    """Return the first time at which the noise gain reaches 1, infinite if not by `total_steps`.
 
-    Found on ten times a decade and refined to a thousandth.
+    `total_steps >= 1`. Found on ten times a decade and refined to a thousandth.
     """
     check_range("total_steps", total_steps, low=1.0)
     decades = np.log10(total_steps)
