@@ -4,13 +4,20 @@ import numpy as np
 import pytest
 
 from adana.plrf.blocks import integrate
+from adana.plrf.clock import leading_risk, sgd_constant
 from adana.plrf.momentum import damped_average, dana_decaying, sgd
+from adana.plrf.phases import spectrum_exponent
 from adana.plrf.recursion import exact_moments
 from adana.plrf.stability import noise_gain
-from adana.plrf.volterra import distortion_law, forcing_law, kernel, kernel_law, volterra
+from adana.plrf.volterra import distortion_law, kernel, kernel_law, volterra
 from tests.plrf.spectra import grouped_power_law, power_law
 
 STEP, BATCH = 0.3, 2
+
+
+def forcing_law(alpha, beta, clock):
+    constant = sgd_constant(spectrum_exponent(alpha, beta))
+    return 2 * leading_risk(alpha, beta, 2 * clock, constant)
 
 
 def contraction(spectrum):
@@ -97,14 +104,19 @@ def test_the_risk_of_sgd_is_its_forcing_over_what_the_noise_leaves(alpha, beta):
 
 
 def test_the_distortion_is_the_forcing_of_equal_errors_in_all_directions():
-    dimension, norm = 10**7, 1.7
-    flat = grouped_power_law(dimension, alpha=0.9, beta=0.0, groups=800)
-    equation = volterra(flat, sgd(STEP), batch=BATCH, total_steps=10**5)
+    dimension, norm = 2 * 10**6, 1.7
+    flat = grouped_power_law(dimension, alpha=0.9, beta=0.0, groups=400)
+    equation = volterra(flat, sgd(STEP), batch=BATCH, total_steps=10**4)
     expected = equation.twice_forcing[-1] * norm / dimension
-    assert distortion_law(0.9, norm, dimension, STEP * 1e5) == pytest.approx(expected, rel=0.01)
+    assert distortion_law(0.9, norm, dimension, STEP * 1e4) == pytest.approx(expected, rel=0.01)
 
 
 @pytest.mark.parametrize("source", [-1, 10])
 def test_the_source_of_a_kernel_lies_before_its_end(source):
     with pytest.raises(ValueError, match=r"source|total_steps"):
         kernel(power_law(), sgd(0.3), batch=1, source=source, total_steps=10)
+
+
+def test_blocks_out_of_range_are_named():
+    with pytest.raises(ValueError, match="block"):
+        volterra(power_law(), sgd(0.3), batch=1, total_steps=10, block=0.0)
