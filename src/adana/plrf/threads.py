@@ -16,8 +16,8 @@ def threads_for(numbers: int) -> Iterator[None]:
     """Let torch use one thread within the block if a step changes few numbers.
 
     A simulation makes some ten short operations a step, and threads that wait for one another at
-    each of them spin: on a busy machine that was ten times slower, on an idle one no faster. The
-    setting is torch's, for the whole process, and is put back at the end.
+    each of them spin: on two busy cores that took up to 15 times as long. The setting is torch's,
+    for the whole process, and is put back at the end.
     """
     before = torch.get_num_threads()
     if numbers < PARALLEL:
