@@ -60,7 +60,7 @@ def hummingbird(
     runs: int = 1,
     seed: int = 0,
     device: torch.device | str = "cpu",
-    steps: np.ndarray | None = None,
+    steps: Sequence[int] | np.ndarray | None = None,
     progress: Progress | None = None,
 ) -> Hummingbird:
     """Train the mixture with every optimizer, kappa and learning rate, and Adam as the baseline.
