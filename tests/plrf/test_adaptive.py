@@ -7,7 +7,14 @@ import torch
 import adana
 from adana.plrf import normalised
 from adana.plrf.adaptive import simulate_adaptive, trajectory
-from adana.plrf.momentum import Momentum, sgd
+from adana.plrf.momentum import (
+    Momentum,
+    damped_average,
+    dana_constant,
+    dana_decaying,
+    sgd,
+    sgd_momentum,
+)
 from adana.plrf.problem import PLRF
 from adana.plrf.recursion import exact_moments
 from adana.plrf.simulate import simulate
@@ -33,6 +40,27 @@ def adana_flat(kappa):
         lambda t: STEP * damping(t + 1, kappa),
         lambda t: ema_weight(t + 1, 8.0),
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "method"),
+    [
+        ({"kappa": 0.5}, dana_decaying(STEP, 0.5)),
+        ({"dimension": 12}, dana_constant(STEP, 12)),
+        ({"forget": 0.1, "dimension": 4}, sgd_momentum(STEP, 0.5 * STEP / 4, 0.1)),
+        (
+            {"kappa": 0.5, "average": True, "momentum_scale": 0.1},
+            damped_average(STEP, 0.5, gain=0.1),
+        ),
+    ],
+    ids=["decaying", "constant", "forget", "average"],
+)
+def test_the_dana_people_train_with_is_the_dana_of_the_predictions(arguments, method):
+    """Without noise there is one curve, so the two must agree to rounding."""
+    made = {"Dana": lambda ps: adana.Dana(ps, lr=STEP, **arguments)}
+    found = simulate_adaptive(PROBLEM, made, batch=math.inf, total_steps=300)
+    expected = exact_moments(PROBLEM.spectrum(), method, batch=math.inf, steps=found.steps)
+    np.testing.assert_allclose(found.risk[0, 0], expected.risk, rtol=1e-11)
 
 
 def test_optimizers_that_are_linear_agree_with_the_exact_recursion():
@@ -68,7 +96,7 @@ def test_adana_agrees_with_its_risk_normalised_reduction(rate, kappa, variant):
     found = simulate_adaptive(
         problem, optimizers, batch=8, total_steps=1400, runs=6, steps=steps, seed=1
     )
-    method = normalised.adana(rate, kappa, plus_average=variant == "released")
+    method = normalised.normalised_adana(rate, kappa, plus_average=variant == "released")
     curve = normalised.integrate_normalised(problem.spectrum(), method, batch=8, total_steps=1400)
     ratio = np.array([curve.at(t) for t in steps]) / found.mean()[0]
     assert ratio == pytest.approx(1, abs=0.15)

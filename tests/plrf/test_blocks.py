@@ -5,8 +5,10 @@ import pytest
 
 from adana.plrf.blocks import block_lengths, integrate
 from adana.plrf.momentum import (
+    ademamix,
     damped_average,
     dana_decaying,
+    log_average,
     log_nesterov,
     schedule_free,
     sgd,
@@ -44,6 +46,24 @@ def test_the_error_of_blocks_is_as_stated(gain, block, error):
     exact = exact_moments(spectrum, method, batch=1, steps=curve.steps)
     np.testing.assert_allclose(curve.risk, exact.risk, rtol=error)
     np.testing.assert_allclose(curve.buffer, exact.buffer, rtol=2 * error)
+
+
+@pytest.mark.parametrize(
+    ("method", "risk", "buffer"),
+    [
+        (sgd_momentum(0.15, 0.015), 2e-3, 4e-3),
+        (schedule_free(0.3), 2e-3, 4e-3),
+        (ademamix(0.3, 3000, 0.5 / 8 * 3000**0.5), 2e-3, 2e-2),
+        (log_average(0.3), 2e-2, 4e-2),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_the_error_of_blocks_depends_on_the_method_as_stated(method, risk, buffer):
+    spectrum = grouped_power_law(10**4, twice_floor=1e-8)
+    curve = integrate(spectrum, method, batch=1, total_steps=10_000)
+    exact = exact_moments(spectrum, method, batch=1, steps=curve.steps)
+    np.testing.assert_allclose(curve.risk, exact.risk, rtol=risk)
+    np.testing.assert_allclose(curve.buffer, exact.buffer, rtol=buffer)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)

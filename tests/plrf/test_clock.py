@@ -51,8 +51,11 @@ def test_clocks_run_with_the_exponents_of_the_phases(alpha):
 
 def test_a_short_memory_runs_on_the_clock_of_sgd():
     method = momentum.sgd_momentum(0.1, 0.02, forget=0.1)
-    with pytest.raises(ValueError, match=r"SGD-M forgets 0\.1 a step"):
-        clock(method, LATE)
+    for steps in (LATE, [90.0]):
+        with pytest.raises(ValueError, match=r"SGD-M forgets 0\.1 a step"):
+            clock(method, steps)
+    with pytest.raises(ValueError, match="AdEMAMix forgets"):
+        clock(momentum.ademamix(0.5, 1000, 1.0), [3000.0])
     assert effective_step(method) == pytest.approx(0.3)
 
 

@@ -1,29 +1,15 @@
 """The deterministic equivalent: targets of spec/plrf.md section 13.2, sum rules, drawn matrices."""
 
-import csv
-from collections import defaultdict
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from adana.plrf.atoms import power_law_atoms
 from adana.plrf.equivalent import deterministic_spectrum, resolvent
 from adana.plrf.problem import PLRF
+from tests.plrf.targets_of import grouped_rows
 
-TARGETS = Path(__file__).parent / "targets"
-
-
-def read(name, keys):
-    groups = defaultdict(list)
-    with (TARGETS / name).open(newline="", encoding="utf-8") as lines:
-        for row in csv.DictReader(lines):
-            groups[tuple(float(row[key]) for key in keys)].append(row)
-    return groups
-
-
-EQUIVALENT = read("plrf_detequiv_targets.csv", ("alpha", "beta", "d", "v"))
-RISKS = read("plrf_risk_targets.csv", ("alpha", "beta", "d", "v"))
+EQUIVALENT = grouped_rows("plrf_detequiv_targets.csv", ("alpha", "beta", "d", "v"))
+RISKS = grouped_rows("plrf_risk_targets.csv", ("alpha", "beta", "d", "v"))
 
 
 @pytest.mark.parametrize("case", EQUIVALENT, ids=str)

@@ -81,3 +81,22 @@ def test_wrong_arguments_are_named():
         momentum.ademamix(0.1, 4, 1.0)
     with pytest.raises(ValueError, match="alpha"):
         spectral_kappa(0.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda: momentum.sgd(-0.1), "a step"),
+        (lambda: momentum.schedule_free(-0.1), "step"),
+        (lambda: momentum.dana_constant(0.1, 0), "dimension"),
+        (lambda: momentum.dana_decaying(0.1, 0.5, gain=-1), "gain"),
+        (lambda: momentum.dana_decaying(0.1, float("nan")), "kappa"),
+        (lambda: momentum.damped_average(0.1, 0.5, delta=0), "delta"),
+        (lambda: momentum.linear_average(0.1, -3), "slope"),
+        (lambda: momentum.ademamix(0.1, 100, 1.0, start_beta=1.0), "start_beta"),
+        (lambda: momentum.ademamix(0.1, 4, 1.0), "horizon"),
+    ],
+)
+def test_constants_out_of_range_are_named(make, named):
+    with pytest.raises(ValueError, match=f"{named} must be"):
+        make()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from adana.plrf.momentum import sgd
-from adana.plrf.normalised import adana, gradient_scale, integrate_normalised
+from adana.plrf.normalised import gradient_scale, integrate_normalised, normalised_adana
 from adana.plrf.recursion import exact_moments
 from adana.plrf.stability import sgd_threshold
 from tests.plrf.spectra import grouped_power_law, power_law
@@ -24,7 +24,7 @@ def test_the_scale_is_the_mean_square_entry_of_drawn_gradients():
 
 
 @pytest.mark.parametrize("scale", ["gradient", "risk"])
-@pytest.mark.parametrize("method", [adana(2e-3, 0.75), sgd(2e-3)], ids=lambda m: m.name)
+@pytest.mark.parametrize("method", [normalised_adana(2e-3, 0.75), sgd(2e-3)], ids=lambda m: m.name)
 def test_blocks_follow_the_scale_that_is_updated_every_step(method, scale):
     spectrum = grouped_power_law(1000, twice_floor=1e-6, groups=30)
     curve, every_step = (
@@ -63,11 +63,11 @@ def test_a_constant_rate_stops_at_its_noise_floor(rate, batch, risk):
 
 
 def test_adanas_schedules_count_from_one():
-    at = adana(0.1, 0.85).at([0.0, 9.0])
+    at = normalised_adana(0.1, 0.85).at([0.0, 9.0])
     np.testing.assert_allclose(at.forget, [8 / 9, 8 / 18])
     np.testing.assert_allclose(at.gamma1, at.forget)
     np.testing.assert_allclose(at.gamma3, 0.1 * np.array([2.0, 11.0]) ** 0.15)
-    more = adana(0.1, 0.85, plus_average=True).at([0.0, 9.0])
+    more = normalised_adana(0.1, 0.85, plus_average=True).at([0.0, 9.0])
     np.testing.assert_allclose(more.gamma3 - at.gamma3, 0.1)
 
 

@@ -1,12 +1,10 @@
 """Phases and exponents, against the tables of spec/plrf.md sections 7.1 to 7.3 and 13.7."""
 
-import csv
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from adana.plrf.phases import ALGORITHMS, FLOOR_BORDER, IV_BORDER, exponents, phase
+from tests.plrf.targets_of import grouped_rows
 
 GRID = [
     (a, b)
@@ -39,7 +37,7 @@ def table(a, b, algorithm):
             "II": (p / (3 * b + a) if a < 3 / 4 else 4 * a / (2 * a + 3), None),
             "III": (1 - 1 / (4 * a) if a < 3 / 4 else 4 * a / (2 * a + 3), None),
         }[name]
-    if algorithm == "DANA-decaying":
+    if algorithm in {"DANA-decaying", "damped average"}:
         steep = a > FLOOR_BORDER
         high = 2 * a * (4 * a - 1) / (4 * a**2 + 4 * a - 1)
         return {
@@ -135,16 +133,15 @@ def test_exponents_are_continuous_across_borders(border, across, algorithm):
 
 def test_measured_exponents_are_near_where_they_are_confirmed():
     names = {"sgd": "SGD", "danac": "DANA-constant", "danad": "DANA-decaying"}
-    path = Path(__file__).parent / "targets" / "plrf_compute_optimal.csv"
     confirmed = 0
-    with path.open(newline="", encoding="utf-8") as lines:
-        for row in csv.DictReader(lines):
-            found = exponents(float(row["alpha"]), float(row["beta"]), names[row["algorithm"]])
-            predicted = float(row["predicted_loss_exponent"])
-            assert found.compute == pytest.approx(predicted, abs=1e-4)
-            if found.confirmed:
-                confirmed += 1
-                assert float(row["measured_upper_half"]) == pytest.approx(found.compute, abs=0.025)
+    rows = grouped_rows("plrf_compute_optimal.csv", ("alpha", "beta", "algorithm"))
+    for (alpha, beta, algorithm), (row,) in rows.items():
+        found = exponents(alpha, beta, names[algorithm])
+        predicted = float(row["predicted_loss_exponent"])
+        assert found.compute == pytest.approx(predicted, abs=1e-4)
+        if found.confirmed:
+            confirmed += 1
+            assert float(row["measured_upper_half"]) == pytest.approx(found.compute, abs=0.025)
     assert confirmed == 19
 
 

@@ -13,6 +13,7 @@ from adana.plrf.momentum import (
     sgd,
     sgd_momentum,
 )
+from adana.plrf.problem import PLRF
 from adana.plrf.recursion import exact_moments
 from adana.plrf.spectrum import Spectrum
 from tests.plrf.spectra import power_law
@@ -88,3 +89,17 @@ def test_steps_must_increase(steps):
 def test_batches_must_be_positive():
     with pytest.raises(ValueError, match="batch"):
         exact_moments(power_law(), sgd(0.3), batch=0, steps=[1])
+
+
+def test_a_curve_is_unknown_outside_of_its_steps():
+    curve = exact_moments(power_law(), sgd(0.3), batch=1, steps=[10, 20, 40])
+    found = curve.at([5, 10, 20, 40, 41, -1])
+    np.testing.assert_array_equal(np.isnan(found), [True, False, False, False, True, True])
+    np.testing.assert_allclose(found[1:4], curve.risk, rtol=1e-12)
+    assert curve.risk[1] < curve.at(15) < curve.risk[0]
+    assert isinstance(curve.at(15), float)
+
+
+def test_a_problem_in_place_of_its_spectrum_is_named():
+    with pytest.raises(TypeError, match="needs a Spectrum, got PLRF"):
+        exact_moments(PLRF(1.0, 0.3, 10), sgd(0.1), batch=1, steps=[1])

@@ -206,3 +206,9 @@ def test_small_simulations_take_one_thread_and_leave_the_setting_as_it_was():
             assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+def test_methods_are_a_list():
+    for wrong in (sgd(0.1), []):
+        with pytest.raises(ValueError, match="methods must be a list"):
+            simulate(PLRF(1.0, 0.3, 4).draw(), wrong, batch=1, total_steps=2)

@@ -145,3 +145,12 @@ def test_huge_batches_have_the_threshold_of_the_full_gradient():
     spectrum = power_law()
     assert sgd_threshold(spectrum, 1e14) == pytest.approx(2, rel=1e-10)
     assert sgd_threshold(spectrum, 1e6) == pytest.approx(2, rel=1e-4)
+
+
+def test_steps_of_zero_have_no_gain_and_a_range_that_holds_nothing_is_refused():
+    for still in (sgd(0.0), dana_decaying(0.0, 0.5)):
+        np.testing.assert_array_equal(noise_gain(power_law(), still, batch=1, steps=[0, 10]), 0.0)
+    assert gain_crossing(power_law(), sgd(0.0), batch=1, total_steps=100) == float("inf")
+    for low, high in ((0.0, 1.0), (2.0, 1.0)):
+        with pytest.raises(ValueError, match="must be"):
+            critical_value(lambda value: value > 0.5, low, high)

@@ -5,11 +5,11 @@ import pytest
 
 from adana.plrf.blocks import integrate
 from adana.plrf.clock import leading_risk, sgd_constant
-from adana.plrf.momentum import damped_average, dana_decaying, sgd
+from adana.plrf.momentum import damped_average, dana_decaying, log_nesterov, sgd
 from adana.plrf.phases import spectrum_exponent
 from adana.plrf.recursion import exact_moments
 from adana.plrf.stability import noise_gain
-from adana.plrf.volterra import distortion_law, kernel, kernel_law, volterra
+from adana.plrf.volterra import kernel, kernel_law, twice_distortion_law, volterra
 from tests.plrf.spectra import grouped_power_law, power_law
 
 STEP, BATCH = 0.3, 2
@@ -108,7 +108,21 @@ def test_the_distortion_is_the_forcing_of_equal_errors_in_all_directions():
     flat = grouped_power_law(dimension, alpha=0.9, beta=0.0, groups=400)
     equation = volterra(flat, sgd(STEP), batch=BATCH, total_steps=10**4)
     expected = equation.twice_forcing[-1] * norm / dimension
-    assert distortion_law(0.9, norm, dimension, STEP * 1e4) == pytest.approx(expected, rel=0.01)
+    law = twice_distortion_law(0.9, norm, dimension, 2 * STEP * 1e4)
+    assert law == pytest.approx(expected, rel=0.01)
+
+
+def test_laws_of_powers_are_refused_where_they_do_not_hold():
+    for alpha in (0.4, 0.5):
+        with pytest.raises(ValueError, match="alpha must be"):
+            twice_distortion_law(alpha, 1.0, 100, 10.0)
+    with pytest.raises(ValueError, match="alpha must be"):
+        kernel_law(0.25, 0.1, 1, 10.0)
+
+
+def test_a_method_that_overflows_is_named():
+    with pytest.raises(ValueError, match=r"undamped Nesterov diverges by step \d+"):
+        volterra(power_law(), log_nesterov(1.0), batch=1, total_steps=10**6)
 
 
 @pytest.mark.parametrize("source", [-1, 10])

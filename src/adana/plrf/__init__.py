@@ -22,12 +22,20 @@ formulas: spec/plrf.md, arXiv 2405.15074, 2505.16098 and 2602.05298.
 
 from adana.plrf.adaptive import simulate_adaptive
 from adana.plrf.blocks import integrate
-from adana.plrf.clock import clock, sgd_equivalent
+from adana.plrf.clock import (
+    clock,
+    effective_step,
+    leading_risk,
+    momentum_constant,
+    sgd_constant,
+    sgd_equivalent,
+)
 from adana.plrf.curve import RiskCurve, SimulatedRisk, log_steps
 from adana.plrf.direct import simulate_direct
 from adana.plrf.equivalent import deterministic_spectrum
 from adana.plrf.frontier import Frontier, frontier, risks_by_dimension
-from adana.plrf.mixture import MixtureRisk, simulate_mixture
+from adana.plrf.logistic import LogisticProblem, logistic_problem, simulate_logistic
+from adana.plrf.mixture import MixtureRisk, expert_probabilities, simulate_mixture
 from adana.plrf.momentum import (
     Coefficients,
     Momentum,
@@ -44,13 +52,16 @@ from adana.plrf.momentum import (
     sgd_momentum,
     spectral_kappa,
 )
-from adana.plrf.normalised import integrate_normalised
+from adana.plrf.normalised import integrate_normalised, normalised_adana
 from adana.plrf.phases import Exponents, exponents, phase
+from adana.plrf.poisson import solve_ode
 from adana.plrf.problem import PLRF, DrawnProblem
 from adana.plrf.recursion import exact_moments
 from adana.plrf.simulate import simulate
 from adana.plrf.spectrum import Spectrum
 from adana.plrf.stability import (
+    critical_value,
+    effective_directions,
     gain_crossing,
     lipschitz_bound,
     momentum_bound,
@@ -58,6 +69,7 @@ from adana.plrf.stability import (
     sgd_threshold,
     stationary_risk,
 )
+from adana.plrf.tau import TauStatistics, expected_tau, tau_statistics
 
 __all__ = [
     "PLRF",
@@ -65,42 +77,57 @@ __all__ = [
     "DrawnProblem",
     "Exponents",
     "Frontier",
+    "LogisticProblem",
     "MixtureRisk",
     "Momentum",
     "RiskCurve",
     "SimulatedRisk",
     "Spectrum",
+    "TauStatistics",
     "ademamix",
     "clock",
+    "critical_value",
     "damped_average",
     "dana_constant",
     "dana_decaying",
     "default_step",
     "deterministic_spectrum",
+    "effective_directions",
+    "effective_step",
     "exact_moments",
+    "expected_tau",
+    "expert_probabilities",
     "exponents",
     "frontier",
     "gain_crossing",
     "integrate",
     "integrate_normalised",
+    "leading_risk",
     "linear_average",
     "lipschitz_bound",
     "log_average",
     "log_nesterov",
     "log_steps",
+    "logistic_problem",
     "momentum_bound",
+    "momentum_constant",
     "noise_gain",
+    "normalised_adana",
     "phase",
     "risks_by_dimension",
     "schedule_free",
     "sgd",
+    "sgd_constant",
     "sgd_equivalent",
     "sgd_momentum",
     "sgd_threshold",
     "simulate",
     "simulate_adaptive",
     "simulate_direct",
+    "simulate_logistic",
     "simulate_mixture",
+    "solve_ode",
     "spectral_kappa",
     "stationary_risk",
+    "tau_statistics",
 ]

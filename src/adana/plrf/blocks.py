@@ -43,9 +43,11 @@ def integrate(
 ) -> RiskCurve:
     """Return the expected risk at the ends of blocks of steps, from step 0 to `total_steps`.
 
-    `block` is the length of a block over its first step: errors are 0.2 % for 0.05, a third of that
-    for 0.02, and four times as large with momentum close to instability. `batch` is the number of
-    samples of a gradient and may be infinite.
+    `block` is the length of a block over its first step. At 0.05 the risk is within 0.2 % of the
+    exact recursion for methods with a fresh gradient, at 0.02 within a third of that; errors are
+    four to ten times as large with momentum close to instability. Without a fresh gradient
+    (`log_average`) nothing damps the oscillations, whose phase blocks get wrong: 1 to 2 %, and the
+    buffer 3 %. `batch` is the number of samples of a gradient and may be infinite.
     The curve is marked `diverged`, and ends, once the risk is negative, not finite or a
     million times its start. Raises `ValueError` for arguments out of range.
     """

@@ -24,8 +24,9 @@ from adana.plrf.phases import spectrum_exponent
 PANEL = 0.1
 """Widest step of the quadrature over log(1+t)."""
 
-LONG_MEMORY = 100
-"""Memories `1/forget` shorter than t by more than this factor do not grow with time."""
+GROWING = 0.5
+"""A log-time memory has `forget + d log(1/forget) / d log t = 1` at all times; of a fixed one the
+second term is 0, and this is more."""
 
 
 def clock(method: Momentum, steps: ArrayLike) -> np.ndarray:
@@ -37,13 +38,7 @@ def clock(method: Momentum, steps: ArrayLike) -> np.ndarray:
     steps = np.asarray(steps, dtype=np.float64)
     if steps.ndim != 1 or steps.size == 0 or steps[0] < 0 or (np.diff(steps) < 0).any():
         raise ValueError(f"steps must be one increasing row of numbers from 0 on, got {steps}")
-    last = method.at(steps[-1])
-    if last.gamma1 * last.gamma3 > 0 and last.forget * steps[-1] > LONG_MEMORY:
-        raise ValueError(
-            f"{method.name} forgets {float(last.forget):.3g} a step after {steps[-1]:.3g} steps: "
-            "its memory does not grow with time, so it runs on the clock of SGD with its "
-            "effective_step"
-        )
+    _check_memory(method, float(steps[-1]))
     panels = int(np.ceil(np.log1p(steps[-1]) / PANEL)) + 1
     ends = np.union1d(np.linspace(0, np.log1p(steps[-1]), panels + 1), np.log1p(steps))
     points, weights = np.polynomial.legendre.leggauss(4)
@@ -57,6 +52,21 @@ def clock(method: Momentum, steps: ArrayLike) -> np.ndarray:
         return sums[np.searchsorted(ends, np.log1p(steps))]
 
     return 2 * integral(at.gamma2) + integral(np.sqrt(at.gamma1 * at.gamma3)) ** 2
+
+
+def _check_memory(method: Momentum, step: float) -> None:
+    """Raise `ValueError` where a memory that momentum uses has stopped growing by this step."""
+    nearby = step * np.array([0.95, 1.0])
+    at = method.at(nearby)
+    if step == 0 or at.gamma1[1] * at.gamma3[1] == 0:
+        return
+    slope = -np.diff(np.log(at.forget))[0] / -np.log(0.95)
+    if slope + at.forget[1] < GROWING:
+        raise ValueError(
+            f"{method.name} forgets {at.forget[1]:.3g} a step after {step:.3g} steps, and that "
+            "does not fall with time as 1/t: once its memory is full it runs on the clock of SGD "
+            "with its effective_step"
+        )
 
 
 def effective_step(method: Momentum, step: float = 1e6) -> float:

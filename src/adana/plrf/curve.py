@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+from adana.checks import check_integer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RiskCurve:
-    """Expected risk of one method at some steps, all arrays float64 of shape (steps,).
+    """Expected risk of one method at some steps, all arrays of shape (steps,).
 
     `risk[i]` is P before step `steps[i]` (so `steps = 0` is the start); `buffer[i]` is the expected
     squared length of the momentum buffer then. Where the method diverges, `diverged` is True and
@@ -22,14 +26,22 @@ class RiskCurve:
     buffer: np.ndarray
     diverged: bool = False
 
-    def at(self, step: float) -> float:
-        """Return the risk at a step, between those recorded by a power law; NaN after the end."""
-        if step > self.steps[-1]:
-            return float("nan")
-        return float(np.exp(np.interp(np.log1p(step), np.log1p(self.steps), np.log(self.risk))))
+    def at(self, step: ArrayLike) -> Any:
+        """Return the risk at a step or an array of steps, a number or an array of its shape.
+
+        Between recorded steps by a power law; NaN before the first and after the last.
+        """
+        wanted = np.asarray(step, dtype=np.float64)
+        if not self.steps.size:
+            return np.full(wanted.shape, np.nan)[()]
+        first, last = self.steps[0], self.steps[-1]
+        inside = np.clip(wanted, first, last)
+        with np.errstate(divide="ignore"):  # a risk of 0
+            found = np.exp(np.interp(np.log1p(inside), np.log1p(self.steps), np.log(self.risk)))
+        return np.where((wanted >= first) & (wanted <= last), found, np.nan)[()]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SimulatedRisk:
     """Risks of runs: `risk` has shape (methods, runs, steps), NaN once a run is not finite."""
 
@@ -51,6 +63,7 @@ class SimulatedRisk:
 
 def log_steps(total_steps: int, per_decade: int = 20) -> np.ndarray:
     """Return whole steps 0, 1, 2, ... spaced evenly in their logarithm, ending at `total_steps`."""
-    decades = np.log10(max(total_steps, 1))
+    check_integer("total_steps", total_steps, low=1)
+    decades = np.log10(total_steps)
     spaced = np.logspace(0, decades, int(np.ceil(decades * per_decade)) + 1)
     return np.unique(np.concatenate([[0], np.round(spaced), [total_steps]]).astype(np.int64))

@@ -46,8 +46,8 @@ def deterministic_spectrum(
     """Return the expected spectrum of `PLRF(alpha, beta, dimension, hidden)` for large d.
 
     About 100 weighted eigenvalues at d = 400 and 270 at 1e6, largest first. `counts` sum to d,
-    `counts @ eigenvalues` to the trace and `start` is the risk of `theta = 0`, each to about 1e-6.
-    Raises `ValueError` as `PLRF` does. Source: spec/plrf.md section 5.2.
+    `counts @ eigenvalues` to the trace and `start` is the risk of `theta = 0`, each to about 1e-6
+    (1e-3 at alpha = 10). Raises `ValueError` as `PLRF` does. Source: spec/plrf.md section 5.2.
     """
     fixed_point = resolvent(alpha, beta, dimension, hidden)
     edges = fixed_point.curve(_radii(fixed_point, alpha))

@@ -55,7 +55,7 @@ def frontier(
     """Return the envelope over `curves`, one per dimension d, at the given computes.
 
     Between dimensions the risk is a parabola through the best and its two neighbours, in
-    logarithms. A curve counts where it reaches: from its first step to its last.
+    logarithms. A curve counts where it reaches: from its first step, or 1, to its last.
     Raises `ValueError` for fewer than three dimensions or none that is best inside.
     """
     check_range("batch", batch, low=0.0, low_open=True)
@@ -92,7 +92,8 @@ def risks_by_dimension(
 def _log_risks(curve: RiskCurve, steps: np.ndarray) -> np.ndarray:
     """Logarithms of the risk at steps, infinite outside the curve."""
     known = np.interp(np.log1p(steps), np.log1p(curve.steps), np.log(curve.risk))
-    return np.where((steps >= 1) & (steps <= curve.steps[-1]), known, np.inf)
+    first = max(1, curve.steps[0])
+    return np.where((steps >= first) & (steps <= curve.steps[-1]), known, np.inf)
 
 
 def _vertex(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -71,6 +71,9 @@ def hummingbird(
     unknown = sorted(set(optimizers) - set(OPTIMIZERS))
     if unknown:
         raise ValueError(f"unknown optimizer {unknown[0]!r}; the choice is {', '.join(OPTIMIZERS)}")
+    for what, values in (("kappas", kappas), ("rates", rates)):
+        if not len(values) or len(set(values)) < len(values):
+            raise ValueError(f"{what} must be different numbers, at least one, got {values!r}")
     makers: dict[str, MakeOptimizer] = {
         f"{name} {kappa} {rate}": partial(_make, name, total_steps, kappa=kappa, lr=rate)
         for name in optimizers

@@ -71,7 +71,15 @@ def moment_change(
 
 
 def start_state(spectrum: Spectrum) -> np.ndarray:
-    """Return the moments before the first step, shape (3, directions): the buffer is empty."""
+    """Return the moments before the first step, shape (3, directions): the buffer is empty.
+
+    Raises `TypeError` for a problem in place of its spectrum.
+    """
+    if not isinstance(spectrum, Spectrum):
+        raise TypeError(
+            f"a prediction needs a Spectrum, got {type(spectrum).__name__}: take "
+            "PLRF(...).draw().spectrum(), or deterministic_spectrum(alpha, beta, dimension)"
+        )
     state = np.zeros((3, spectrum.eigenvalues.size))
     state[U_SQUARED] = spectrum.errors
     return state

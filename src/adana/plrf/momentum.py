@@ -95,6 +95,8 @@ def dana_constant(
     step: float, dimension: float, *, gain: float = GAIN, delta: float = DELTA
 ) -> Momentum:
     """DANA with a constant momentum step `c gamma2 / d` (arXiv 2505.16098)."""
+    check_range("dimension", dimension, low=0.0, low_open=True)
+    check_range("gain", gain, low=0.0)
     return Momentum(
         "DANA-constant",
         _constant(1),
@@ -108,6 +110,7 @@ def dana_decaying(
     step: float, kappa: float, *, gain: float = GAIN, delta: float = DELTA
 ) -> Momentum:
     """DANA with the momentum step `c gamma2 (1+t)^-kappa` (arXiv 2505.16098)."""
+    _check_damping(kappa, gain)
     return Momentum(
         "DANA-decaying",
         _constant(1),
@@ -125,6 +128,7 @@ def damped_average(
     `gain = c/delta` makes it about as strong as `dana_decaying` with c (spec/plrf.md section 2.1);
     with `gain = 1` it is unstable on most problems.
     """
+    _check_damping(kappa, gain)
     memory = _memory(delta)
     return Momentum(
         "damped average",
@@ -137,6 +141,7 @@ def damped_average(
 
 def linear_average(step: float, slope: float, *, delta: float = DELTA) -> Momentum:
     """`gamma1 = forget`, `gamma3 = gamma2 slope (1+t)`: the constant-alpha sweep of the paper."""
+    check_range("slope", slope, low=0.0)
     memory = _memory(delta)
     return Momentum(
         f"slope {slope:.3g}", memory, _constant(step), lambda t: slope * step * (1 + t), memory
@@ -168,6 +173,7 @@ def schedule_free(step: float, interpolation: float = 0.9) -> Momentum:
     stays empty (spec/plrf.md section 2.2). Its averaged iterate is
     `theta_t + (1 - interpolation) step y_{t-1}`.
     """
+    check_range("step", step, low=0.0)
     check_range("interpolation", interpolation, low=0.0, high=1.0)
     b = interpolation
     return Momentum(
@@ -194,6 +200,8 @@ def ademamix(
     `gamma1` defaults to the memory's weight; the research script used `1/(1+t)` for one figure.
     """
     check_range("horizon", horizon, low=delta, low_open=True)
+    check_range("final_gain", final_gain, low=0.0)
+    check_range("start_beta", start_beta, low=0.0, high=1.0, low_open=True, high_open=True)
 
     def forget(t: np.ndarray) -> np.ndarray:
         return ademamix_weight(np.minimum(t, horizon), start_beta, delta / horizon, horizon)
@@ -210,6 +218,11 @@ def ademamix(
 def _constant(value: float) -> Schedule:
     check_range("a step", value, low=0.0)
     return lambda t: np.full(np.shape(t), float(value))
+
+
+def _check_damping(kappa: float, gain: float) -> None:
+    check_range("kappa", kappa)
+    check_range("gain", gain, low=0.0)
 
 
 def _memory(delta: float) -> Schedule:

@@ -23,8 +23,13 @@ from adana.plrf.problem import check_exponents
 PLAIN = ("SGD", "SGD-M", "Schedule-Free SGD", "log-time average only")
 """Methods whose clock is that of SGD, up to a constant."""
 
-ALGORITHMS = (*PLAIN, "DANA-constant", "DANA-decaying")
-"""Methods with known exponents, named as by `adana.plrf.momentum`."""
+DECAYING = ("DANA-decaying", "damped average")
+"""The two forms of the same method: ADana without its second moment is the second one."""
+
+ALGORITHMS = (*PLAIN, "DANA-constant", *DECAYING)
+"""Methods with known exponents, named as by `adana.plrf.momentum`. The others have none of their
+own: the undamped ones diverge, and AdEMAMix is DANA-constant with the strength that its horizon
+sets, whatever d is (`adana.plrf.momentum.ademamix`)."""
 
 IV_BORDER = 1 - 1 / np.sqrt(2)
 """The alpha between phases IVb and IVa."""
@@ -109,8 +114,9 @@ def spectrum_exponent(alpha: float, beta: float) -> float:
 def exponents(alpha: float, beta: float, algorithm: str) -> Exponents:
     """Return the exponents of one of `ALGORITHMS`, the best constants and damping assumed.
 
-    DANA-decaying means `kappa = min(1, 1/(2 alpha))`. Raises `ValueError` for other names and
-    for inadmissible (alpha, beta). Source: spec/plrf.md sections 7.1 to 7.3 and 15.
+    DANA-decaying and the damped average mean `kappa = min(1, 1/(2 alpha))`. Raises `ValueError`
+    for other names and for inadmissible (alpha, beta). Source: spec/plrf.md sections 7.1 to 7.3 and
+    15.
     """
     check_choice("algorithm", algorithm, ALGORITHMS)
     name = phase(alpha, beta)
@@ -141,7 +147,7 @@ def _clocks(alpha: float, algorithm: str) -> tuple[Clock, ...]:
         return (Clock(1.0, 1 - 2 * alpha),)
     if algorithm == "DANA-constant":
         return Clock(1.0), Clock(2.0, 1.0)
-    if algorithm == "DANA-decaying":
+    if algorithm in DECAYING:
         return (Clock(2 - 1 / (2 * alpha)),)
     return (Clock(1.0),)
 

@@ -65,6 +65,8 @@ def simulate(
         ValueError: an argument is out of range, or a count is not whole.
     """
     check_counts(batch, total_steps, runs)
+    if isinstance(methods, Momentum) or not methods:
+        raise ValueError(f"methods must be a list of at least one Momentum, got {methods!r}")
     spectrum = problem.spectrum() if isinstance(problem, DrawnProblem) else problem
     recorded = recorded_steps(steps, total_steps)
     eigenvalues, errors = (torch.from_numpy(x).to(device) for x in _directions(spectrum))

@@ -14,7 +14,7 @@ import numpy as np
 from adana.checks import check_range
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Spectrum:
     """A quadratic risk `2P = floor + sum_k counts_k eigenvalues_k u_k^2` and its starting point.
 

@@ -24,15 +24,19 @@ def noise_gain(spectrum: Spectrum, method: Momentum, *, batch: float, steps: Any
 
     `F = sum_k counts_k eigenvalues_k q_k`, where q is the mean square distance that steady noise
     of unit risk keeps up. Infinite where the method is unstable even without noise from others:
-    where the map of some eigenvalue has a spectral radius of 1 or more. Below 1 at all times is the
-    criterion of stability, exact for constant schedules.
+    where the map of some eigenvalue has a spectral radius of 1 or more. Below 1 at all times means
+    stable, and for constant schedules stable means that; with changing ones a method may survive a
+    while above 1. Steps of 0 have no noise: F = 0.
     """
     felt = spectrum.eigenvalues > 0
-    step = moment_change(method.at(steps), spectrum.eigenvalues[felt], batch)
+    at = method.at(steps)
+    still = (at.gamma2 == 0) & (at.gamma3 * np.maximum(at.gamma1, 1 - at.forget) == 0)
+    step = moment_change(at, spectrum.eigenvalues[felt], batch)
     change = np.moveaxis(step.change, (0, 1), (-2, -1))
+    change = np.where(still[..., None, None, None], -np.eye(3), change)
     kept_up = np.linalg.solve(-change, np.moveaxis(step.noise, 0, -1)[..., None])[..., 0]
     gain = kept_up[..., U_SQUARED] @ (spectrum.counts * spectrum.eigenvalues)[felt]
-    return np.where(_contracts(change).all(axis=-1), gain, np.inf)
+    return np.where(still, 0.0, np.where(_contracts(change).all(axis=-1), gain, np.inf))
 
 
 def _contracts(change: np.ndarray) -> np.ndarray:
@@ -139,9 +143,11 @@ def critical_value(
     """Return the value between a stable `low` and a divergent `high` where divergence sets in.
 
     By bisection in the logarithm to a relative `tolerance`. `diverges` says of a value, such as the
-    gain of a momentum, what the integrator's verdict on it is. Raises `ValueError` where `low`
-    diverges or `high` does not.
+    gain of a momentum, what the integrator's verdict on it is. Raises `ValueError` unless
+    `0 < low < high`, and where `low` diverges or `high` does not.
     """
+    check_range("low", low, low=0.0, low_open=True)
+    check_range("high", high, low=low, low_open=True)
     if diverges(low):
         raise ValueError(f"low must be stable, but {low!r} diverges: start lower")
     if not diverges(high):

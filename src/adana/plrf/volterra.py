@@ -14,10 +14,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.linalg import solve_triangular
 from scipy.special import gamma
 
-from adana.checks import check_integer
+from adana.checks import check_integer, check_range
 from adana.plrf.blocks import block_lengths, block_maps
 from adana.plrf.moments import apply, moment_change, start_state, twice_risk
 from adana.plrf.momentum import Momentum
@@ -47,7 +48,8 @@ def volterra(
 ) -> Volterra:
     """Return the Volterra equation on a logarithmic grid of steps from 0 to `total_steps`.
 
-    Takes under a second for 1e8 steps. Arguments and errors are those of `integrate`.
+    Takes under a second for 1e8 steps. Arguments and errors are those of `integrate`. Raises
+    `ValueError` where the method is so unstable that the numbers overflow.
     """
     check_integer("total_steps", total_steps, low=1)
     lengths = block_lengths(total_steps, block)
@@ -64,6 +66,10 @@ def volterra(
         state = apply(steps.propagator, state)
         forcing.append(twice_risk(spectrum, state))
         weights[i + 1, : i + 2] = responses[0, : i + 2] @ weigh
+        if not np.isfinite(forcing[-1] + weights[i + 1].sum()):
+            raise ValueError(
+                f"{method.name} diverges by step {sum(lengths[: i + 1])}: ask for fewer steps"
+            )
     ends = np.concatenate([[0], np.cumsum(lengths)])
     return Volterra(ends, np.array(forcing), weights)
 
@@ -95,24 +101,28 @@ def kernel(
     return np.array(steps), np.array(values)
 
 
-def distortion_law(
-    alpha: float, target_norm: float, dimension: float, clock: np.ndarray | float
-) -> np.ndarray | float:
+def twice_distortion_law(
+    alpha: float, target_norm: float, dimension: float, theta: ArrayLike
+) -> np.ndarray:
     """Return the part of 2P from the distortion of the target by the embedding, `F_ac`.
 
-    `target_norm` is `c_beta = sum_j j^(-2 beta)`. Only for `2 alpha > 1` and `2 beta > 1`, and
-    until the smallest eigenvalues are learned.
+    `c_beta / d Gamma(1-x) / (2 alpha) theta^(x-1)`, `x = 1/(2 alpha)`, with the clock `theta` of
+    `adana.plrf.clock` (`2 gamma2 t` for SGD) and `target_norm` `c_beta = sum_j j^(-2 beta)`.
+    Holds for `beta > 1/2`, until the smallest eigenvalues are learned. Raises `ValueError` unless
+    `alpha > 1/2`.
     """
+    check_range("alpha", alpha, low=0.5, low_open=True)
     x = 1 / (2 * alpha)
-    return target_norm / dimension * gamma(1 - x) / (2 * alpha) * (2 * clock) ** (x - 1)
+    power = np.asarray(theta, dtype=np.float64) ** (x - 1)
+    return target_norm / dimension * gamma(1 - x) / (2 * alpha) * power
 
 
-def kernel_law(
-    alpha: float, step: float, batch: float, elapsed: np.ndarray | float
-) -> np.ndarray | float:
+def kernel_law(alpha: float, step: float, batch: float, elapsed: ArrayLike) -> np.ndarray:
     """Return SGD's kernel `elapsed >= 1` steps later, `(g^2/B) Gamma(2-x)/(2 alpha) (2 g t)^(x-2)`.
 
-    With `x = 1/(2 alpha)`; for `2 alpha > 1/2`.
+    With `x = 1/(2 alpha)`. Raises `ValueError` unless `alpha > 1/4`.
     """
+    check_range("alpha", alpha, low=0.25, low_open=True)
     x = 1 / (2 * alpha)
-    return step**2 / batch * gamma(2 - x) / (2 * alpha) * (2 * step * elapsed) ** (x - 2)
+    power = (2 * step * np.asarray(elapsed, dtype=np.float64)) ** (x - 2)
+    return step**2 / batch * gamma(2 - x) / (2 * alpha) * power
