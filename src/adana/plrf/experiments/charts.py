@@ -39,6 +39,12 @@ def guide(
     return [*rows, {BY: label, **label_row}]
 
 
+def vertical(label: str, x: float, ends: tuple[float, float], text: str) -> list[dict[str, Any]]:
+    """Return an upright line between two heights, with its text near the upper one."""
+    rows = [{BY: label, "x": x, "y": rounded(y)} for y in ends]
+    return [*rows, {BY: label, "x": x, "y": rounded(ends[1] / 1.5), "text": text}]
+
+
 def log_chart(
     rows: Sequence[dict[str, Any]],
     labels: Sequence[str],

@@ -1,0 +1,48 @@
+"""`adana plrf`: the theory lab, an experiment a verb."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import tyro
+
+from adana.cli.plrf.alpha_tilde import PlotAlphaTilde, alpha_tilde_command
+from adana.cli.plrf.kappa import PlotKappa, kappa_command
+from adana.cli.plrf.risk import PlotRisk, risk_command
+
+Action = (
+    Annotated[PlotRisk, tyro.conf.subcommand("risk")]
+    | Annotated[PlotKappa, tyro.conf.subcommand("kappa")]
+    | Annotated[PlotAlphaTilde, tyro.conf.subcommand("alpha-tilde")]
+)
+
+_ACTIONS: dict[type, Callable[[Any], int]] = {
+    PlotRisk: risk_command,
+    PlotKappa: kappa_command,
+    PlotAlphaTilde: alpha_tilde_command,
+}
+
+
+@dataclass(frozen=True)
+class PlrfArguments:
+    """Explore the theory behind log-time schedules: one figure a verb, in seconds to minutes.
+
+    The model is power-law random features: least squares whose features and target fall off as
+    powers, alpha and beta. It is small enough to be solved and rich enough to have the exponents.
+
+        adana plrf risk                      SGD against DANA, with the slopes of the theory
+
+        adana plrf kappa --alpha 0.8         which damping is best, and where theory puts it
+
+    Each writes a page that works offline, pictures and CSV to plrf/VERB. docs/plrf/ explains what
+    they show.
+    """
+
+    action: Action
+
+
+def plrf_command(arguments: PlrfArguments) -> int:
+    """Run `adana plrf`; return the exit code."""
+    return _ACTIONS[type(arguments.action)](arguments.action)
