@@ -1,0 +1,138 @@
+"""The expected risk over very many steps: blocks of steps as powers of one step's map.
+
+A block that starts at step t has about `block * t` steps, so their number grows with log t only.
+Within a block the schedules are those of its middle, the risk is a straight line from start to end,
+and the steps themselves are exact. Blocks of one step, as all those before `1/block`, are the exact
+recursion. Source: spec/plrf.md section 6.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from adana.checks import check_integer, check_range
+from adana.plrf.curve import RiskCurve
+from adana.plrf.moments import (
+    BLOW_UP,
+    apply,
+    buffer_square,
+    compose,
+    moment_map,
+    start_state,
+    twice_risk,
+)
+from adana.plrf.momentum import Momentum
+from adana.plrf.spectrum import Spectrum
+
+CHUNK = 1 << 13
+"""About how many eigenvalues times blocks are raised to powers together: what a cache holds."""
+
+
+@dataclass(frozen=True)
+class BlockMap:
+    """Some steps at once: `V' = propagator V + 2P_first first + 2P_last last`.
+
+    `2P_last` is the risk after the steps. Shapes (3, 3, ..., n) and (3, ..., n).
+    """
+
+    propagator: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+
+
+def integrate(
+    spectrum: Spectrum, method: Momentum, *, batch: float, total_steps: int, block: float = 0.05
+) -> RiskCurve:
+    """Return the expected risk at the ends of blocks of steps, from step 0 to `total_steps`.
+
+    `block` is the length of a block over its first step: errors are 0.2 % for 0.05, a third of that
+    for 0.02, and four times as large with momentum close to instability. `batch` is the number of samples of a gradient and may be infinite.
+    The curve is marked `diverged`, and ends, once the risk is not positive and finite or exceeds a
+    million times its start. Raises `ValueError` for arguments out of range.
+    """
+    check_integer("total_steps", total_steps, low=1)
+    check_range("block", block, low=0.0, high=1.0, low_open=True)
+    state = start_state(spectrum)
+    risk = 2 * spectrum.start
+    limit = BLOW_UP * risk
+    rows = [(0, risk / 2, 0.0)]
+    diverged = False
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        for end, steps in _maps(spectrum, method, batch, total_steps, block):
+            state, risk = advance(spectrum, steps, state, risk)
+            diverged = not 0 < risk <= limit
+            if 0 < risk < np.inf:
+                rows.append((end, risk / 2, buffer_square(spectrum, state)))
+            if diverged:
+                break
+    recorded = np.array(rows)
+    return RiskCurve(
+        method.name, recorded[:, 0].astype(np.int64), recorded[:, 1], recorded[:, 2], diverged
+    )
+
+
+def block_lengths(total_steps: int, block: float) -> list[int]:
+    """Return powers of two that sum to `total_steps`, each at most `block` times the steps before.
+
+    The first ones are 1, whatever the steps before.
+    """
+    lengths = []
+    t = 0
+    while t < total_steps:
+        longest = min(int(block * t), total_steps - t)
+        lengths.append(1 << max(longest.bit_length() - 1, 0))
+        t += lengths[-1]
+    return lengths
+
+
+def block_map(propagator: np.ndarray, noise: np.ndarray, length: int) -> BlockMap:
+    """Return `length` steps, a power of two, each `V' = propagator V + 2P noise`.
+
+    The noise of step i comes with `2P` on the line from the risk before the block to that after:
+    `S0 = sum_i A^(n-1-i) G` and `S1 = sum_i i A^(n-1-i) G` by repeated doubling.
+    """
+    total, moment = noise, np.zeros_like(noise)
+    done = 1
+    while done < length:
+        moment = apply(propagator, moment) + moment + done * total
+        total = apply(propagator, total) + total
+        propagator = compose(propagator, propagator)
+        done *= 2
+    last = moment / length
+    return BlockMap(propagator, total - last, last)
+
+
+def advance(
+    spectrum: Spectrum, steps: BlockMap, state: np.ndarray, risk: float
+) -> tuple[np.ndarray, float]:
+    """Return the state and 2P after a block, from those before it; each of the arrays (3, n).
+
+    The risk after it depends on itself, through the noise, and is found from one linear equation.
+    """
+    known = apply(steps.propagator, state) + risk * steps.first
+    own = float((spectrum.counts * spectrum.eigenvalues) @ steps.last[0])
+    after = twice_risk(spectrum, known) / (1 - own) if own != 1 else np.inf
+    return known + after * steps.last, after
+
+
+def _maps(
+    spectrum: Spectrum, method: Momentum, batch: float, total_steps: int, block: float
+) -> Iterator[tuple[int, BlockMap]]:
+    """Yield the step after each block with the block's map; those of one length in chunks."""
+    size = max(1, CHUNK // spectrum.eigenvalues.size)
+    start = 0
+    for length, same in groupby(block_lengths(total_steps, block)):
+        starts = start + length * np.arange(len(list(same)))
+        for chunk in (starts[i : i + size] for i in range(0, len(starts), size)):
+            steps = moment_map(method.at(chunk + (length - 1) / 2), spectrum.eigenvalues, batch)
+            maps = block_map(steps.propagator, steps.noise, length)
+            for i, first in enumerate(chunk):
+                yield (
+                    int(first) + length,
+                    BlockMap(maps.propagator[:, :, i], maps.first[:, i], maps.last[:, i]),
+                )
+        start = int(starts[-1]) + length

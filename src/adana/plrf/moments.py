@@ -1,0 +1,93 @@
+"""The expected risk, exactly: one linear map per step and eigenvalue.
+
+With `u` the distance from the minimum along an eigenvector and `y` the momentum buffer there, the
+moments `V = (E u^2, E y^2, E u y)` of Gaussian features obey, with no limit of large dimension,
+
+    V' = A_t V + 2P G_t,        2P = floor + sum_k counts_k eigenvalues_k E u_k^2
+
+where `2P` is that of before the step. Source: spec/plrf.md section 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from adana.checks import check_range
+from adana.plrf.momentum import Coefficients
+from adana.plrf.spectrum import Spectrum
+
+U_SQUARED, Y_SQUARED, U_Y = 0, 1, 2
+"""Where the three moments stand in the first axis of a state."""
+
+BLOW_UP = 1e6
+"""A risk of this many times the start is a divergence (spec/plrf.md section 6.1)."""
+
+
+@dataclass(frozen=True)
+class MomentMap:
+    """The map of one or more steps: `propagator` A, (3, 3, ..., n), and `noise` G, (3, ..., n)."""
+
+    propagator: np.ndarray
+    noise: np.ndarray
+
+
+def moment_map(coefficients: Coefficients, eigenvalues: np.ndarray, batch: float) -> MomentMap:
+    """Return A and G of each step of `coefficients` and each of n eigenvalues.
+
+    For coefficients of shape (...) the shapes are (3, 3, ..., n) and (3, ..., n). `batch` may be
+    infinite: gradients without noise.
+    """
+    check_range("batch", batch, low=0.0, low_open=True, finite=False)
+    gamma1, gamma2, gamma3, forget = (c[..., None] for c in coefficients.columns())
+    fresh = gamma2 + gamma1 * gamma3
+    keep = 1 - forget
+    stale = gamma3 * keep
+    lam = np.asarray(eigenvalues, dtype=np.float64)
+    square = (1 + 1 / batch) * lam**2
+
+    a = np.empty((3, 3, *np.broadcast_shapes(fresh.shape, lam.shape)))
+    a[0, 0] = 1 - 2 * fresh * lam + fresh**2 * square
+    a[0, 1] = stale**2
+    a[0, 2] = -2 * stale * (1 - fresh * lam)
+    a[1, 0] = gamma1**2 * square
+    a[1, 1] = keep**2
+    a[1, 2] = 2 * keep * gamma1 * lam
+    a[2, 0] = gamma1 * (lam - fresh * square)
+    a[2, 1] = -stale * keep
+    a[2, 2] = keep * (1 - fresh * lam) - stale * gamma1 * lam
+    g = np.stack([fresh**2 * lam, gamma1**2 * lam, -fresh * gamma1 * lam]) / batch
+    return MomentMap(a, g)
+
+
+def start_state(spectrum: Spectrum) -> np.ndarray:
+    """Return the moments before the first step, shape (3, directions): the buffer is empty."""
+    state = np.zeros((3, spectrum.eigenvalues.size))
+    state[U_SQUARED] = spectrum.errors
+    return state
+
+
+def twice_risk(spectrum: Spectrum, state: np.ndarray) -> float:
+    """Return 2P of a state."""
+    weights = spectrum.counts * spectrum.eigenvalues
+    return float(spectrum.twice_floor + weights @ state[U_SQUARED])
+
+
+def buffer_square(spectrum: Spectrum, state: np.ndarray) -> float:
+    """Return the expected squared length of the momentum buffer, `sum_k counts_k E y_k^2`."""
+    return float(spectrum.counts @ state[Y_SQUARED])
+
+
+def apply(propagator: np.ndarray, state: np.ndarray) -> np.ndarray:
+    """Return the matrix-vector product of each eigenvalue: (3, 3, ..., n) with (3, ..., n)."""
+    return propagator[:, 0] * state[0] + propagator[:, 1] * state[1] + propagator[:, 2] * state[2]
+
+
+def compose(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return the matrix product of each eigenvalue, both of shape (3, 3, ..., n)."""
+    return (
+        left[:, 0, None] * right[None, 0]
+        + left[:, 1, None] * right[None, 1]
+        + left[:, 2, None] * right[None, 2]
+    )
