@@ -67,7 +67,7 @@ def alpha_tilde_experiment(
     for i, batch in enumerate(batches):
         slopes = _slopes(kappa, batch, total_steps)
         part = (i / len(batches), (i + 1) / len(batches))
-        risks = _sweep(spectrum, slopes, batch, horizons, delta, progress, part)
+        risks = _sweep(spectrum, slopes, batch, horizons, delta, progress=progress, part=part)
         sweeps[batch] = (slopes, risks)
     best = [row for batch in batches for row in _best(batch, *sweeps[batch], horizons)]
     laws = [_law(batch, best, kappa) for batch in batches]
@@ -137,6 +137,7 @@ def _sweep(
     batch: int,
     horizons: Sequence[int],
     delta: float,
+    *,
     progress: Progress,
     part: tuple[float, float],
 ) -> np.ndarray:
@@ -233,9 +234,7 @@ def _best_plot(
     return Plot("alpha-tilde", "The best straight multiplier at each horizon", caption, chart)
 
 
-def _bowls_plot(
-    batch: int, slopes: np.ndarray, risks: np.ndarray, horizons: Sequence[int]
-) -> Plot:
+def _bowls_plot(batch: int, slopes: np.ndarray, risks: np.ndarray, horizons: Sequence[int]) -> Plot:
     labels, lines, marks = [], [], []
     for horizon, risk in list(zip(horizons, risks, strict=True))[::PER_DECADE]:
         label = f"T = {power_of_ten(horizon)}"

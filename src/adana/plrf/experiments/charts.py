@@ -33,7 +33,10 @@ def guide(
 ) -> list[dict[str, Any]]:
     """Return a straight line of a slope through a point, on logarithmic axes, with its text."""
     x0, y0 = anchor
-    rows = [{BY: label, "x": rounded(x), "y": rounded(y0 * (x / x0) ** slope)} for x in ends]
+    rows = [
+        {BY: label, "line": text, "x": rounded(x), "y": rounded(y0 * (x / x0) ** slope)}
+        for x in ends
+    ]
     middle = float(np.sqrt(ends[0] * ends[1]))
     label_row = {"x": rounded(middle), "y": rounded(y0 * (middle / x0) ** slope), "text": text}
     return [*rows, {BY: label, **label_row}]
@@ -41,7 +44,7 @@ def guide(
 
 def vertical(label: str, x: float, ends: tuple[float, float], text: str) -> list[dict[str, Any]]:
     """Return an upright line between two heights, with its text near the upper one."""
-    rows = [{BY: label, "x": x, "y": rounded(y)} for y in ends]
+    rows = [{BY: label, "line": text, "x": x, "y": rounded(y)} for y in ends]
     return [*rows, {BY: label, "x": x, "y": rounded(ends[1] / 1.5), "text": text}]
 
 
@@ -72,8 +75,8 @@ def log_chart(
         y_log: whether the vertical axis is.
         height: of the chart in pixels.
     """
-    color = drawing.color(BY, labels).copy()
-    color.legend = legend(labels)
+    color = drawing.color(BY, labels)
+    color["legend"] = legend(labels)
     across = drawing.axis("x", x, "~e" if x_log else "~g", log=x_log, zero=False, decades=x_log)
     up = drawing.axis(
         "y", y, "~e" if y_log else "~g", alt.Y, log=y_log, zero=False, domain=y_domain,
@@ -92,15 +95,15 @@ def log_chart(
 def legend(labels: Sequence[str]) -> alt.Legend:
     """Return a legend whose columns are as wide as the names are long."""
     longest = max(map(len, labels))
-    columns = 1 if longest > 42 else 2 if longest > 24 else 4
+    columns = 1 if longest > 42 else 2 if longest > 24 else 3 if longest > 12 else 6
     found = drawing.legend(lines=True)
-    found.columns, found.labelLimit = columns, 420
+    found["columns"], found["labelLimit"] = columns, 420
     return found
 
 
 def _lines(rows: Any, labels: Sequence[str], x: Any, y: Any, color: Any) -> list[alt.Chart]:
-    dash = drawing.dash(BY, labels).copy()
-    dash.legend = legend(labels)
+    dash = drawing.dash(BY, labels)
+    dash["legend"] = legend(labels)
     near = drawing.nearest()
     lines = alt.Chart(inline(list(rows))).mark_line(strokeWidth=2, clip=True)
     lines = lines.encode(x, y, color=color, strokeDash=dash, opacity=drawing.highlight(BY, 1.0))
@@ -132,7 +135,7 @@ def _guides(guides: Any, x: Any, y: Any, color: Any) -> list[alt.Chart]:
     ends = [row for row in guides if "text" not in row]
     texts = [row for row in guides if "text" in row]
     lines = alt.Chart(inline(ends)).mark_line(strokeWidth=1, strokeDash=[2, 2], clip=True)
-    layers = [lines.encode(x, y, color=color, opacity=drawing.highlight(BY, 0.9))]
+    layers = [lines.encode(x, y, color=color, detail="line:N", opacity=drawing.highlight(BY, 0.9))]
     if texts:
         written = alt.Chart(inline(texts)).mark_text(align="left", dx=6, dy=-6, fontSize=12)
         layers.append(

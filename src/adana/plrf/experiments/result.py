@@ -87,20 +87,18 @@ def powers_of_ten(first: int, last: int, per_decade: int = 1) -> list[int]:
     """
     if last < first:
         raise ValueError(f"steps must be at least {first}, got {last}")
-    count = int(math.floor(per_decade * math.log10(last / first) + 1e-9))
+    count = math.floor(per_decade * math.log10(last / first) + 1e-9)
     return [round(first * 10 ** (i / per_decade)) for i in range(count + 1)]
 
 
 def power_of_ten(value: float) -> str:
-    """Return ``10⁷`` for a power of ten, and other numbers in three digits.
+    """Return ``1e7`` for a power of ten, and other numbers in three digits.
 
-    >>> power_of_ten(10_000_000), power_of_ten(2e5)
-    ('10⁷', '2e+05')
+    >>> power_of_ten(10_000_000), power_of_ten(250_000)
+    ('1e7', '2.5e+05')
     """
     exponent = round(math.log10(value))
-    if math.isclose(value, 10.0**exponent):
-        return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"{value:.3g}"
+    return f"1e{exponent}" if math.isclose(value, 10.0**exponent) else f"{value:.3g}"
 
 
 def _cell(key: str, row: Row) -> str:
