@@ -99,3 +99,10 @@ def test_blocks_fill_the_steps_and_stay_short(total_steps):
 def test_arguments_out_of_range_are_named(name, arguments):
     with pytest.raises(ValueError, match=name):
         integrate(power_law(), sgd(0.3), **{"batch": 1, "total_steps": 10, **arguments})
+
+
+def test_a_risk_too_small_for_a_number_is_zero_and_no_divergence():
+    spectrum = power_law(4, twice_floor=0.0)
+    curve = integrate(spectrum, sgd(0.5), batch=float("inf"), total_steps=10**5)
+    assert not curve.diverged
+    assert curve.risk[-1] == 0

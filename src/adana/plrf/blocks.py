@@ -8,7 +8,7 @@ recursion. Source: spec/plrf.md section 6.1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -21,7 +21,7 @@ from adana.plrf.moments import (
     apply,
     buffer_square,
     compose,
-    moment_map,
+    moment_change,
     start_state,
     twice_risk,
 )
@@ -50,8 +50,9 @@ def integrate(
     """Return the expected risk at the ends of blocks of steps, from step 0 to `total_steps`.
 
     `block` is the length of a block over its first step: errors are 0.2 % for 0.05, a third of that
-    for 0.02, and four times as large with momentum close to instability. `batch` is the number of samples of a gradient and may be infinite.
-    The curve is marked `diverged`, and ends, once the risk is not positive and finite or exceeds a
+    for 0.02, and four times as large with momentum close to instability. `batch` is the number of
+    samples of a gradient and may be infinite.
+    The curve is marked `diverged`, and ends, once the risk is negative, not finite or a
     million times its start. Raises `ValueError` for arguments out of range.
     """
     check_integer("total_steps", total_steps, low=1)
@@ -62,10 +63,10 @@ def integrate(
     rows = [(0, risk / 2, 0.0)]
     diverged = False
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for end, steps in _maps(spectrum, method, batch, total_steps, block):
+        for end, steps in block_maps(spectrum, method, batch, block_lengths(total_steps, block)):
             state, risk = advance(spectrum, steps, state, risk)
-            diverged = not 0 < risk <= limit
-            if 0 < risk < np.inf:
+            diverged = not 0 <= risk <= limit
+            if 0 <= risk < np.inf:
                 rows.append((end, risk / 2, buffer_square(spectrum, state)))
             if diverged:
                 break
@@ -119,17 +120,20 @@ def advance(
     return known + after * steps.last, after
 
 
-def _maps(
-    spectrum: Spectrum, method: Momentum, batch: float, total_steps: int, block: float
+def block_maps(
+    spectrum: Spectrum, method: Momentum, batch: float, lengths: Sequence[int], start: int = 0
 ) -> Iterator[tuple[int, BlockMap]]:
-    """Yield the step after each block with the block's map; those of one length in chunks."""
+    """Yield, for blocks of `lengths` from step `start` on, the step after each and its map.
+
+    Blocks of one length are computed in chunks.
+    """
     size = max(1, CHUNK // spectrum.eigenvalues.size)
-    start = 0
-    for length, same in groupby(block_lengths(total_steps, block)):
+    for length, same in groupby(lengths):
         starts = start + length * np.arange(len(list(same)))
         for chunk in (starts[i : i + size] for i in range(0, len(starts), size)):
-            steps = moment_map(method.at(chunk + (length - 1) / 2), spectrum.eigenvalues, batch)
-            maps = block_map(steps.propagator, steps.noise, length)
+            at = method.at(chunk + (length - 1) / 2)
+            one = moment_change(at, spectrum.eigenvalues, batch)
+            maps = block_map(one.propagator(), one.noise, length)
             for i, first in enumerate(chunk):
                 yield (
                     int(first) + length,

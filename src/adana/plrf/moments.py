@@ -26,18 +26,27 @@ BLOW_UP = 1e6
 
 
 @dataclass(frozen=True)
-class MomentMap:
-    """The map of one or more steps: `propagator` A, (3, 3, ..., n), and `noise` G, (3, ..., n)."""
+class MomentChange:
+    """What one step changes: `change` is A - I, (3, 3, ..., n), and `noise` is G, (3, ..., n)."""
 
-    propagator: np.ndarray
+    change: np.ndarray
     noise: np.ndarray
 
+    def propagator(self) -> np.ndarray:
+        """Return A itself, shape (3, 3, ..., n)."""
+        a = self.change.copy()
+        for i in range(3):
+            a[i, i] += 1
+        return a
 
-def moment_map(coefficients: Coefficients, eigenvalues: np.ndarray, batch: float) -> MomentMap:
-    """Return A and G of each step of `coefficients` and each of n eigenvalues.
 
-    For coefficients of shape (...) the shapes are (3, 3, ..., n) and (3, ..., n). `batch` may be
-    infinite: gradients without noise.
+def moment_change(
+    coefficients: Coefficients, eigenvalues: np.ndarray, batch: float
+) -> MomentChange:
+    """Return A - I and G of each step of `coefficients` and each of n eigenvalues.
+
+    For coefficients of shape (...) the shapes are (3, 3, ..., n) and (3, ..., n). The difference
+    keeps its digits for eigenvalues near zero. `batch` may be infinite: gradients without noise.
     """
     check_range("batch", batch, low=0.0, low_open=True, finite=False)
     gamma1, gamma2, gamma3, forget = (c[..., None] for c in coefficients.columns())
@@ -48,17 +57,17 @@ def moment_map(coefficients: Coefficients, eigenvalues: np.ndarray, batch: float
     square = (1 + 1 / batch) * lam**2
 
     a = np.empty((3, 3, *np.broadcast_shapes(fresh.shape, lam.shape)))
-    a[0, 0] = 1 - 2 * fresh * lam + fresh**2 * square
+    a[0, 0] = fresh * (fresh * square - 2 * lam)
     a[0, 1] = stale**2
     a[0, 2] = -2 * stale * (1 - fresh * lam)
     a[1, 0] = gamma1**2 * square
-    a[1, 1] = keep**2
+    a[1, 1] = -forget * (2 - forget)
     a[1, 2] = 2 * keep * gamma1 * lam
     a[2, 0] = gamma1 * (lam - fresh * square)
     a[2, 1] = -stale * keep
-    a[2, 2] = keep * (1 - fresh * lam) - stale * gamma1 * lam
+    a[2, 2] = -forget - (keep * fresh + stale * gamma1) * lam
     g = np.stack([fresh**2 * lam, gamma1**2 * lam, -fresh * gamma1 * lam]) / batch
-    return MomentMap(a, g)
+    return MomentChange(a, g)
 
 
 def start_state(spectrum: Spectrum) -> np.ndarray:

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from adana.plrf.curve import RiskCurve
-from adana.plrf.moments import BLOW_UP, apply, buffer_square, moment_map, start_state, twice_risk
+from adana.plrf.moments import BLOW_UP, apply, buffer_square, moment_change, start_state, twice_risk
 from adana.plrf.momentum import Momentum
 from adana.plrf.spectrum import Spectrum
 
-CHUNK = 1 << 15
+CHUNK = 1 << 13
 """About how many eigenvalues times steps have their maps computed together."""
 
 
@@ -21,7 +21,7 @@ def exact_moments(
     """Return the expected risk at `steps`, exact for Gaussian features with this spectrum.
 
     `steps` are increasing integers from 0 on; `batch` is the number of samples of a gradient and
-    may be infinite. The cost is about 10 microseconds a step for a few hundred eigenvalues.
+    may be infinite. A step costs some 60 microseconds with 250 eigenvalues.
     Raises `ValueError` for other steps or batches. Source: spec/plrf.md section 3.
     """
     wanted = check_steps(steps)
@@ -63,8 +63,8 @@ def _maps(
     size = max(1, CHUNK // spectrum.eigenvalues.size)
     for first in range(0, total_steps, size):
         chunk = range(first, min(first + size, total_steps))
-        maps = moment_map(
-            method.at(np.arange(chunk.start, chunk.stop)), spectrum.eigenvalues, batch
-        )
+        at = method.at(np.arange(chunk.start, chunk.stop))
+        changes = moment_change(at, spectrum.eigenvalues, batch)
+        propagator = changes.propagator()
         for i, step in enumerate(chunk):
-            yield step, maps.propagator[:, :, i], maps.noise[:, i]
+            yield step, propagator[:, :, i], changes.noise[:, i]
