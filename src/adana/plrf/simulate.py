@@ -6,15 +6,17 @@ the basis, so the runs live in the eigenbasis: O(d) a step and run, whatever the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from adana.checks import check_range
+from adana.checks import check_integer
 from adana.plrf.curve import SimulatedRisk, log_steps
 from adana.plrf.momentum import Momentum
+from adana.plrf.problem import DrawnProblem
 from adana.plrf.recursion import check_steps
 from adana.plrf.sampler import Draws, gradient_weights, whitened_gradient
 from adana.plrf.spectrum import Spectrum
@@ -27,7 +29,7 @@ Progress = Callable[[int], None]
 
 
 def simulate(
-    spectrum: Spectrum,
+    problem: DrawnProblem | Spectrum,
     methods: Sequence[Momentum],
     *,
     batch: float,
@@ -46,9 +48,8 @@ def simulate(
     there, or look at steps from 100 on (section 13.1).
 
     Args:
-        spectrum: where the runs take place; each of its `counts` must be a whole number, as those
-            of a drawn problem are (`PLRF(...).draw().spectrum()`). Signs of the starting distances
-            do not matter to the law of the risk.
+        problem: a drawn problem, or a spectrum whose `counts` are whole numbers. Signs of the
+            starting distances do not matter to the law of the risk.
         methods: any number of them; step sizes, dampings and so on are swept by listing them.
         batch: samples per step, `math.inf` for exact gradients.
         total_steps: number of steps.
@@ -63,26 +64,25 @@ def simulate(
         ValueError: an argument is out of range, or a count is not whole.
     """
     check_counts(batch, total_steps, runs)
+    spectrum = problem.spectrum() if isinstance(problem, DrawnProblem) else problem
     recorded = recorded_steps(steps, total_steps)
     eigenvalues, errors = (torch.from_numpy(x).to(device) for x in _directions(spectrum))
     walk = _Walk(eigenvalues, errors, spectrum.twice_floor, len(methods), runs)
     draws = Draws(seed, device)
-    risk = torch.empty(len(recorded), len(methods), runs, dtype=torch.float64, device=device)
-    rows = {int(step): row for row, step in enumerate(recorded)}
-    for first in range(0, total_steps + 1, CHUNK):
-        chunk = np.arange(first, min(first + CHUNK, total_steps + 1))
-        coefficients = _columns(methods, chunk, device)
-        dof = 1.0 if np.isinf(batch) else batch
-        weights = gradient_weights(draws.chi_square(dof, (len(chunk), 1, runs)), batch)
-        for i, t in enumerate(chunk.tolist()):
-            excess = walk.step(draws, (weights[0][i], weights[1][i]), coefficients[i])
+    excess = torch.empty(len(recorded), len(methods), runs, dtype=torch.float64, device=device)
+    rows = {step: row for row, step in enumerate(recorded.tolist())}
+    for chunk in chunks(int(recorded[-1])):
+        coefficients = method_numbers(methods, np.arange(chunk.start, chunk.stop), device)
+        samples = 1.0 if math.isinf(batch) else batch
+        weights = gradient_weights(draws.chi_square(samples, (len(chunk), 1, runs)), batch)
+        for t, numbers, *now in zip(chunk, coefficients, *weights, strict=True):
+            found = walk.step(draws, (now[0], now[1]), numbers)
             if t in rows:
-                risk[rows[t]] = excess
+                excess[rows[t]] = found
         if progress is not None:
-            progress(min(int(chunk[-1]) + 1, total_steps))
-    found = ((risk + spectrum.twice_floor) / 2).permute(1, 2, 0).cpu().numpy()
-    found[~np.isfinite(found)] = np.nan
-    return SimulatedRisk(tuple(method.name for method in methods), recorded, found)
+            progress(min(chunk.stop, total_steps))
+    risk = finite_or_nan((excess + spectrum.twice_floor) / 2).transpose(1, 2, 0)
+    return SimulatedRisk(tuple(method.name for method in methods), recorded, risk)
 
 
 class _Walk:
@@ -104,7 +104,7 @@ class _Walk:
             self.scaled, draws.normal_(self.normal), weights, self.floor_root
         )
         gradient *= self.eigenvalues
-        gamma1, gamma2, gamma3, keep = numbers.unbind()
+        gamma1, gamma2, gamma3, keep = numbers[..., None, None].unbind()
         self.buffer.mul_(keep).addcmul_(gradient, gamma1)
         self.scaled.addcmul_(gradient, gamma2, value=-1).addcmul_(self.buffer, gamma3, value=-1)
         return excess
@@ -122,11 +122,32 @@ def recorded_steps(steps: np.ndarray | None, total_steps: int) -> np.ndarray:
 
 def check_counts(batch: float, total_steps: int, runs: int) -> None:
     """Raise `ValueError` unless a simulation can have this batch, length and number of runs."""
-    check_range("batch", batch, low=1.0, finite=False)
-    for name, value in (("total_steps", total_steps), ("runs", runs)):
-        check_range(name, value, low=1.0)
-        if value != int(value):
-            raise ValueError(f"{name} must be a whole number, got {value!r}")
+    if batch != math.inf:
+        check_integer("batch (unless infinite)", batch, low=1)
+    check_integer("total_steps", total_steps, low=1)
+    check_integer("runs", runs, low=1)
+
+
+def chunks(last: int) -> Iterator[range]:
+    """Yield the steps from 0 to `last` in ranges of `CHUNK`."""
+    for first in range(0, last + 1, CHUNK):
+        yield range(first, min(first + CHUNK, last + 1))
+
+
+def finite_or_nan(risk: Tensor) -> np.ndarray:
+    """Return risks as an array, NaN where they are not finite."""
+    return torch.where(risk.isfinite(), risk, math.nan).cpu().numpy()
+
+
+def method_numbers(
+    methods: Sequence[Momentum], steps: np.ndarray, device: torch.device | str
+) -> Tensor:
+    """Return gamma1, gamma2, gamma3 and `1 - forget` at some steps, shape (steps, 4, methods)."""
+    table = np.empty((len(steps), 4, len(methods)))
+    for i, method in enumerate(methods):
+        at = method.at(steps)
+        table[:, :, i] = np.stack([at.gamma1, at.gamma2, at.gamma3, 1 - at.forget], axis=1)
+    return torch.from_numpy(table).to(device)
 
 
 def _directions(spectrum: Spectrum) -> tuple[np.ndarray, np.ndarray]:
@@ -135,15 +156,6 @@ def _directions(spectrum: Spectrum) -> tuple[np.ndarray, np.ndarray]:
     if not np.array_equal(counts, spectrum.counts):
         raise ValueError(
             "a simulation needs whole directions, but this spectrum has fractional counts, as "
-            "those of deterministic_spectrum are; draw a problem: PLRF(alpha, beta, d).draw().spectrum()"
+            "those of deterministic_spectrum are; draw a problem: PLRF(alpha, beta, d).draw()"
         )
     return np.repeat(spectrum.eigenvalues, counts), np.repeat(spectrum.errors, counts)
-
-
-def _columns(methods: Sequence[Momentum], steps: np.ndarray, device: torch.device | str) -> Tensor:
-    """Return gamma1, gamma2, gamma3 and `1 - forget` as (steps, 4, methods, 1, 1)."""
-    table = np.empty((len(steps), 4, len(methods)))
-    for i, method in enumerate(methods):
-        at = method.at(steps)
-        table[:, :, i] = np.stack([at.gamma1, at.gamma2, at.gamma3, 1 - at.forget], axis=1)
-    return torch.from_numpy(table[..., None, None]).to(device)
