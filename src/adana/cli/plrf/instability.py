@@ -26,7 +26,7 @@ class PlotInstability(ProblemFlags):
     """Parameters d of the prediction; four times as many hidden inputs."""
     batches: tuple[float, ...] = BATCHES
     """Samples a step; inf: exact gradients."""
-    steps: int = 10_000_000
+    steps: int = 100_000_000
     """Steps of the prediction."""
     first_step: float = 0.05
     """gamma2 times the largest eigenvalue."""

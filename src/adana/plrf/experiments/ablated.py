@@ -14,13 +14,13 @@ from torch.optim import Optimizer
 from adana.optim import ABLATIONS, AblatedADana, ADana
 from adana.plrf.adaptive import simulate_adaptive
 from adana.plrf.curve import SimulatedRisk, log_steps
-from adana.plrf.experiments.charts import curve, log_chart
+from adana.plrf.experiments.charts import curve, guide, log_chart
 from adana.plrf.experiments.result import Plot, Progress, Row, points, table
 from adana.plrf.momentum import spectral_kappa
 from adana.plrf.problem import PLRF
 from adana.report.study_tables import Sheet
 
-RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+RATES = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 """Learning rates tried with every method; they are constant over a run."""
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -84,7 +84,8 @@ def ablated_findings(runs: AblatedRuns) -> list[str]:
     """Say what is left of each method at its best rate, and which ones turn up."""
     chosen = {name: runs.rows[i] for name, i in runs.best.items()}
     losses = ", ".join(
-        f"{name} {row['final risk']:.3g} (lr {row['lr']:g})" for name, row in chosen.items()
+        f"{name} {row['final risk']:.3g} (lr {row['lr']:g}{_edge(row['lr'])})"
+        for name, row in chosen.items()
     )
     turns = ", ".join(
         f"{name} by factors {min(ratios):.3g} to {max(ratios):.3g}"
@@ -108,6 +109,10 @@ def ablated_data(runs: AblatedRuns) -> Sheet:
         for j, step in enumerate(runs.found.steps)
     ]
     return points("instability-optimizers", "Mean risk of the optimizers", rows)
+
+
+def _edge(lr: float) -> str:
+    return {RATES[0]: ", the lowest tried", RATES[-1]: ", the highest tried"}.get(lr, "")
 
 
 def _maker(name: str, lr: float, kappa: float) -> Callable[[list[nn.Parameter]], Optimizer]:
@@ -142,7 +147,9 @@ def _plot(
     lines: list[Row] = []
     for label, i in zip(labels, best.values(), strict=True):
         lines += curve(label, found.steps, mean[i])
-    chart = log_chart([dict(row) for row in lines], labels, "step t", "mean risk P")
+    ends = (1.0, float(found.steps[-1]))
+    floor = guide(labels[0], 0.0, (1.0, rows[0]["floor"]), ends, "the best parameters")
+    chart = log_chart([dict(row) for row in lines], labels, "step t", "mean risk P", guides=floor)
     caption = (
         f"ADana with kappa = {kappa:.3g}; Log-AdamW has the log-time averages alone; Log-NAdamW "
         "adds the fresh gradient to undamped momentum; no gradient is ADana's damped momentum "

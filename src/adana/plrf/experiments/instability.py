@@ -18,7 +18,16 @@ from adana.plrf.equivalent import deterministic_spectrum
 from adana.plrf.experiments.ablated import ablated_data, ablated_findings, ablated_part
 from adana.plrf.experiments.charts import BY, curve, log_chart
 from adana.plrf.experiments.measure import power_law
-from adana.plrf.experiments.result import Plot, Progress, Result, Row, points, silent, table, tracked
+from adana.plrf.experiments.result import (
+    Plot,
+    Progress,
+    Result,
+    Row,
+    points,
+    silent,
+    table,
+    tracked,
+)
 from adana.plrf.momentum import log_nesterov
 from adana.plrf.problem import PLRF
 from adana.plrf.spectrum import Spectrum
@@ -38,7 +47,7 @@ def instability_experiment(
     *,
     dimension: int = 100_000,
     batches: Sequence[float] = BATCHES,
-    total_steps: int = 10_000_000,
+    total_steps: int = 100_000_000,
     first_step: float = 0.05,
     delta: float = DELTA,
     ablated_dimension: int = 200,
@@ -166,18 +175,23 @@ def _findings(rows: Sequence[Row], alpha: float) -> tuple[str, ...]:
         ended = (
             f"exploded at step {row['exploded at']:,}"
             if row["exploded at"]
-            else f"stayed stable and came to {row['lowest risk'] / row['floor']:.3g} times the floor"
+            else f"is stable: its lowest risk is {row['lowest risk'] / row['floor']:.4g} times that "
+            "of the best parameters"
         )
-        said.append(f"With exact gradients it {ended}.")
+        said.append(f"With exact gradients undamped momentum {ended}.")
     return tuple(said)
 
 
 def _plot(curves: Sequence[RiskCurve], rows: Sequence[Row], spectrum: Spectrum) -> Plot:
-    labels = [f"batch {row['batch']}" for row in rows]
+    labels = [
+        "exact gradients" if row["batch"] == "exact" else f"batch {row['batch']}" for row in rows
+    ]
     lines: list[Any] = []
     marks: list[Any] = []
     for label, found, row in zip(labels, curves, rows, strict=True):
-        lines += curve(label, found.steps, np.where(found.risk < TOP * spectrum.start, found.risk, np.nan))
+        lines += curve(
+            label, found.steps, np.where(found.risk < TOP * spectrum.start, found.risk, np.nan)
+        )
         if row["exploded at"] is not None:
             marks.append({BY: label, "x": row["lowest at"], "y": row["lowest risk"]})
     marks = [mark for mark in marks if mark["x"] > 0]
