@@ -14,8 +14,8 @@ from adana.schedules import DELTA
 class PlotRisk(BatchFlags):
     """Draw the risk of SGD, SGD with momentum, Schedule-Free SGD and DANA, and their slopes.
 
-    Curves are predictions for a million parameters and ten million steps; a second chart checks
-    them against simulated runs of a small problem that is drawn.
+    Curves are predictions, for a hundred thousand parameters and a hundred million steps unless
+    told otherwise; a second chart checks them against simulated runs of a small drawn problem.
 
         adana plrf risk                       phase Ia: one power law, then the floor
 
@@ -23,16 +23,18 @@ class PlotRisk(BatchFlags):
 
         adana plrf risk --beta 1.3            phase III: gradient noise sets the first slope
 
-        adana plrf risk --alpha 0.4 --beta 0.8   below the line: momentum cannot help
+        adana plrf risk --alpha 0.4 --beta 0.8 --steps 1000000   below the line: momentum cannot help
     """
 
-    steps: int = 10_000_000
+    dimension: int = 100_000
+    """Parameters d; four times as many hidden inputs. Nothing is drawn, so large costs little."""
+    steps: int = 100_000_000
     """Steps T."""
     gain: float = GAIN
     """Constant c of DANA's momentum step c gamma2 (1 + t)^-kappa."""
     delta: float = DELTA
     """Memory: the newest gradient weighs delta / (delta + t)."""
-    runs: int = 8
+    runs: int = 16
     """Simulated runs of each method for the second chart; 0: none."""
     simulated_dimension: int = 800
     """Parameters of the problem that is drawn and simulated."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from adana.plrf.curve import RiskCurve, SimulatedRisk, log_steps
 from adana.plrf.experiments.charts import BY, curve, log_chart
-from adana.plrf.experiments.result import Plot, Progress, Row, tracked
-from adana.plrf.momentum import Momentum
+from adana.plrf.experiments.result import Plot, Progress, Row, points, table, tracked
+from adana.plrf.momentum import Momentum, default_step
 from adana.plrf.problem import PLRF
 from adana.plrf.recursion import exact_moments
 from adana.plrf.simulate import simulate
+from adana.report.study_tables import Sheet
 
 SETTLED = 100
 """Steps before this are left out of the comparison: the mean over few runs is heavy tailed there
@@ -22,38 +24,61 @@ PER_DECADE = 6
 """Steps that are recorded in a factor of ten."""
 
 
-def simulated_curves(
+@dataclass(frozen=True)
+class SimulationPart:
+    """What the comparison adds to an experiment."""
+
+    plot: Plot
+    table: Sheet
+    finding: str
+    data: Sheet
+
+
+def simulation_part(
     problem: PLRF,
-    methods: Sequence[Momentum],
+    methods: Callable[[float], Sequence[Momentum]],
     *,
     batch: int,
     total_steps: int,
     runs: int,
+    name: str,
     progress: Progress,
     part: tuple[float, float],
-) -> tuple[list[RiskCurve], SimulatedRisk]:
-    """Return the exact expectation and the runs of every method on one drawn problem."""
-    progress(part[0], f"drawing a problem of {problem.dimension} parameters")
+) -> SimulationPart:
+    """Simulate `methods`, made for the default step of the drawn problem, and compare.
+
+    The expectation is the exact recursion on the very matrix that was drawn. `name` is that of the
+    files; `part` the share of the experiment's whole work.
+    """
+    start, end = part
+    progress(start, f"drawing a problem of {problem.dimension} parameters")
     spectrum = problem.draw().spectrum()
+    chosen = methods(default_step(spectrum.trace, batch))
     steps = log_steps(total_steps, PER_DECADE)
-    middle = (part[0] + part[1]) / 2
+    middle = (start + end) / 2
     exact = [
         exact_moments(spectrum, method, batch=batch, steps=steps)
-        for method in tracked(
-            methods, progress, lambda m: f"exact recursion, {m.name}", (part[0], middle)
-        )
+        for method in tracked(chosen, progress, lambda m: f"recursion, {m.name}", (start, middle))
     ]
-    progress(middle, f"simulating {runs} runs of {len(methods)} methods")
+    what = f"simulating {runs} runs of {len(chosen)} methods"
+    share = (end - middle) / total_steps
     found = simulate(
         spectrum,
-        methods,
+        chosen,
         batch=batch,
         total_steps=total_steps,
         runs=runs,
         seed=problem.seed,
         steps=steps,
+        progress=lambda done: progress(middle + share * done, what),
     )
-    return exact, found
+    rows = agreement(exact, found)
+    return SimulationPart(
+        simulation_plot(name, exact, found),
+        table(f"{name}-agreement", "Simulation against prediction", COLUMNS, rows),
+        _finding(rows, problem),
+        points(name, "Simulated and expected risk", _rows(exact, found)),
+    )
 
 
 def agreement(exact: Sequence[RiskCurve], found: SimulatedRisk) -> list[Row]:
@@ -100,8 +125,27 @@ def simulation_plot(name: str, exact: Sequence[RiskCurve], found: SimulatedRisk)
     return Plot(name, "Simulated runs on the predicted curve", caption, chart)
 
 
-def rows_of(exact: Sequence[RiskCurve], found: SimulatedRisk) -> list[Row]:
-    """Return the points of the chart as rows of a file."""
+COLUMNS = {
+    "method": "what was simulated",
+    "runs": "independent runs, each with its own batches",
+    "mean ratio": f"mean risk over runs divided by the expected one, averaged over the recorded "
+    f"steps from {SETTLED} on",
+    "largest gap": "largest relative difference at those steps",
+    "largest z": "the same in standard errors of the mean",
+}
+
+
+def _finding(rows: Sequence[Row], problem: PLRF) -> str:
+    ratios = " and ".join(f"{row['mean ratio']:.3f} ({row['method']})" for row in rows)
+    return (
+        f"Simulated on a drawn problem with d = {problem.dimension}, the mean over "
+        f"{rows[0]['runs']} runs is {ratios} times the expected risk, averaged over steps from "
+        f"{SETTLED} on; the largest difference is {max(row['largest z'] for row in rows):.1f} "
+        "standard errors."
+    )
+
+
+def _rows(exact: Sequence[RiskCurve], found: SimulatedRisk) -> list[Row]:
     mean, error = found.mean(), found.standard_error()
     return [
         {
