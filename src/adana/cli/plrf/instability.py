@@ -22,8 +22,6 @@ class PlotInstability(ProblemFlags):
         adana plrf instability --batches 8 32 128 inf --runs 0   the prediction alone, in seconds
     """
 
-    dimension: int = 100_000
-    """Parameters d of the prediction; four times as many hidden inputs."""
     batches: tuple[float, ...] = BATCHES
     """Samples a step; inf: exact gradients."""
     steps: int = 100_000_000

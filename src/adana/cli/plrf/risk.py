@@ -14,8 +14,8 @@ from adana.schedules import DELTA
 class PlotRisk(BatchFlags):
     """Draw the risk of SGD, SGD with momentum, Schedule-Free SGD and DANA, and their slopes.
 
-    Curves are predictions, for a hundred thousand parameters and a hundred million steps unless
-    told otherwise; a second chart checks them against simulated runs of a small drawn problem.
+    Curves are predictions, by default for a million parameters and a billion steps; a second chart
+    checks them against simulated runs of a small problem that is drawn.
 
         adana plrf risk                       phase Ia: one power law, then the floor
 
@@ -23,12 +23,10 @@ class PlotRisk(BatchFlags):
 
         adana plrf risk --beta 1.3            phase III: gradient noise sets the first slope
 
-        adana plrf risk --alpha 0.4 --beta 0.8 --steps 1000000   below the line: momentum cannot help
+        adana plrf risk --alpha 0.4 --beta 0.8   phase IVa: momentum cannot help
     """
 
-    dimension: int = 100_000
-    """Parameters d; four times as many hidden inputs. Nothing is drawn, so large costs little."""
-    steps: int = 100_000_000
+    steps: int = 1_000_000_000
     """Steps T."""
     gain: float = GAIN
     """Constant c of DANA's momentum step c gamma2 (1 + t)^-kappa."""

@@ -29,9 +29,18 @@ def curve(label: str, x: Any, y: Any, **more: Any) -> list[dict[str, Any]]:
 
 
 def guide(
-    label: str, slope: float, anchor: tuple[float, float], ends: tuple[float, float], text: str
+    label: str,
+    slope: float,
+    anchor: tuple[float, float],
+    ends: tuple[float, float],
+    text: str,
+    *,
+    below: bool = False,
 ) -> list[dict[str, Any]]:
-    """Return a straight line of a slope through a point, on logarithmic axes, with its text."""
+    """Return a straight line of a slope through a point, on logarithmic axes, with its text.
+
+    The text stands above its middle to the right, or `below` it to the left.
+    """
     x0, y0 = anchor
     rows = [
         {BY: label, "line": text, "x": rounded(x), "y": rounded(y0 * (x / x0) ** slope)}
@@ -39,13 +48,14 @@ def guide(
     ]
     middle = float(np.sqrt(ends[0] * ends[1]))
     label_row = {"x": rounded(middle), "y": rounded(y0 * (middle / x0) ** slope), "text": text}
-    return [*rows, {BY: label, **label_row}]
+    return [*rows, {BY: label, "below": below, **label_row}]
 
 
 def vertical(label: str, x: float, ends: tuple[float, float], text: str) -> list[dict[str, Any]]:
     """Return an upright line between two heights, with its text near the upper one."""
     rows = [{BY: label, "line": text, "x": x, "y": rounded(y)} for y in ends]
-    return [*rows, {BY: label, "x": x, "y": rounded(ends[1] / 1.5), "text": text}]
+    end = {"x": x, "y": rounded(ends[1] / 1.5), "text": text}
+    return [*rows, {BY: label, "below": False, **end}]
 
 
 def log_chart(
@@ -136,9 +146,15 @@ def _guides(guides: Any, x: Any, y: Any, color: Any) -> list[alt.Chart]:
     texts = [row for row in guides if "text" in row]
     lines = alt.Chart(inline(ends)).mark_line(strokeWidth=1, strokeDash=[2, 2], clip=True)
     layers = [lines.encode(x, y, color=color, detail="line:N", opacity=drawing.highlight(BY, 0.9))]
-    if texts:
-        written = alt.Chart(inline(texts)).mark_text(align="left", dx=6, dy=-6, fontSize=12)
-        layers.append(
-            written.encode(x, y, text="text:N", color=color, opacity=drawing.highlight(BY, 1.0))
-        )
+    for below in (False, True):
+        own = [row for row in texts if row["below"] is below]
+        if own:
+            written = alt.Chart(inline(own)).mark_text(
+                align="right" if below else "left",
+                dx=-6 if below else 6,
+                dy=12 if below else -6,
+                fontSize=12,
+            )
+            opacity = drawing.highlight(BY, 1.0)
+            layers.append(written.encode(x, y, text="text:N", color=color, opacity=opacity))
     return layers

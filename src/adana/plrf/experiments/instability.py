@@ -35,8 +35,8 @@ from adana.plrf.stability import gain_crossing
 from adana.schedules import DELTA
 
 BATCHES = (1, 4, 16, 64, 256, 1024, float("inf"))
-EARLY = 30
-"""Smallest time of the lowest risk that the law is fitted to: before, it is about whole steps."""
+EARLY = 100
+"""Earliest explosion that the law is fitted to: before, it is about single steps."""
 TOP = 100.0
 """Risks above this multiple of the start are not drawn."""
 
@@ -45,7 +45,7 @@ def instability_experiment(
     alpha: float = 1.0,
     beta: float = 0.3,
     *,
-    dimension: int = 100_000,
+    dimension: int = 1_000_000,
     batches: Sequence[float] = BATCHES,
     total_steps: int = 100_000_000,
     first_step: float = 0.05,
@@ -160,13 +160,13 @@ def _findings(rows: Sequence[Row], alpha: float) -> tuple[str, ...]:
         f"Undamped momentum exploded at {len(exploded)} of {len(finite)} finite batches within the "
         "steps computed."
     ]
-    fitted = [row for row in exploded if row["lowest at"] >= EARLY]
+    fitted = [row for row in exploded if row["exploded at"] >= EARLY]
     if len(fitted) >= 2:
         exponent, _ = power_law(
-            [float(row["batch"]) for row in fitted], [row["lowest at"] for row in fitted]
+            [float(row["batch"]) for row in fitted], [row["exploded at"] for row in fitted]
         )
         said.append(
-            f"The step of the lowest risk grows like batch^{exponent:.2f} (batches "
+            f"The step of the explosion grows like batch^{exponent:.2f} (batches "
             f"{fitted[0]['batch']} to {fitted[-1]['batch']}); theory says batch^{2 * alpha:.3g}."
         )
     exact = [row for row in rows if row["batch"] == "exact"]
@@ -175,8 +175,8 @@ def _findings(rows: Sequence[Row], alpha: float) -> tuple[str, ...]:
         ended = (
             f"exploded at step {row['exploded at']:,}"
             if row["exploded at"]
-            else f"is stable: its lowest risk is {row['lowest risk'] / row['floor']:.4g} times that "
-            "of the best parameters"
+            else "is stable: its lowest risk is "
+            f"{row['lowest risk'] / row['floor']:.4g} times that of the best parameters"
         )
         said.append(f"With exact gradients undamped momentum {ended}.")
     return tuple(said)

@@ -1,7 +1,7 @@
 """Which term of the theory leads at a time, so that a slope is measured where it is meant to hold.
 
-The risk is a sum of terms that take turns (spec/plrf.md sections 4.2 and 7). All methods run through
-them in their own clock, so the risk itself says how far the clock is.
+The risk is a sum of terms that take turns (spec/plrf.md sections 4.2 and 7). All methods run
+through them in their own clock, so the risk itself says how far the clock is.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from adana.plrf.phases import Exponents
 from adana.plrf.spectrum import Spectrum
 from adana.plrf.volterra import distortion_law, forcing_law
 
-SMALL = 0.1
-"""Share of the risk up to which later terms do not disturb a slope."""
+SMALL_FLOOR, SMALL_DISTORTION = 0.01, 0.05
+"""Shares of the risk up to which the later terms hardly disturb a slope."""
 LARGE = 0.8
 """Share of the risk from which on a term sets the slope."""
 
@@ -62,11 +62,17 @@ def shares(spectrum: Spectrum, alpha: float, beta: float, risk: float) -> Shares
 def leading_decade(
     spectrum: Spectrum, theory: Exponents, found: RiskCurve, first: int
 ) -> tuple[float, float] | None:
-    """Return the last whole decade from `10^first` on in which the later terms are small."""
+    """Return the last whole decade from `10^first` on in which the later terms are small.
+
+    None if there is none, or where the later term is gradient noise (phase IV), whose share is not
+    estimated here.
+    """
     chosen = None
+    if theory.phase.startswith("IV"):
+        return None
     for start, end in decades(first, float(found.steps[-1])):
         at = shares(spectrum, theory.alpha, theory.beta, found.at(end))
-        if at.distortion + at.floor <= SMALL:
+        if at.distortion <= SMALL_DISTORTION and at.floor <= SMALL_FLOOR:
             chosen = (start, end)
     return chosen
 
@@ -79,7 +85,7 @@ def distorted_decade(
     for start, end in decades(first, float(found.steps[-1])):
         before = shares(spectrum, theory.alpha, theory.beta, found.at(start))
         after = shares(spectrum, theory.alpha, theory.beta, found.at(end))
-        if before.distortion >= LARGE and after.floor <= SMALL:
+        if before.distortion >= LARGE and after.floor <= SMALL_FLOOR:
             chosen = (start, end)
     return chosen
 
