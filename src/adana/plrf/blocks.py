@@ -10,21 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 
 import numpy as np
 
 from adana.checks import check_integer, check_range
 from adana.plrf.curve import RiskCurve
-from adana.plrf.moments import (
-    BLOW_UP,
-    apply,
-    buffer_square,
-    compose,
-    moment_change,
-    start_state,
-    twice_risk,
-)
+from adana.plrf.follow import follow
+from adana.plrf.moments import apply, compose, moment_change, twice_risk
 from adana.plrf.momentum import Momentum
 from adana.plrf.spectrum import Spectrum
 
@@ -57,23 +51,9 @@ def integrate(
     """
     check_integer("total_steps", total_steps, low=1)
     check_range("block", block, low=0.0, high=1.0, low_open=True)
-    state = start_state(spectrum)
-    risk = 2 * spectrum.start
-    limit = BLOW_UP * risk
-    rows = [(0, risk / 2, 0.0)]
-    diverged = False
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for end, steps in block_maps(spectrum, method, batch, block_lengths(total_steps, block)):
-            state, risk = advance(spectrum, steps, state, risk)
-            diverged = not 0 <= risk <= limit
-            if 0 <= risk < np.inf:
-                rows.append((end, risk / 2, buffer_square(spectrum, state)))
-            if diverged:
-                break
-    recorded = np.array(rows)
-    return RiskCurve(
-        method.name, recorded[:, 0].astype(np.int64), recorded[:, 1], recorded[:, 2], diverged
-    )
+    maps = block_maps(spectrum, method, batch, block_lengths(total_steps, block))
+    advances = ((end, partial(advance, spectrum, steps)) for end, steps in maps)
+    return follow(spectrum, method.name, advances)
 
 
 def block_lengths(total_steps: int, block: float) -> list[int]:

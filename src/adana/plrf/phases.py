@@ -101,6 +101,11 @@ def phase(alpha: float, beta: float) -> str:
     return "II" if beta <= alpha else "III"
 
 
+def spectrum_exponent(alpha: float, beta: float) -> float:
+    """Return `p = (2 alpha + 2 beta - 1)/(2 alpha)`, of `F_pp ~ theta^-p` (spec section 4.2)."""
+    return (2 * alpha + 2 * beta - 1) / (2 * alpha)
+
+
 def exponents(alpha: float, beta: float, algorithm: str) -> Exponents:
     """Return the exponents of one of `ALGORITHMS`, the best constants and damping assumed.
 
@@ -120,7 +125,7 @@ def exponents(alpha: float, beta: float, algorithm: str) -> Exponents:
 
 def _terms(alpha: float, beta: float, name: str) -> tuple[Term, ...]:
     x = 1 / (2 * alpha)
-    spectrum = Term("F_pp", 1 + (2 * beta - 1) * x)
+    spectrum = Term("F_pp", spectrum_exponent(alpha, beta))
     distortion = Term("F_ac", 1 - x, 1.0)
     if name == "II":
         return spectrum, distortion

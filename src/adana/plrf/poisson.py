@@ -12,13 +12,15 @@ compare with; `adana.plrf.blocks` is both closer and faster. Source: spec/plrf.m
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
 from adana.checks import check_range
 from adana.plrf.blocks import BlockMap, advance
 from adana.plrf.curve import RiskCurve
-from adana.plrf.moments import BLOW_UP, apply, buffer_square, moment_change, start_state
+from adana.plrf.follow import follow
+from adana.plrf.moments import apply, moment_change
 from adana.plrf.momentum import Momentum
 from adana.plrf.spectrum import Spectrum
 
@@ -43,21 +45,9 @@ def solve_ode(
     points = int(np.ceil(np.log1p(total_steps) / spacing))
     spacing = float(np.log1p(total_steps)) / points
     times = np.append(np.expm1(spacing * np.arange(1, points)), total_steps)
-    state = start_state(spectrum)
-    risk = 2 * spectrum.start
-    limit = BLOW_UP * risk
-    rows = [(0.0, risk / 2, 0.0)]
-    diverged = False
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for time, point in _maps(spectrum, method, batch, times, spacing):
-            state, risk = advance(spectrum, point, state, risk)
-            diverged = not 0 <= risk <= limit
-            if 0 <= risk < np.inf:
-                rows.append((time, risk / 2, buffer_square(spectrum, state)))
-            if diverged:
-                break
-    recorded = np.array(rows)
-    return RiskCurve(method.name, recorded[:, 0], recorded[:, 1], recorded[:, 2], diverged)
+    maps = _maps(spectrum, method, batch, times, spacing)
+    advances = ((time, partial(advance, spectrum, point)) for time, point in maps)
+    return follow(spectrum, method.name, advances)
 
 
 def _maps(
