@@ -9,19 +9,25 @@ from typing import Annotated, Any
 import tyro
 
 from adana.cli.plrf.alpha_tilde import PlotAlphaTilde, alpha_tilde_command
+from adana.cli.plrf.instability import PlotInstability, instability_command
 from adana.cli.plrf.kappa import PlotKappa, kappa_command
+from adana.cli.plrf.phases import PlotPhases, phases_command
 from adana.cli.plrf.risk import PlotRisk, risk_command
 
 Action = (
     Annotated[PlotRisk, tyro.conf.subcommand("risk")]
+    | Annotated[PlotPhases, tyro.conf.subcommand("phases")]
     | Annotated[PlotKappa, tyro.conf.subcommand("kappa")]
     | Annotated[PlotAlphaTilde, tyro.conf.subcommand("alpha-tilde")]
+    | Annotated[PlotInstability, tyro.conf.subcommand("instability")]
 )
 
 _ACTIONS: dict[type, Callable[[Any], int]] = {
     PlotRisk: risk_command,
+    PlotPhases: phases_command,
     PlotKappa: kappa_command,
     PlotAlphaTilde: alpha_tilde_command,
+    PlotInstability: instability_command,
 }
 
 

@@ -11,14 +11,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
+from adana.cli.grid import Grid
 from adana.cli.progress import say
 from adana.cli.settings import check_folder
 from adana.plrf.experiments.result import Progress as Tell
 from adana.plrf.experiments.result import Result
 from adana.plrf.experiments.writer import write_result
 from adana.report import Image
-from adana.report.tables import rich_table
+from adana.report.study_tables import Sheet
 
+PRINTED = 8
+"""Rows up to which a table is printed; longer ones are on the page."""
 LULL = 10.0
 """Seconds between two plain lines where there is no terminal."""
 
@@ -64,12 +67,20 @@ def carry_out(name: str, experiment: Callable[[Tell], Result], flags: OutputFlag
     seconds = time.monotonic() - begun
     page = write_result(result, folder, flags.images)
     for sheet in result.tables:
-        console.print(rich_table(sheet.title, sheet.columns, sheet.rows))
+        if len(sheet.rows) <= PRINTED:
+            console.print(_grid(sheet).fitting(console))
     for sentence in result.findings:
         console.print(Text(sentence))
     say(console, f"page: {page.resolve()} (computed in {seconds:.1f} s)")
     say(console, f"charts and CSV beside it: {folder}")
     return 0
+
+
+def _grid(sheet: Sheet) -> Grid:
+    grid = Grid(sheet.title, *(column.title for column in sheet.columns))
+    for cells in sheet.cells:
+        grid.add(*cells)
+    return grid
 
 
 class Bar:

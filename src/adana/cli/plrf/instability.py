@@ -15,7 +15,7 @@ class PlotInstability(ProblemFlags):
 
     The first chart is a prediction for momentum whose multiplier is delta + t. The second trains a
     small drawn problem with the library's own optimizers: ADana, Log-AdamW (averages alone),
-    Log-NAdamW (no damping) and ADana without the fresh gradient, each at five learning rates.
+    Log-NAdamW (no damping) and ADana without the fresh gradient, each at six learning rates.
 
         adana plrf instability
 

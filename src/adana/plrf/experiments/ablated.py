@@ -20,7 +20,7 @@ from adana.plrf.momentum import spectral_kappa
 from adana.plrf.problem import PLRF
 from adana.report.study_tables import Sheet
 
-RATES = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
+RATES = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 """Learning rates tried with every method; they are constant over a run."""
 
 METHODS: dict[str, dict[str, Any]] = {
