@@ -3,8 +3,13 @@
 import numpy as np
 import pytest
 
+from adana.plrf.blocks import integrate
 from adana.plrf.curve import RiskCurve
+from adana.plrf.equivalent import deterministic_spectrum
 from adana.plrf.frontier import frontier, risks_by_dimension
+from adana.plrf.momentum import dana_constant, dana_decaying, default_step, sgd, spectral_kappa
+from adana.plrf.phases import exponents
+from tests.plrf.targets_of import grouped_rows
 
 STEPS = np.unique(np.round(np.geomspace(1, 1e9, 400)).astype(int))
 DIMENSIONS = np.geomspace(1e2, 1e6, 33)
@@ -54,3 +59,50 @@ def test_slopes_need_points_and_envelopes_need_dimensions():
         front.exponents(1e20)
     with pytest.raises(ValueError, match="at least 3 dimensions"):
         frontier(risks_by_dimension(power_risk, np.array([10, 20])), np.array([1e5]))
+
+
+MEASURED = grouped_rows("plrf_compute_optimal.csv", ("alpha", "beta", "algorithm"))
+
+
+def measured_frontier(alpha, beta, algorithm, number):
+    """Frontier of `number` dimensions from 1e2 to 1e6 up to 1e13 samples times parameters."""
+
+    def curve(dimension):
+        spectrum = deterministic_spectrum(alpha, beta, dimension)
+        step = default_step(spectrum.trace)
+        method = {
+            "sgd": sgd(step),
+            "danac": dana_constant(step, dimension),
+            "danad": dana_decaying(step, spectral_kappa(alpha)),
+        }[algorithm]
+        total_steps = round(1e13 / dimension)
+        return integrate(spectrum, method, batch=1, total_steps=total_steps, block=0.1)
+
+    curves = risks_by_dimension(curve, np.geomspace(1e2, 1e6, number))
+    return frontier(curves, np.geomspace(1e5, 1e13, 65))
+
+
+@pytest.mark.parametrize("algorithm", ["sgd", "danac", "danad"])
+def test_the_compute_optimal_exponents_are_the_predicted_ones(algorithm):
+    front = measured_frontier(1.0, 0.3, algorithm, 9)
+    eta, xi = front.exponents(front.upper_half())
+    (row,) = MEASURED[1.0, 0.3, algorithm]
+    name = {"sgd": "SGD", "danac": "DANA-constant", "danad": "DANA-decaying"}[algorithm]
+    predicted = exponents(1.0, 0.3, name)
+    assert eta == pytest.approx(float(row["measured_upper_half"]), abs=3e-3)
+    assert eta == pytest.approx(predicted.compute, abs=0.02)
+    assert xi == pytest.approx(predicted.size, abs=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("alpha", "beta", "algorithm"), MEASURED)
+def test_the_frontiers_of_the_spec_are_found_again(alpha, beta, algorithm):
+    (row,) = MEASURED[alpha, beta, algorithm]
+    front = measured_frontier(alpha, beta, algorithm, 17)
+    eta, xi = front.exponents(front.upper_half())
+    assert eta == pytest.approx(float(row["measured_upper_half"]), abs=5e-3)
+    if algorithm == "sgd" or (alpha == 1 and beta < 1):
+        expected = float(row["predicted_loss_exponent"])
+        assert eta == pytest.approx(expected, abs=0.023 if alpha == 0.45 else 0.02)
+    if (alpha, beta, algorithm) != (1.0, 1.3, "danac"):  # where the optimum is nearly flat
+        assert xi == pytest.approx(float(row["measured_dstar_exponent"]), abs=0.025)

@@ -1,8 +1,6 @@
 """The recursion against reference numbers and against what must leave it unchanged."""
 
-import csv
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,9 +16,7 @@ from adana.plrf.momentum import (
 from adana.plrf.recursion import exact_moments
 from adana.plrf.spectrum import Spectrum
 from tests.plrf.spectra import power_law
-
-TARGETS = Path(__file__).parent / "targets" / "plrf_recursion_targets.csv"
-
+from tests.plrf.targets_of import grouped_rows
 
 METHODS = {
     "sgd": sgd,
@@ -32,19 +28,13 @@ METHODS = {
 }
 
 
-def targets():
-    groups = {}
-    with TARGETS.open() as rows:
-        for row in csv.DictReader(rows):
-            key = row["algorithm"], int(row["batch"]), float(row["gamma"])
-            values = [float(row[name]) for name in ("t", "twice_risk", "sum_y_sq")]
-            groups.setdefault(key, []).append(values)
-    return {key: np.array(values) for key, values in groups.items()}
+TARGETS = grouped_rows("plrf_recursion_targets.csv", ("algorithm", "batch", "gamma"))
 
 
-@pytest.mark.parametrize(("name", "batch", "gamma"), targets())
+@pytest.mark.parametrize(("name", "batch", "gamma"), TARGETS)
 def test_the_recursion_gives_the_reference_numbers(name, batch, gamma):
-    expected = targets()[name, batch, gamma]
+    columns = ("t", "twice_risk", "sum_y_sq")
+    expected = np.array([[float(row[c]) for c in columns] for row in TARGETS[name, batch, gamma]])
     curve = exact_moments(
         power_law(), METHODS[name](gamma), batch=batch, steps=expected[:, 0].astype(int)
     )

@@ -4,13 +4,20 @@ import numpy as np
 import pytest
 
 from adana.plrf.blocks import integrate
+from adana.plrf.clock import leading_risk, sgd_constant
 from adana.plrf.momentum import damped_average, dana_decaying, sgd
+from adana.plrf.phases import spectrum_exponent
 from adana.plrf.recursion import exact_moments
 from adana.plrf.stability import noise_gain
-from adana.plrf.volterra import distortion_law, forcing_law, kernel, kernel_law, volterra
+from adana.plrf.volterra import distortion_law, kernel, kernel_law, volterra
 from tests.plrf.spectra import grouped_power_law, power_law
 
 STEP, BATCH = 0.3, 2
+
+
+def forcing_law(alpha, beta, clock):
+    constant = sgd_constant(spectrum_exponent(alpha, beta))
+    return 2 * leading_risk(alpha, beta, 2 * clock, constant)
 
 
 def contraction(spectrum):

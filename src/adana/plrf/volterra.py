@@ -5,7 +5,8 @@
 The forcing F is the risk without gradient noise from others' errors; the kernel K(t, s) is what the
 noise of step s, at unit risk, still adds at t. Both grow from one propagator, over blocks of steps
 as in `adana.plrf.blocks`; the equation has the same solution as there. Source: spec/plrf.md
-section 4.2, where the power laws at the end of this file are derived too.
+section 4.2, with the power laws at the end of this file (that of the learned directions is
+`adana.plrf.clock.leading_risk`).
 """
 
 from __future__ import annotations
@@ -92,16 +93,6 @@ def kernel(
         steps.append(end)
         values.append(float(weigh @ state[0]))
     return np.array(steps), np.array(values)
-
-
-def forcing_law(alpha: float, beta: float, clock: np.ndarray | float) -> np.ndarray | float:
-    """Return the directions' part of 2P, `F_pp = Gamma(p)/(2 alpha) (2 theta)^-p`.
-
-    `p = (2 alpha + 2 beta - 1)/(2 alpha)`; `clock` is the number of steps times their length. For
-    SGD, between the first directions and the last.
-    """
-    p = (2 * alpha + 2 * beta - 1) / (2 * alpha)
-    return gamma(p) / (2 * alpha) * (2 * clock) ** -p
 
 
 def distortion_law(
