@@ -1,11 +1,24 @@
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
-from adana.plrf.momentum import dana_decaying, log_nesterov, schedule_free, sgd, sgd_momentum
+from adana.plrf.curve import log_steps
+from adana.plrf.momentum import (
+    ademamix,
+    dana_constant,
+    dana_decaying,
+    default_step,
+    log_nesterov,
+    schedule_free,
+    sgd,
+    sgd_momentum,
+    spectral_kappa,
+)
+from adana.plrf.problem import PLRF
 from adana.plrf.recursion import exact_moments
 from adana.plrf.sampler import Draws, gradient_weights, whitened_gradient
 from adana.plrf.simulate import simulate
@@ -41,6 +54,29 @@ def test_mean_risk_of_runs_agrees_with_the_exact_recursion(batch):
         assert gap[0] < 1e-12
         assert (gap[1:] < 4 * found.standard_error()[i, 1:]).all()
         assert (gap < 0.05 * expected).all()
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(1.0, 0.3), (0.4, 0.8)])
+def test_late_risks_and_slopes_of_a_drawn_problem_are_those_of_the_recursion(alpha, beta):
+    """64 runs of batches of one: late risks within 4 % on average, slopes within 0.04."""
+    problem = PLRF(alpha, beta, 200).draw()
+    step = default_step(problem.spectrum().trace)
+    few = [
+        sgd(step),
+        dana_constant(step, 200),
+        dana_decaying(step, spectral_kappa(alpha)),
+        ademamix(step, 3000, 0.5 / 8 * 3000 ** (1 - spectral_kappa(alpha))),
+    ]
+    steps = log_steps(3000, per_decade=8)
+    found = simulate(problem, few, batch=1, total_steps=3000, runs=64, steps=steps, seed=3)
+    slope_of = partial(np.polyfit, np.log(steps[steps >= 30]), deg=1)
+    for i, method in enumerate(few):
+        expected = exact_moments(problem.spectrum(), method, batch=1, steps=steps).risk
+        ratio = (found.mean()[i] / expected)[steps >= 100]
+        assert ratio.mean() == pytest.approx(1, abs=0.04)
+        assert ratio == pytest.approx(1, abs=0.25)
+        slopes = [slope_of(np.log(y[steps >= 30]))[0] for y in (found.mean()[i], expected)]
+        assert slopes[0] == pytest.approx(slopes[1], abs=0.04)
 
 
 def test_exact_gradients_follow_the_recursion_without_noise():

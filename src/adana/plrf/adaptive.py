@@ -86,12 +86,10 @@ class Learners:
         basis = problem.basis * np.sqrt(problem.eigenvalues)
         self.basis = torch.from_numpy(basis).to(device)
         self.best = torch.from_numpy(problem.optimum @ basis).to(device)
-        self.twice_floor = problem.twice_floor
+        self.problem = problem
         shape = (len(optimizers), runs, experts, len(problem.optimum))
         self.theta = torch.zeros(shape, dtype=torch.float64, device=device)
         self.gradient = torch.zeros_like(self.theta)
-        self.normal = torch.empty(shape[1:], dtype=torch.float64, device=device)
-        self.excess = torch.empty(shape[:-1], dtype=torch.float64, device=device)
         self.params = [nn.Parameter(theta) for theta in self.theta]
         for p, gradient in zip(self.params, self.gradient, strict=True):
             p.grad = gradient
@@ -100,12 +98,16 @@ class Learners:
         }
 
     def draw(self, draws: Draws, weights: tuple[Tensor, Tensor]) -> None:
-        """Draw the gradients at the present parameters."""
-        scaled = torch.matmul(self.theta.detach(), self.basis).sub_(self.best)
-        whitened, self.excess = whitened_gradient(
-            scaled, draws.normal_(self.normal), weights, math.sqrt(self.twice_floor)
-        )
-        torch.matmul(whitened, self.basis.T, out=self.gradient)
+        """Draw the gradients at the present parameters: zero for experts without samples."""
+        active = weights[0].any(dim=0).nonzero()[:, 0]
+        now = tuple(weight[:, active] for weight in weights)
+        scaled = torch.matmul(self.theta[:, :, active], self.basis).sub_(self.best)
+        normal = draws.normal_(torch.empty_like(scaled[0]))
+        whitened = whitened_gradient(
+            scaled, normal, (now[0], now[1]), math.sqrt(self.problem.twice_floor)
+        )[0]
+        self.gradient.zero_()
+        self.gradient[:, :, active] = torch.matmul(whitened, self.basis.T)
 
     def step(self) -> None:
         """Take a step with every optimizer."""
@@ -113,8 +115,9 @@ class Learners:
             optimizer.step()
 
     def risk(self) -> np.ndarray:
-        """Return the risk P where the gradients were drawn, (optimizers, runs, experts)."""
-        return finite_or_nan((self.excess + self.twice_floor) / 2)
+        """Return the risk P of the present parameters, (optimizers, runs, experts)."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return finite_or_nan(self.problem.risk(self.theta.cpu().numpy()))
 
 
 def trajectory(

@@ -22,6 +22,7 @@ from adana.plrf.simulate import (
     Progress,
     check_counts,
     chunks,
+    finite_or_nan,
     method_numbers,
     recorded_steps,
 )
@@ -73,8 +74,9 @@ def simulate_direct(
         table = method_numbers(methods, np.arange(chunk.start, chunk.stop), device)
         for t, (gamma1, gamma2, gamma3, keep) in zip(chunk, table, strict=True):
             if t in rows:
-                found = problem.risk(theta.permute(2, 0, 1).cpu().numpy())
-                risk[:, :, rows[t]] = np.where(np.isfinite(found), found, np.nan)
+                with np.errstate(over="ignore", invalid="ignore"):
+                    found = problem.risk(theta.permute(2, 0, 1).cpu().numpy())
+                risk[:, :, rows[t]] = finite_or_nan(found)
             gradient = batches.gradient(theta)
             buffer.mul_(keep).addcmul_(gradient, gamma1)
             theta.addcmul_(gradient, gamma2, value=-1).addcmul_(buffer, gamma3, value=-1)

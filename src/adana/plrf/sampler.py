@@ -8,6 +8,7 @@ a direction: one chi-square number and d normal ones give a gradient of exactly 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,35 +16,41 @@ from torch import Tensor
 
 
 class Draws:
-    """Random numbers of a simulation: normal ones on its device, chi-square ones from numpy.
+    """Random numbers of a simulation: normal ones on its device, all others from numpy.
 
     Two independent streams of one seed, so that what is drawn of one kind does not change the
     other. On the CPU numpy draws both, at twice torch's speed for float64.
     """
 
-    def __init__(self, seed: int, device: torch.device | str) -> None:
-        normal_seed, chi_seed = np.random.SeedSequence(seed).spawn(2)
+    def __init__(self, seed: int | Sequence[int], device: torch.device | str) -> None:
+        normal_seed, other_seed = np.random.SeedSequence(seed).spawn(2)
         self.device = torch.device(device)
-        self._rng = np.random.Generator(np.random.SFC64(normal_seed))
-        self._chi = np.random.Generator(np.random.SFC64(chi_seed))
+        self._normal = np.random.Generator(np.random.SFC64(normal_seed))
+        self._other = np.random.Generator(np.random.SFC64(other_seed))
         self._generator = torch.Generator(self.device)
         self._generator.manual_seed(int(normal_seed.generate_state(1, np.uint64)[0] >> 1))
 
     def normal_(self, out: Tensor) -> Tensor:
         """Fill `out`, a contiguous float64 tensor on the device, with standard normal numbers."""
         if self.device.type == "cpu":
-            self._rng.standard_normal(out=out.numpy())
+            self._normal.standard_normal(out=out.numpy())
             return out
         return out.normal_(generator=self._generator)
 
     def chi_square(self, samples: float | np.ndarray, shape: tuple[int, ...]) -> Tensor:
         """Return chi-square numbers with as many degrees of freedom as samples; 0 for none."""
-        drawn = 2 * self._chi.standard_gamma(np.asarray(samples) / 2, shape)
+        drawn = 2 * self._other.standard_gamma(np.asarray(samples) / 2, shape)
         return torch.from_numpy(drawn).to(self.device)
 
     def counts(self, batch: int, probabilities: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Return how many of `batch` samples fall to each kind: int64, `shape + (kinds,)`."""
-        return self._chi.multinomial(batch, probabilities, shape)
+        return self._other.multinomial(batch, probabilities, shape)
+
+    def kinds(self, probabilities: np.ndarray, shape: tuple[int, ...]) -> Tensor:
+        """Return numbers of kinds drawn by their probabilities: int64."""
+        edges = np.cumsum(probabilities)[:-1]
+        drawn = np.searchsorted(edges, self._other.random(shape), side="right")
+        return torch.from_numpy(drawn).to(self.device)
 
 
 def gradient_weights(chi_square: Tensor, batch: float) -> tuple[Tensor, Tensor]:

@@ -72,16 +72,16 @@ def simulate(
     excess = torch.empty(len(recorded), len(methods), runs, dtype=torch.float64, device=device)
     rows = {step: row for row, step in enumerate(recorded.tolist())}
     for chunk in chunks(int(recorded[-1])):
-        coefficients = method_numbers(methods, np.arange(chunk.start, chunk.stop), device)
+        table = method_numbers(methods, np.arange(chunk.start, chunk.stop), device)
         samples = 1.0 if math.isinf(batch) else batch
         weights = gradient_weights(draws.chi_square(samples, (len(chunk), 1, runs)), batch)
-        for t, numbers, *now in zip(chunk, coefficients, *weights, strict=True):
+        for t, numbers, *now in zip(chunk, table[..., None, None], *weights, strict=True):
             found = walk.step(draws, (now[0], now[1]), numbers)
             if t in rows:
                 excess[rows[t]] = found
         if progress is not None:
             progress(min(chunk.stop, total_steps))
-    risk = finite_or_nan((excess + spectrum.twice_floor) / 2).transpose(1, 2, 0)
+    risk = finite_or_nan((excess.cpu().numpy() + spectrum.twice_floor) / 2).transpose(1, 2, 0)
     return SimulatedRisk(tuple(method.name for method in methods), recorded, risk)
 
 
@@ -104,7 +104,7 @@ class _Walk:
             self.scaled, draws.normal_(self.normal), weights, self.floor_root
         )
         gradient *= self.eigenvalues
-        gamma1, gamma2, gamma3, keep = numbers[..., None, None].unbind()
+        gamma1, gamma2, gamma3, keep = numbers
         self.buffer.mul_(keep).addcmul_(gradient, gamma1)
         self.scaled.addcmul_(gradient, gamma2, value=-1).addcmul_(self.buffer, gamma3, value=-1)
         return excess
@@ -134,9 +134,9 @@ def chunks(last: int) -> Iterator[range]:
         yield range(first, min(first + CHUNK, last + 1))
 
 
-def finite_or_nan(risk: Tensor) -> np.ndarray:
-    """Return risks as an array, NaN where they are not finite."""
-    return torch.where(risk.isfinite(), risk, math.nan).cpu().numpy()
+def finite_or_nan(risk: np.ndarray) -> np.ndarray:
+    """Return risks, NaN where they are not finite."""
+    return np.where(np.isfinite(risk), risk, np.nan)
 
 
 def method_numbers(
