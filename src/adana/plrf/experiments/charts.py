@@ -18,6 +18,10 @@ POINTS = 160
 """Points a curve keeps."""
 
 
+HOVER = 4
+"""Every so many points of a curve one answers to the pointer."""
+
+
 def curve(label: str, x: Any, y: Any, **more: Any) -> list[dict[str, Any]]:
     """Return the points of a curve on logarithmic axes as rows: no zeros, thinned, rounded."""
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
@@ -117,7 +121,7 @@ def _lines(rows: Any, labels: Sequence[str], x: Any, y: Any, color: Any) -> list
     near = drawing.nearest()
     lines = alt.Chart(inline(list(rows))).mark_line(strokeWidth=2, clip=True)
     lines = lines.encode(x, y, color=color, strokeDash=dash, opacity=drawing.highlight(BY, 1.0))
-    hover = alt.Chart(inline(list(rows))).mark_point(filled=True, size=60, clip=True)
+    hover = alt.Chart(inline(list(rows[::HOVER]))).mark_point(filled=True, size=60, clip=True)
     hover = hover.encode(
         x,
         y,

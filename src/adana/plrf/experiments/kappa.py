@@ -96,7 +96,7 @@ def kappa_experiment(
                     "lowest risk": "risk at the best of the values tried",
                     "cost of theory": "risk at the value tried nearest to 1/(2 alpha), divided by "
                     "the lowest",
-                    "smallest stable": "smallest kappa that did not diverge within T",
+                    "smallest stable": "smallest kappa whose risk is within 100 times the lowest",
                 },
                 rows,
             ),

@@ -43,7 +43,7 @@ ALPHAS, BETAS = (0.05, 1.6), (-0.6, 1.6)
 GAIN = 1.0
 """The gain c at which DANA's slopes are measured: they settle sooner than with 0.5."""
 FIRST_DECADE = 3
-CELLS = 40
+CELLS = 28
 """Cells of the second chart along each axis."""
 COMPARED = ("SGD", "DANA-constant", "DANA-decaying")
 
