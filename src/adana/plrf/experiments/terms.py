@@ -12,11 +12,12 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import zeta
 
+from adana.plrf.clock import leading_risk, sgd_constant
 from adana.plrf.curve import RiskCurve
 from adana.plrf.experiments.measure import decades
-from adana.plrf.phases import Exponents
+from adana.plrf.phases import Exponents, spectrum_exponent
 from adana.plrf.spectrum import Spectrum
-from adana.plrf.volterra import distortion_law, forcing_law
+from adana.plrf.volterra import distortion_law
 
 SMALL_FLOOR, SMALL_DISTORTION = 0.01, 0.05
 """Shares of the risk up to which the later terms hardly disturb a slope."""
@@ -45,18 +46,18 @@ def shares(spectrum: Spectrum, alpha: float, beta: float, risk: float) -> Shares
     floor = spectrum.twice_floor / (2 * risk)
     if min(alpha, beta) <= 0.5:
         return Shares(0.0, floor)
-    norm = float(zeta(2 * beta))
+    norm, constant = float(zeta(2 * beta)), sgd_constant(spectrum_exponent(alpha, beta))
 
-    def excess(log_clock: float) -> float:
-        clock = np.exp(log_clock)
-        both = forcing_law(alpha, beta, clock) + distortion_law(
-            alpha, norm, spectrum.dimension, clock
-        )
-        return float(np.log(both / above))
+    def distortion(theta: float) -> float:
+        return float(distortion_law(alpha, norm, spectrum.dimension, theta / 2))
 
-    clock = np.exp(brentq(excess, -60.0, 200.0))
-    distortion = float(distortion_law(alpha, norm, spectrum.dimension, clock))
-    return Shares(distortion / (2 * risk), floor)
+    def excess(log_theta: float) -> float:
+        theta = np.exp(log_theta)
+        leading = 2 * float(leading_risk(alpha, beta, theta, constant))
+        return float(np.log((leading + distortion(theta)) / above))
+
+    theta = float(np.exp(brentq(excess, -60.0, 200.0)))
+    return Shares(distortion(theta) / (2 * risk), floor)
 
 
 def leading_decade(
