@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from adana.cli.plrf.alpha_tilde import PlotAlphaTilde, alpha_tilde_command
+from adana.cli.plrf.clock import PlotClock, clock_command
 from adana.cli.plrf.instability import PlotInstability, instability_command
 from adana.cli.plrf.kappa import PlotKappa, kappa_command
 from adana.cli.plrf.phases import PlotPhases, phases_command
@@ -19,6 +20,7 @@ Action = (
     | Annotated[PlotPhases, tyro.conf.subcommand("phases")]
     | Annotated[PlotKappa, tyro.conf.subcommand("kappa")]
     | Annotated[PlotAlphaTilde, tyro.conf.subcommand("alpha-tilde")]
+    | Annotated[PlotClock, tyro.conf.subcommand("clock")]
     | Annotated[PlotInstability, tyro.conf.subcommand("instability")]
 )
 
@@ -27,6 +29,7 @@ _ACTIONS: dict[type, Callable[[Any], int]] = {
     PlotPhases: phases_command,
     PlotKappa: kappa_command,
     PlotAlphaTilde: alpha_tilde_command,
+    PlotClock: clock_command,
     PlotInstability: instability_command,
 }
 
