@@ -1,14 +1,16 @@
 """Measured slopes of risks, forcings and kernels against the exponents, in every phase."""
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from adana.plrf.blocks import integrate
-from adana.plrf.clock import sgd_equivalent
+from adana.plrf.clock import clock, leading_risk, momentum_constant, sgd_equivalent
 from adana.plrf.equivalent import deterministic_spectrum
 from adana.plrf.momentum import (
+    damped_average,
     dana_constant,
     dana_decaying,
     default_step,
@@ -17,6 +19,7 @@ from adana.plrf.momentum import (
     spectral_kappa,
 )
 from adana.plrf.phases import exponents, phase, spectrum_exponent
+from adana.plrf.stability import noise_gain
 from adana.plrf.volterra import kernel, volterra
 
 
@@ -130,3 +133,33 @@ def test_forcing_and_kernel_fall_with_their_exponents_below_the_line(alpha, beta
     assert slope(equation.steps, forcing, first) == pytest.approx(expected, abs=tolerance)
     steps, values = kernel(spectrum, sgd(step), batch=1, source=0, total_steps=total)
     assert slope(steps, values, first) == pytest.approx(1 / (2 * alpha) - 2, abs=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "beta", "delta", "averaging", "ratios"),
+    [
+        (1.0, 0.3, 8, False, [0.947, 0.989, 1.012]),
+        (1.0, 0.3, 4, False, [0.985, 1.011, 1.033]),
+        (0.8, 0.25, 8, False, [0.829, 0.922, 0.996]),
+        (1.3, 0.4, 8, False, [0.991, 1.007, 1.014]),
+        (1.0, 0.3, 8, True, [0.952, 0.989, 1.005]),
+    ],
+)
+def test_the_risk_of_dana_approaches_its_constant_over_what_the_noise_leaves(
+    alpha, beta, delta, averaging, ratios
+):
+    spectrum = spectrum_of(alpha, beta)
+    kappa = spectral_kappa(alpha)
+    if averaging:
+        method = damped_average(0.1 / spectrum.trace, kappa, gain=0.5 / delta, delta=delta)
+    else:
+        method = dana_decaying(0.5 / spectrum.trace, kappa, delta=delta)
+    times = np.array([1e5, 1e6, 1e7])
+    curve = integrate(spectrum, method, batch=1, total_steps=10**7)
+    momentum_alone = replace(method, gamma2=lambda t: 0 * t)
+    theta = clock(momentum_alone, times)
+    constant = momentum_constant(spectrum_exponent(alpha, beta), delta, kappa, averaging=averaging)
+    noise = noise_gain(spectrum, method, batch=1, steps=times)
+    expected = leading_risk(alpha, beta, theta, constant, noise)
+    risks = np.array([curve.at(time) for time in times])
+    np.testing.assert_allclose(risks / expected, ratios, atol=0.01)

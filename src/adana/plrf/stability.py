@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from adana.checks import check_range
-from adana.plrf.moments import moment_change
+from adana.plrf.moments import U_SQUARED, U_Y, Y_SQUARED, moment_change
 from adana.plrf.momentum import Momentum
 from adana.plrf.spectrum import Spectrum
 
@@ -27,15 +27,24 @@ def noise_gain(spectrum: Spectrum, method: Momentum, *, batch: float, steps: Any
     where the map of some eigenvalue has a spectral radius of 1 or more. Below 1 at all times is the
     criterion of stability, exact for constant schedules.
     """
-    step = moment_change(method.at(steps), spectrum.eigenvalues, batch)
+    felt = spectrum.eigenvalues > 0
+    step = moment_change(method.at(steps), spectrum.eigenvalues[felt], batch)
     change = np.moveaxis(step.change, (0, 1), (-2, -1))
-    noise = np.moveaxis(step.noise, 0, -1)
-    radius = np.abs(np.linalg.eigvals(change + np.eye(3))).max(axis=-1)
-    stable = radius < 1
-    safe = np.where(stable[..., None, None], change, -np.eye(3))
-    steady = np.linalg.solve(-safe, noise[..., None])[..., 0, 0]
-    gain = steady @ (spectrum.counts * spectrum.eigenvalues)
-    return np.where(stable.all(axis=-1), gain, np.inf)
+    kept_up = np.linalg.solve(-change, np.moveaxis(step.noise, 0, -1)[..., None])[..., 0]
+    gain = kept_up[..., U_SQUARED] @ (spectrum.counts * spectrum.eigenvalues)[felt]
+    return np.where(_contracts(change).all(axis=-1), gain, np.inf)
+
+
+def _contracts(change: np.ndarray) -> np.ndarray:
+    """Say of each map, (..., 3, 3), whether the spectral radius of `I + change` is below 1.
+
+    The maps take covariances of (u, y) to covariances, so the radius is below 1 exactly where a
+    steady positive input keeps up a positive definite one (Stein's theorem). Unlike eigenvalues,
+    this can tell 1 - 1e-18 from 1.
+    """
+    steady = np.linalg.solve(-change, np.array([1.0, 1.0, 0.0])[:, None])[..., 0]
+    u, y, both = (steady[..., i] for i in (U_SQUARED, Y_SQUARED, U_Y))
+    return (u > 0) & (y > 0) & (u * y > both**2)
 
 
 def stationary_risk(
