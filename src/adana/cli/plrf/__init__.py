@@ -10,6 +10,7 @@ import tyro
 
 from adana.cli.plrf.alpha_tilde import PlotAlphaTilde, alpha_tilde_command
 from adana.cli.plrf.clock import PlotClock, clock_command
+from adana.cli.plrf.frontier import PlotFrontier, frontier_command
 from adana.cli.plrf.instability import PlotInstability, instability_command
 from adana.cli.plrf.kappa import PlotKappa, kappa_command
 from adana.cli.plrf.phases import PlotPhases, phases_command
@@ -20,6 +21,7 @@ Action = (
     | Annotated[PlotPhases, tyro.conf.subcommand("phases")]
     | Annotated[PlotKappa, tyro.conf.subcommand("kappa")]
     | Annotated[PlotAlphaTilde, tyro.conf.subcommand("alpha-tilde")]
+    | Annotated[PlotFrontier, tyro.conf.subcommand("frontier")]
     | Annotated[PlotClock, tyro.conf.subcommand("clock")]
     | Annotated[PlotInstability, tyro.conf.subcommand("instability")]
 )
@@ -29,6 +31,7 @@ _ACTIONS: dict[type, Callable[[Any], int]] = {
     PlotPhases: phases_command,
     PlotKappa: kappa_command,
     PlotAlphaTilde: alpha_tilde_command,
+    PlotFrontier: frontier_command,
     PlotClock: clock_command,
     PlotInstability: instability_command,
 }

@@ -105,7 +105,8 @@ class Bar:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._bar.stop()
+        if self.console.is_terminal:
+            self._bar.stop()
 
     def tell(self, share: float, what: str) -> None:
         """Show the share that is done and what is being computed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import altair as alt
@@ -43,7 +44,7 @@ def guide(
 ) -> list[dict[str, Any]]:
     """Return a straight line of a slope through a point, on logarithmic axes, with its text.
 
-    The text stands above its middle to the right, or `below` it to the left.
+    The text stands beside its middle: above the line, or `below`.
     """
     x0, y0 = anchor
     rows = [
@@ -52,14 +53,14 @@ def guide(
     ]
     middle = float(np.sqrt(ends[0] * ends[1]))
     label_row = {"x": rounded(middle), "y": rounded(y0 * (middle / x0) ** slope), "text": text}
-    return [*rows, {BY: label, "below": below, **label_row}]
+    return [*rows, {BY: label, "below": below, "left": below == (slope <= 0), **label_row}]
 
 
 def vertical(label: str, x: float, ends: tuple[float, float], text: str) -> list[dict[str, Any]]:
     """Return an upright line between two heights, with its text near the upper one."""
     rows = [{BY: label, "line": text, "x": x, "y": rounded(y)} for y in ends]
     end = {"x": x, "y": rounded(ends[1] / 1.5), "text": text}
-    return [*rows, {BY: label, "below": False, **end}]
+    return [*rows, {BY: label, "below": False, "left": False, **end}]
 
 
 def log_chart(
@@ -150,12 +151,12 @@ def _guides(guides: Any, x: Any, y: Any, color: Any) -> list[alt.Chart]:
     texts = [row for row in guides if "text" in row]
     lines = alt.Chart(inline(ends)).mark_line(strokeWidth=1, strokeDash=[2, 2], clip=True)
     layers = [lines.encode(x, y, color=color, detail="line:N", opacity=drawing.highlight(BY, 0.9))]
-    for below in (False, True):
-        own = [row for row in texts if row["below"] is below]
+    for below, left in product((False, True), repeat=2):
+        own = [row for row in texts if row["below"] is below and row["left"] is left]
         if own:
             written = alt.Chart(inline(own)).mark_text(
-                align="right" if below else "left",
-                dx=-6 if below else 6,
+                align="right" if left else "left",
+                dx=-6 if left else 6,
                 dy=12 if below else -6,
                 fontSize=12,
             )

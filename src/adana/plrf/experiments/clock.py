@@ -203,7 +203,12 @@ def _plot(cases: Sequence[Case], rows: Sequence[Row], total_steps: int) -> Plot:
                 label, row["theory"], (end, last), (end / 1e3, end), f"t^{row['theory']:.4g}"
             )
     chart = log_chart(
-        lines, labels, "step t of DANA-decaying", "step of SGD with the same risk", guides=guides
+        lines,
+        labels,
+        "step t of DANA-decaying",
+        "step of SGD with the same risk",
+        guides=guides,
+        y_domain=(1.0, 2 * max(row["y"] for row in lines)),
     )
     caption = (
         "For every step of DANA, the step at which SGD has the same expected risk. Dotted: the "
