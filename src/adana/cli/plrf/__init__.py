@@ -15,6 +15,7 @@ from adana.cli.plrf.instability import PlotInstability, instability_command
 from adana.cli.plrf.kappa import PlotKappa, kappa_command
 from adana.cli.plrf.phases import PlotPhases, phases_command
 from adana.cli.plrf.risk import PlotRisk, risk_command
+from adana.cli.plrf.theorems import PlotTheorems, theorems_command
 
 Action = (
     Annotated[PlotRisk, tyro.conf.subcommand("risk")]
@@ -24,6 +25,7 @@ Action = (
     | Annotated[PlotFrontier, tyro.conf.subcommand("frontier")]
     | Annotated[PlotClock, tyro.conf.subcommand("clock")]
     | Annotated[PlotInstability, tyro.conf.subcommand("instability")]
+    | Annotated[PlotTheorems, tyro.conf.subcommand("theorems")]
 )
 
 _ACTIONS: dict[type, Callable[[Any], int]] = {
@@ -34,6 +36,7 @@ _ACTIONS: dict[type, Callable[[Any], int]] = {
     PlotFrontier: frontier_command,
     PlotClock: clock_command,
     PlotInstability: instability_command,
+    PlotTheorems: theorems_command,
 }
 
 

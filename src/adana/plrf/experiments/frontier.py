@@ -230,8 +230,8 @@ def _curves(curves: Mapping[float, RiskCurve], front: Frontier, batch: int) -> P
         lines, labels, "compute d B t", "risk P", y_domain=(float(front.risk[-1]) / 3, top)
     )
     caption = (
-        "DANA-decaying at some of the sizes. Each line falls until it meets its floor; the frontier "
-        "touches all of them."
+        "DANA-decaying at some of the sizes. Each line falls until it meets its floor; the "
+        "frontier touches all of them."
     )
     return Plot("frontier-curves", "How the frontier comes about", caption, chart)
 
