@@ -11,10 +11,12 @@ import tyro
 from adana.cli.plrf.alpha_tilde import PlotAlphaTilde, alpha_tilde_command
 from adana.cli.plrf.clock import PlotClock, clock_command
 from adana.cli.plrf.frontier import PlotFrontier, frontier_command
+from adana.cli.plrf.hummingbird import PlotHummingbird, hummingbird_command
 from adana.cli.plrf.instability import PlotInstability, instability_command
 from adana.cli.plrf.kappa import PlotKappa, kappa_command
 from adana.cli.plrf.phases import PlotPhases, phases_command
 from adana.cli.plrf.risk import PlotRisk, risk_command
+from adana.cli.plrf.tau import PlotTau, tau_command
 from adana.cli.plrf.theorems import PlotTheorems, theorems_command
 
 Action = (
@@ -25,6 +27,8 @@ Action = (
     | Annotated[PlotFrontier, tyro.conf.subcommand("frontier")]
     | Annotated[PlotClock, tyro.conf.subcommand("clock")]
     | Annotated[PlotInstability, tyro.conf.subcommand("instability")]
+    | Annotated[PlotTau, tyro.conf.subcommand("tau")]
+    | Annotated[PlotHummingbird, tyro.conf.subcommand("hummingbird")]
     | Annotated[PlotTheorems, tyro.conf.subcommand("theorems")]
 )
 
@@ -36,6 +40,8 @@ _ACTIONS: dict[type, Callable[[Any], int]] = {
     PlotFrontier: frontier_command,
     PlotClock: clock_command,
     PlotInstability: instability_command,
+    PlotTau: tau_command,
+    PlotHummingbird: hummingbird_command,
     PlotTheorems: theorems_command,
 }
 

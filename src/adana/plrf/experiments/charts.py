@@ -110,7 +110,7 @@ def log_chart(
 def legend(labels: Sequence[str]) -> alt.Legend:
     """Return a legend whose columns are as wide as the names are long."""
     longest = max(map(len, labels))
-    columns = 1 if longest > 42 else 2 if longest > 24 else 4 if longest > 10 else 6
+    columns = 1 if longest > 42 else 2 if longest > 24 else 4 if longest > 13 else 6
     found = drawing.legend(lines=True)
     found["columns"], found["labelLimit"] = columns, 420
     return found
