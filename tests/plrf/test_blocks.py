@@ -40,7 +40,7 @@ def test_blocks_of_one_step_are_the_recursion(method, batch):
 def test_the_error_of_blocks_is_as_stated(gain, block, error):
     spectrum = grouped_power_law(10**5, twice_floor=1e-8)
     method = dana_decaying(0.5 / spectrum.trace, 0.5, gain=gain)
-    curve = integrate(spectrum, method, batch=1, total_steps=20_000, block=block)
+    curve = integrate(spectrum, method, batch=1, total_steps=10_000, block=block)
     exact = exact_moments(spectrum, method, batch=1, steps=curve.steps)
     np.testing.assert_allclose(curve.risk, exact.risk, rtol=error)
     np.testing.assert_allclose(curve.buffer, exact.buffer, rtol=2 * error)

@@ -28,11 +28,11 @@ def test_the_scale_is_the_mean_square_entry_of_drawn_gradients():
 def test_blocks_follow_the_scale_that_is_updated_every_step(method, scale):
     spectrum = grouped_power_law(1000, twice_floor=1e-6, groups=30)
     curve, every_step = (
-        integrate_normalised(spectrum, method, batch=8, total_steps=3000, scale=scale, block=block)
+        integrate_normalised(spectrum, method, batch=8, total_steps=1000, scale=scale, block=block)
         for block in (0.05, 1e-9)
     )
     np.testing.assert_allclose(curve.risk, every_step.risk[curve.steps], rtol=0.01)
-    assert curve.risk[-1] < 0.2 * curve.risk[0]
+    assert curve.risk[-1] < 0.4 * curve.risk[0]
 
 
 def test_one_step_divides_by_the_scale_of_the_start():
@@ -45,7 +45,12 @@ def test_one_step_divides_by_the_scale_of_the_start():
 
 @pytest.mark.parametrize(
     ("rate", "batch", "risk"),
-    [(0.01, 1, 1.338e-4), (0.03, 1, 1.204e-3), (0.03, 4, 2.645e-4), (0.1, 4, 2.939e-3)],
+    [
+        (0.03, 1, 1.204e-3),
+        (0.1, 4, 2.939e-3),
+        pytest.param(0.01, 1, 1.338e-4, marks=pytest.mark.slow),
+        pytest.param(0.03, 4, 2.645e-4, marks=pytest.mark.slow),
+    ],
 )
 def test_a_constant_rate_stops_at_its_noise_floor(rate, batch, risk):
     spectrum = power_law(200, beta=0.5, twice_floor=0.0)

@@ -139,3 +139,9 @@ def test_stability_is_a_spectral_radius_below_one():
         gain = noise_gain(one, method, batch=2, steps=0)
         assert np.isfinite(gain) == (radii[-1] < 1)
     assert 30 < np.sum(np.array(radii) < 1) < 270
+
+
+def test_huge_batches_have_the_threshold_of_the_full_gradient():
+    spectrum = power_law()
+    assert sgd_threshold(spectrum, 1e14) == pytest.approx(2, rel=1e-10)
+    assert sgd_threshold(spectrum, 1e6) == pytest.approx(2, rel=1e-4)

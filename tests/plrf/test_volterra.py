@@ -115,3 +115,8 @@ def test_the_distortion_is_the_forcing_of_equal_errors_in_all_directions():
 def test_the_source_of_a_kernel_lies_before_its_end(source):
     with pytest.raises(ValueError, match=r"source|total_steps"):
         kernel(power_law(), sgd(0.3), batch=1, source=source, total_steps=10)
+
+
+def test_blocks_out_of_range_are_named():
+    with pytest.raises(ValueError, match="block"):
+        volterra(power_law(), sgd(0.3), batch=1, total_steps=10, block=0.0)

@@ -50,7 +50,6 @@ def integrate(
     million times its start. Raises `ValueError` for arguments out of range.
     """
     check_integer("total_steps", total_steps, low=1)
-    check_range("block", block, low=0.0, high=1.0, low_open=True)
     maps = block_maps(spectrum, method, batch, block_lengths(total_steps, block))
     advances = ((end, partial(advance, spectrum, steps)) for end, steps in maps)
     return follow(spectrum, method.name, advances)
@@ -59,8 +58,9 @@ def integrate(
 def block_lengths(total_steps: int, block: float) -> list[int]:
     """Return powers of two that sum to `total_steps`, each at most `block` times the steps before.
 
-    The first ones are 1, whatever the steps before.
+    The first ones are 1, whatever the steps before. Raises `ValueError` unless `0 < block <= 1`.
     """
+    check_range("block", block, low=0.0, high=1.0, low_open=True)
     lengths = []
     t = 0
     while t < total_steps:

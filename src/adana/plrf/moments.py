@@ -90,13 +90,9 @@ def buffer_square(spectrum: Spectrum, state: np.ndarray) -> float:
 
 def apply(propagator: np.ndarray, state: np.ndarray) -> np.ndarray:
     """Return the matrix-vector product of each eigenvalue: (3, 3, ..., n) with (3, ..., n)."""
-    return propagator[:, 0] * state[0] + propagator[:, 1] * state[1] + propagator[:, 2] * state[2]
+    return np.einsum("ij...,j...->i...", propagator, state)
 
 
 def compose(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Return the matrix product of each eigenvalue, both of shape (3, 3, ..., n)."""
-    return (
-        left[:, 0, None] * right[None, 0]
-        + left[:, 1, None] * right[None, 1]
-        + left[:, 2, None] * right[None, 2]
-    )
+    return np.einsum("ik...,kj...->ij...", left, right)

@@ -83,7 +83,6 @@ def integrate_normalised(
     update with a new G each step (0.1 % for `block = 0.01`). Raises as `integrate` does.
     """
     check_integer("total_steps", total_steps, low=1)
-    check_range("block", block, low=0.0, high=1.0, low_open=True)
     check_choice("scale", scale, ("gradient", "risk"))
 
     def size(state: np.ndarray) -> float:

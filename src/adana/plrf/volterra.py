@@ -47,7 +47,7 @@ def volterra(
 ) -> Volterra:
     """Return the Volterra equation on a logarithmic grid of steps from 0 to `total_steps`.
 
-    Takes about a second for 1e8 steps. Arguments and errors are those of `integrate`.
+    Takes under a second for 1e8 steps. Arguments and errors are those of `integrate`.
     """
     check_integer("total_steps", total_steps, low=1)
     lengths = block_lengths(total_steps, block)
