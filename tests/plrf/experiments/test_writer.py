@@ -131,17 +131,17 @@ def test_unknown_images_and_unwritable_folders_are_refused(tmp_path: Path) -> No
 
 
 @needs_browser
-@pytest.mark.parametrize("width", [390, 1200])
-def test_the_page_is_drawn_in_a_browser_without_complaints(
-    folder: Path, tmp_path: Path, width: int
+def test_the_page_is_drawn_in_a_browser_at_any_width_without_complaints(
+    folder: Path, tmp_path: Path
 ) -> None:
     tab = Tab(tmp_path / "profile")
     try:
-        tab.open(folder / "demo.html", width)
-        assert tab.ask("document.querySelectorAll('.chart svg.marks, .chart svg').length") >= 1
-        assert tab.ask("document.documentElement.scrollWidth") <= width
-        lines = "document.querySelectorAll('.chart .mark-line path').length"
-        assert tab.ask(lines) >= 4  # two curves, a guide, an upright line
+        for width in (390, 1200):
+            tab.open(folder / "demo.html", width)
+            assert tab.ask("document.documentElement.scrollWidth") <= width
+            lines = "document.querySelectorAll('.chart .mark-line path').length"
+            assert tab.ask(lines) == 4  # two curves, a guide, an upright line
+            assert tab.ask("document.querySelector('.chart svg').textContent.includes('here')")
         assert tab.complaints == []
     finally:
         tab.close()
