@@ -23,6 +23,7 @@ from adana.plrf.recursion import exact_moments
 from adana.plrf.sampler import Draws, gradient_weights, whitened_gradient
 from adana.plrf.simulate import simulate
 from adana.plrf.spectrum import Spectrum
+from adana.plrf.threads import threads_for
 
 DIMENSION = 20
 
@@ -188,3 +189,20 @@ def test_runs_on_a_gpu_agree_with_the_exact_recursion():
         expected = exact_moments(spectrum(), method, batch=4, steps=steps).risk
         gap = np.abs(found.mean()[i] - expected)
         assert (gap <= 4 * found.standard_error()[i] + 1e-12).all()
+
+
+def test_small_simulations_take_one_thread_and_leave_the_setting_as_it_was():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    seen = []
+    try:
+        simulate(
+            spectrum(), [sgd(0.1)], batch=1, total_steps=10,
+            progress=lambda _: seen.append(torch.get_num_threads()),
+        )  # fmt: skip
+        assert seen == [1]
+        assert torch.get_num_threads() == 3
+        with threads_for(10**9):
+            assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

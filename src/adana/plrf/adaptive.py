@@ -24,6 +24,7 @@ from adana.plrf.simulate import (
     finite_or_nan,
     recorded_steps,
 )
+from adana.plrf.threads import threads_for
 
 MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 """Makes an optimizer of one parameter, as `lambda ps: adana.ADana(ps, lr=1e-3, omega=0.0)`."""
@@ -86,7 +87,7 @@ class Learners:
         basis = problem.basis * np.sqrt(problem.eigenvalues)
         self.basis = torch.from_numpy(basis).to(device)
         self.best = torch.from_numpy(problem.optimum @ basis).to(device)
-        self.problem = problem
+        self.twice_floor = problem.twice_floor
         shape = (len(optimizers), runs, experts, len(problem.optimum))
         self.theta = torch.zeros(shape, dtype=torch.float64, device=device)
         self.gradient = torch.zeros_like(self.theta)
@@ -103,9 +104,9 @@ class Learners:
         now = tuple(weight[:, active] for weight in weights)
         scaled = torch.matmul(self.theta[:, :, active], self.basis).sub_(self.best)
         normal = draws.normal_(torch.empty_like(scaled[0]))
-        whitened = whitened_gradient(
-            scaled, normal, (now[0], now[1]), math.sqrt(self.problem.twice_floor)
-        )[0]
+        whitened = whitened_gradient(scaled, normal, (now[0], now[1]), math.sqrt(self.twice_floor))[
+            0
+        ]
         self.gradient.zero_()
         self.gradient[:, :, active] = torch.matmul(whitened, self.basis.T)
 
@@ -116,8 +117,9 @@ class Learners:
 
     def risk(self) -> np.ndarray:
         """Return the risk P of the present parameters, (optimizers, runs, experts)."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            return finite_or_nan(self.problem.risk(self.theta.cpu().numpy()))
+        scaled = torch.matmul(self.theta, self.basis).sub_(self.best)
+        excess = torch.linalg.vecdot(scaled, scaled).cpu().numpy()
+        return finite_or_nan((excess + self.twice_floor) / 2)
 
 
 def trajectory(
@@ -140,14 +142,15 @@ def trajectory(
     experts = len(probabilities)
     learners = Learners(problem, optimizers, runs, experts, device)
     draws = Draws(seed, device)
-    for chunk in chunks(total_steps):
-        weights = _weights(draws, probabilities, batch, (len(chunk), runs))
-        for t, *now in zip(chunk, *weights, strict=True):
-            learners.draw(draws, (now[0], now[1]))
-            yield t, learners
-            learners.step()
-        if progress is not None:
-            progress(min(chunk.stop, total_steps))
+    with threads_for(learners.theta.numel()):
+        for chunk in chunks(total_steps):
+            weights = _weights(draws, probabilities, batch, (len(chunk), runs))
+            for t, *now in zip(chunk, *weights, strict=True):
+                learners.draw(draws, (now[0], now[1]))
+                yield t, learners
+                learners.step()
+            if progress is not None:
+                progress(min(chunk.stop, total_steps))
 
 
 def _weights(

@@ -26,6 +26,7 @@ from adana.plrf.simulate import (
     method_numbers,
     recorded_steps,
 )
+from adana.plrf.threads import threads_for
 
 
 def simulate_direct(
@@ -70,18 +71,19 @@ def simulate_direct(
     buffer = torch.zeros_like(theta)
     risk = np.empty((len(methods), runs, len(recorded)))
     rows = {step: row for row, step in enumerate(recorded.tolist())}
-    for chunk in chunks(int(recorded[-1])):
-        table = method_numbers(methods, np.arange(chunk.start, chunk.stop), device)
-        for t, (gamma1, gamma2, gamma3, keep) in zip(chunk, table, strict=True):
-            if t in rows:
-                with np.errstate(over="ignore", invalid="ignore"):
-                    found = problem.risk(theta.permute(2, 0, 1).cpu().numpy())
-                risk[:, :, rows[t]] = finite_or_nan(found)
-            gradient = batches.gradient(theta)
-            buffer.mul_(keep).addcmul_(gradient, gamma1)
-            theta.addcmul_(gradient, gamma2, value=-1).addcmul_(buffer, gamma3, value=-1)
-        if progress is not None:
-            progress(min(chunk.stop, total_steps))
+    with threads_for(batches.hidden.numel()):
+        for chunk in chunks(int(recorded[-1])):
+            table = method_numbers(methods, np.arange(chunk.start, chunk.stop), device)
+            for t, (gamma1, gamma2, gamma3, keep) in zip(chunk, table, strict=True):
+                if t in rows:
+                    with np.errstate(over="ignore", invalid="ignore"):
+                        found = problem.risk(theta.permute(2, 0, 1).cpu().numpy())
+                    risk[:, :, rows[t]] = finite_or_nan(found)
+                gradient = batches.gradient(theta)
+                buffer.mul_(keep).addcmul_(gradient, gamma1)
+                theta.addcmul_(gradient, gamma2, value=-1).addcmul_(buffer, gamma3, value=-1)
+            if progress is not None:
+                progress(min(chunk.stop, total_steps))
     return SimulatedRisk(tuple(method.name for method in methods), recorded, risk)
 
 

@@ -21,6 +21,7 @@ from adana.plrf.mixture import expert_probabilities
 from adana.plrf.problem import PLRF
 from adana.plrf.sampler import Draws
 from adana.plrf.simulate import Progress, check_counts, finite_or_nan, recorded_steps
+from adana.plrf.threads import threads_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,18 +121,19 @@ def simulate_logistic(
     fixed = _evaluation(problem, evaluation, seed, device)
     risk = np.empty((len(optimizers), runs, len(recorded)))
     rows = {step: row for row, step in enumerate(recorded.tolist())}
-    for t in range(int(recorded[-1]) + 1):
-        if t in rows:
-            risk[:, :, rows[t]] = finite_or_nan(_cross_entropy(theta, *fixed).cpu().numpy())
-            if progress is not None:
-                progress(t)
-        features, labels = samples.draw(runs, batch)
-        gradient = torch.softmax(features @ theta, dim=-1)
-        gradient.sub_(nn.functional.one_hot(labels, len(problem.frequencies)))
-        gradient = features.transpose(1, 2) @ gradient / batch
-        for p, g, optimizer in zip(params, gradient, made, strict=True):
-            p.grad = g
-            optimizer.step()
+    with threads_for(theta.numel()):
+        for t in range(int(recorded[-1]) + 1):
+            if t in rows:
+                risk[:, :, rows[t]] = finite_or_nan(_cross_entropy(theta, *fixed).cpu().numpy())
+                if progress is not None:
+                    progress(t)
+            features, labels = samples.draw(runs, batch)
+            gradient = torch.softmax(features @ theta, dim=-1)
+            gradient.sub_(nn.functional.one_hot(labels, len(problem.frequencies)))
+            gradient = features.transpose(1, 2) @ gradient / batch
+            for p, g, optimizer in zip(params, gradient, made, strict=True):
+                p.grad = g
+                optimizer.step()
     return SimulatedRisk(tuple(optimizers), recorded, risk)
 
 

@@ -20,8 +20,9 @@ from adana.plrf.problem import DrawnProblem
 from adana.plrf.recursion import check_steps
 from adana.plrf.sampler import Draws, gradient_weights, whitened_gradient
 from adana.plrf.spectrum import Spectrum
+from adana.plrf.threads import threads_for
 
-CHUNK = 1024
+CHUNK = 128
 """Steps whose schedules and chi-square numbers are computed together."""
 
 Progress = Callable[[int], None]
@@ -71,16 +72,17 @@ def simulate(
     draws = Draws(seed, device)
     excess = torch.empty(len(recorded), len(methods), runs, dtype=torch.float64, device=device)
     rows = {step: row for row, step in enumerate(recorded.tolist())}
-    for chunk in chunks(int(recorded[-1])):
-        table = method_numbers(methods, np.arange(chunk.start, chunk.stop), device)
-        samples = 1.0 if math.isinf(batch) else batch
-        weights = gradient_weights(draws.chi_square(samples, (len(chunk), 1, runs)), batch)
-        for t, numbers, *now in zip(chunk, table[..., None, None], *weights, strict=True):
-            found = walk.step(draws, (now[0], now[1]), numbers)
-            if t in rows:
-                excess[rows[t]] = found
-        if progress is not None:
-            progress(min(chunk.stop, total_steps))
+    with threads_for(walk.scaled.numel()):
+        for chunk in chunks(int(recorded[-1])):
+            table = method_numbers(methods, np.arange(chunk.start, chunk.stop), device)
+            samples = 1.0 if math.isinf(batch) else batch
+            weights = gradient_weights(draws.chi_square(samples, (len(chunk), 1, runs)), batch)
+            for t, numbers, *now in zip(chunk, table[..., None, None], *weights, strict=True):
+                found = walk.step(draws, (now[0], now[1]), numbers)
+                if t in rows:
+                    excess[rows[t]] = found
+            if progress is not None:
+                progress(min(chunk.stop, total_steps))
     risk = finite_or_nan((excess.cpu().numpy() + spectrum.twice_floor) / 2).transpose(1, 2, 0)
     return SimulatedRisk(tuple(method.name for method in methods), recorded, risk)
 
