@@ -83,7 +83,7 @@ def phases_experiment(
         settings={
             "slopes measured with": f"d = {dimension:,}, {total_steps:,} steps, batch 1, gain c = "
             f"{GAIN:g}, gamma2 = 0.5 / trace",
-            "exponents in compute": "of theory; `adana plrf frontier` measures them",
+            "exponents in compute": "of theory; adana plrf frontier measures them",
         },
         findings=_findings(own, rows),
         plots=(_map(alpha, beta), _advantage()),
@@ -265,7 +265,7 @@ def _advantage() -> Plot:
     caption = (
         "How many times larger the exponent in compute is with DANA-decaying than with SGD, each "
         f"at the best size: 1 left of alpha = 1/2, at most {best['gain']:.2f} here. Values for "
-        "which `confirmed` says no (point at a cell) are theory alone."
+        "which confirmed says no (point at a cell) are theory alone."
     )
     chart: Chart = drawing.layered("phase", [layer], width=560, height=460)
     return Plot("phases-advantage", "What momentum adds to the exponent in compute", caption, chart)

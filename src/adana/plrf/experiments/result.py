@@ -68,8 +68,8 @@ def tracked(
 def table(name: str, title: str, columns: Mapping[str, str], rows: Sequence[Row]) -> Sheet:
     """Return rows as a table; `columns` says of each key, in order, what it means."""
     layout = tuple(
-        Column(key, text, partial(_cell, key), number=not _is_text(key, rows))
-        for key, text in columns.items()
+        Column(key, text, partial(_cell, key), number=i > 0)
+        for i, (key, text) in enumerate(columns.items())
     )
     return Sheet(name, title, layout, tuple(rows), lambda row: {key: row[key] for key in columns})
 
@@ -110,7 +110,3 @@ def _cell(key: str, row: Row) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return value if isinstance(value, str) else words.short(value)
-
-
-def _is_text(key: str, rows: Sequence[Row]) -> bool:
-    return any(isinstance(row[key], str) for row in rows)
