@@ -12,6 +12,7 @@ from adana.plrf.blocks import integrate
 from adana.plrf.curve import RiskCurve
 from adana.plrf.equivalent import deterministic_spectrum
 from adana.plrf.experiments.charts import curve, guide, log_chart
+from adana.plrf.experiments.methods import compared_methods
 from adana.plrf.experiments.result import (
     Plot,
     Progress,
@@ -24,15 +25,7 @@ from adana.plrf.experiments.result import (
     tracked,
 )
 from adana.plrf.frontier import Frontier, frontier
-from adana.plrf.momentum import (
-    GAIN,
-    Momentum,
-    dana_constant,
-    dana_decaying,
-    default_step,
-    sgd,
-    spectral_kappa,
-)
+from adana.plrf.momentum import GAIN, default_step
 from adana.plrf.phases import Exponents, exponents, phase
 from adana.schedules import DELTA
 
@@ -82,7 +75,7 @@ def frontier_experiment(
         spectrum = deterministic_spectrum(alpha, beta, int(d))
         step = default_step(spectrum.trace, batch)
         steps = max(int(np.ceil(most_compute / (int(d) * batch))), 1)
-        for method in _methods(alpha, step, int(d), gain=gain, delta=delta):
+        for method in compared_methods(alpha, step, int(d), METHODS, gain=gain, delta=delta):
             found = integrate(spectrum, method, batch=batch, total_steps=steps)
             curves[method.name][float(d)] = found
     fronts = {name: frontier(curves[name], computes, batch=batch) for name in METHODS}
@@ -128,14 +121,6 @@ COLUMNS = {
     "to compute": "where it ends: beyond, the best size is the largest one",
     "confirmed": "whether the theory's exponents are known or were confirmed numerically",
 }
-
-
-def _methods(alpha: float, step: float, d: int, *, gain: float, delta: float) -> list[Momentum]:
-    return [
-        sgd(step),
-        dana_constant(step, d, gain=gain, delta=delta),
-        dana_decaying(step, spectral_kappa(alpha), gain=gain, delta=delta),
-    ]
 
 
 def _row(name: str, front: Frontier, theory: Exponents) -> dict[str, Any]:

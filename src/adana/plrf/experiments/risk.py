@@ -12,6 +12,7 @@ from adana.plrf.curve import RiskCurve
 from adana.plrf.equivalent import deterministic_spectrum
 from adana.plrf.experiments.charts import curve, guide, log_chart
 from adana.plrf.experiments.measure import decades, slope
+from adana.plrf.experiments.methods import compared_methods
 from adana.plrf.experiments.result import (
     Plot,
     Progress,
@@ -25,17 +26,7 @@ from adana.plrf.experiments.result import (
 )
 from adana.plrf.experiments.simulated import simulation_part
 from adana.plrf.experiments.terms import distorted_decade, leading_decade, slopes_in_words
-from adana.plrf.momentum import (
-    GAIN,
-    Momentum,
-    dana_constant,
-    dana_decaying,
-    default_step,
-    schedule_free,
-    sgd,
-    sgd_momentum,
-    spectral_kappa,
-)
+from adana.plrf.momentum import GAIN, default_step, spectral_kappa
 from adana.plrf.phases import Exponents, exponents, phase
 from adana.plrf.problem import PLRF
 from adana.plrf.spectrum import Spectrum
@@ -43,6 +34,8 @@ from adana.schedules import DELTA
 
 FIRST_DECADE = 2
 """Slopes are measured from step 100 on."""
+MEASURED = ("SGD", "DANA-decaying")
+"""Methods with one clock, whose slopes are compared with the theory."""
 APART = 2.0
 """Factor by which guides lie beside their curves."""
 
@@ -77,7 +70,7 @@ def risk_experiment(
     curves = [
         integrate(spectrum, method, batch=batch, total_steps=total_steps)
         for method in tracked(
-            methods(alpha, step, dimension, gain=gain, delta=delta),
+            compared_methods(alpha, step, dimension, gain=gain, delta=delta),
             progress,
             lambda m: m.name,
             (0.05, end),
@@ -93,11 +86,9 @@ def risk_experiment(
     if runs:
         checked = simulation_part(
             problem,
-            lambda own: [
-                method
-                for method in methods(alpha, own, simulated_dimension, gain=gain, delta=delta)
-                if method.name in ("SGD", "DANA-decaying")
-            ],
+            lambda own: compared_methods(
+                alpha, own, simulated_dimension, MEASURED, gain=gain, delta=delta
+            ),
             batch=batch,
             total_steps=simulated_steps,
             runs=runs,
@@ -133,19 +124,6 @@ def risk_experiment(
         tables=tuple(tables),
         data=tuple(data),
     )
-
-
-def methods(
-    alpha: float, step: float, dimension: int, *, gain: float = GAIN, delta: float = DELTA
-) -> list[Momentum]:
-    """Return the methods that are compared, with steps of comparable size."""
-    return [
-        sgd(step),
-        sgd_momentum(step / 2, 0.05 * step),
-        schedule_free(2 * step),
-        dana_constant(step, dimension, gain=gain, delta=delta),
-        dana_decaying(step, spectral_kappa(alpha), gain=gain, delta=delta),
-    ]
 
 
 def _columns(spans: Sequence[tuple[float, float]]) -> dict[str, str]:
@@ -186,7 +164,7 @@ def _findings(
 ) -> list[str]:
     said = []
     for found, theory in zip(curves, theories, strict=True):
-        if found.name not in ("SGD", "DANA-decaying"):
+        if found.name not in MEASURED:
             continue
         span = leading_decade(spectrum, theory, found, FIRST_DECADE)
         if span is None:
@@ -224,7 +202,7 @@ def _plot(spectrum: Spectrum, curves: Sequence[RiskCurve], theories: Sequence[Ex
     guides: list[Any] = []
     for found, theory in zip(curves, theories, strict=True):
         lines += curve(found.name, found.steps, found.risk)
-        if found.name in ("SGD", "DANA-decaying"):
+        if found.name in MEASURED:
             guides += _guides(spectrum, found, theory)
     ends = (1.0, float(curves[0].steps[-1]))
     guides += guide(labels[0], 0.0, (1.0, spectrum.floor), ends, "floor")
