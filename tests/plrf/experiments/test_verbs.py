@@ -50,6 +50,9 @@ def test_a_folder_and_formats_can_be_chosen(tmp_path):
         (("clock", "--alphas", "0.4"), "alphas must be"),
         (("kappa", "--steps", "10"), "steps must be at least 1000"),
         (("tau", "--experts", "1"), "experts must be"),
+        (("clock", "--steps", "5"), "total_steps must be"),
+        (("risk", "--runs", "-1"), "runs must be"),
+        (("kappa", "--gain", "-1"), "gain must be"),
     ],
 )
 def test_what_cannot_be_computed_is_refused_in_one_line(capsys, tmp_path, arguments, words):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from adana.checks import check_range
+from adana.checks import check_integer, check_range
 from adana.plrf.blocks import integrate
 from adana.plrf.clock import clock, clock_rate, needed_delta, sgd_equivalent
 from adana.plrf.curve import RiskCurve
@@ -77,6 +77,8 @@ def clock_experiment(
         raise ValueError("alphas must name at least one value, say 1.0")
     for alpha in alphas:
         check_range("alphas", alpha, low=0.5, low_open=True)
+    check_range("gain", gain, low=0.0, low_open=True)
+    check_integer("total_steps", total_steps, low=10 ** (FIRST_DECADE + 1))
     cases = [
         _case(alpha, beta, dimension, total_steps, gain=gain, delta=delta)
         for alpha in tracked(list(alphas), progress, lambda a: f"alpha = {a:g}", (0.0, 0.9))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from adana.checks import check_range
+from adana.checks import check_integer, check_range
 from adana.plrf.blocks import integrate
 from adana.plrf.curve import RiskCurve
 from adana.plrf.equivalent import deterministic_spectrum
@@ -66,6 +66,7 @@ def instability_experiment(
         ValueError: parameters outside their range.
     """
     check_range("first_step", first_step, low=0.0, high=1.0, low_open=True)
+    check_integer("runs", runs, low=0)
     problem = PLRF(alpha, beta, ablated_dimension)
     progress(0.0, "the deterministic spectrum")
     spectrum = deterministic_spectrum(alpha, beta, dimension)

@@ -50,6 +50,7 @@ def kappa_experiment(
     Raises:
         ValueError: parameters outside their range, or a horizon that no kappa survives.
     """
+    check_range("gain", gain, low=0.0)
     check_range("spacing", spacing, low=0.0, high=0.2, low_open=True)
     horizons = powers_of_ten(FIRST_HORIZON, total_steps)
     spectrum = deterministic_spectrum(alpha, beta, dimension)

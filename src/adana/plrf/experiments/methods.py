@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from adana.checks import check_range
 from adana.plrf.momentum import (
     GAIN,
     Momentum,
@@ -32,7 +33,10 @@ def compared_methods(
 
     SGD-M splits it between step and momentum as the spec's checks do (section 13.4), Schedule-Free
     SGD takes twice the step (section 13.8), and DANA-decaying `kappa = min(1, 1/(2 alpha))`.
+
+    Raises `ValueError` for a step, gain or delta out of range.
     """
+    check_range("gain", gain, low=0.0)
     all_of_them = (
         sgd(step),
         sgd_momentum(step / 2, 0.05 * step),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from adana.checks import check_integer
 from adana.plrf.blocks import integrate
 from adana.plrf.curve import RiskCurve
 from adana.plrf.equivalent import deterministic_spectrum
@@ -62,6 +63,7 @@ def risk_experiment(
     Raises:
         ValueError: parameters outside their range.
     """
+    check_integer("runs", runs, low=0)
     problem = PLRF(alpha, beta, simulated_dimension)
     progress(0.0, "the deterministic spectrum")
     spectrum = deterministic_spectrum(alpha, beta, dimension)
