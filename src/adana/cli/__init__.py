@@ -16,6 +16,7 @@ from adana.cli.export import ExportArguments, export_command
 from adana.cli.fit import FitArguments, fit_command
 from adana.cli.ladder import LadderArguments, ladder_command
 from adana.cli.manage import RunsArguments, runs_command, with_default_action
+from adana.cli.plrf import PlrfArguments, plrf_command
 from adana.cli.report import ReportArguments, report_command
 from adana.cli.rules import RulesArguments, rules_command
 from adana.cli.sample import SampleArguments, sample_command
@@ -51,6 +52,7 @@ VERBS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "sample": (SampleArguments, sample_command),
     "export": (ExportArguments, export_command),
     "schedules": (SchedulesArguments, schedules_command),
+    "plrf": (PlrfArguments, plrf_command),
 }
 """Every verb by name: its arguments, and what carries it out."""
 

@@ -1,0 +1,53 @@
+"""`adana plrf clock`: how many steps of SGD a step of DANA is worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from adana.cli.plrf.common import OutputFlags, carry_out
+from adana.plrf.experiments.clock import clock_experiment
+from adana.schedules import DELTA
+
+
+@dataclass(frozen=True)
+class PlotClock(OutputFlags):
+    """Draw how many steps SGD needs for the risk that DANA has after t steps.
+
+    Theory: t^(2 - 1/(2 alpha)), whatever the target, up to a constant. A second chart shows the
+    risks against the clock of each algorithm, where they run side by side.
+
+        adana plrf clock
+
+        adana plrf clock --alphas 0.7 1.0 1.5 --gain 0.5
+    """
+
+    alphas: tuple[float, ...] = (1.0, 0.8, 1.3)
+    """How fast the features' scales fall, a line for each; above 1/2."""
+    beta: float = 0.3
+    """How fast the target's weights fall: j^-beta."""
+    dimension: int = 10_000_000
+    """Parameters d; four times as many hidden inputs. Nothing is drawn, so large costs little."""
+    steps: int = 10_000_000
+    """Steps of DANA."""
+    gain: float = 1.0
+    """Constant c of DANA's momentum step."""
+    delta: float = DELTA
+    """Memory: the newest gradient weighs delta / (delta + t)."""
+
+
+def clock_command(arguments: PlotClock) -> int:
+    """Run `adana plrf clock`; return the exit code."""
+    a = arguments
+    return carry_out(
+        "clock",
+        lambda progress: clock_experiment(
+            a.alphas,
+            a.beta,
+            dimension=a.dimension,
+            total_steps=a.steps,
+            gain=a.gain,
+            delta=a.delta,
+            progress=progress,
+        ),
+        arguments,
+    )

@@ -1,0 +1,70 @@
+"""`adana plrf` as a user meets it: what it writes, what it says, how it exits."""
+
+import re
+
+import pytest
+
+from adana.cli import main
+from adana.cli.plrf import _ACTIONS
+
+VERBS = (
+    "risk", "phases", "kappa", "alpha-tilde", "frontier", "clock", "instability", "tau",
+    "hummingbird", "theorems",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+def adana(*arguments):
+    with pytest.raises(SystemExit) as exit_:
+        main(["plrf", *arguments])
+    return exit_.value.code
+
+
+def test_an_experiment_prints_what_it_found_and_writes_page_pictures_and_numbers(capsys, tmp_path):
+    assert adana("kappa", "--dimension", "10000", "--steps", "10000", "--spacing", "0.2") == 0
+    said = capsys.readouterr().out
+    assert re.search(r"After 10,000 steps the best kappa is 0\.\d+", said)
+    assert "The best kappa of each horizon" in said
+    names = {path.name for path in (tmp_path / "plrf" / "kappa").iterdir()}
+    assert names == {"kappa.html", "kappa.svg", "kappa.png", "kappa.csv", "kappa-best.csv"}
+
+
+def test_a_folder_and_formats_can_be_chosen(tmp_path):
+    small = ("--dimension", "1000", "--batches", "4", "--steps", "1000", "--runs", "0")
+    assert adana("instability", *small, "--output", "here", "--images", "svg") == 0
+    names = {path.name for path in (tmp_path / "here").iterdir()}
+    assert {"instability.html", "instability.svg", "instability.csv"} <= names
+    assert not any(name.endswith(".png") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("risk", "--alpha", "0.3", "--beta", "0.1"), "take beta above 0.2"),
+        (("kappa", "--alpha", "-1"), "alpha must be"),
+        (("clock", "--alphas", "0.4"), "alphas must be"),
+        (("kappa", "--steps", "10"), "steps must be at least 1000"),
+        (("tau", "--experts", "1"), "experts must be"),
+        (("clock", "--steps", "5"), "total_steps must be"),
+        (("risk", "--runs", "-1"), "runs must be"),
+        (("kappa", "--gain", "-1"), "gain must be"),
+    ],
+)
+def test_what_cannot_be_computed_is_refused_in_one_line(capsys, tmp_path, arguments, words):
+    assert adana(*arguments) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "plrf").exists()
+
+
+def test_every_verb_of_the_issue_is_there_and_its_help_teaches(capsys):
+    assert len(_ACTIONS) == len(VERBS)
+    for verb in VERBS:
+        assert adana(verb, "--help") == 0
+        assert f"adana plrf {verb}" in " ".join(capsys.readouterr().out.split())
