@@ -30,7 +30,7 @@ from adana.plrf.equivalent import deterministic_spectrum
 from adana.plrf.momentum import Momentum, dana_decaying, default_step, sgd, spectral_kappa
 from adana.plrf.problem import PLRF, DrawnProblem
 from adana.plrf.recursion import exact_moments
-from adana.plrf.simulate import simulate
+from adana.plrf.simulation import simulate
 
 try:
     import jax

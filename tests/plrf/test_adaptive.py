@@ -17,7 +17,7 @@ from adana.plrf.momentum import (
 )
 from adana.plrf.problem import PLRF
 from adana.plrf.recursion import exact_moments
-from adana.plrf.simulate import simulate
+from adana.plrf.simulation import simulate
 from adana.schedules import damping, ema_weight
 
 PROBLEM = PLRF(1.0, 0.7, 12, 60, seed=1).draw()

@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from adana.plrf import momentum
-from adana.plrf.clock import (
+from adana.plrf.clocks import (
     clock,
     clock_rate,
     effective_step,

@@ -6,7 +6,7 @@ import pytest
 from adana.plrf.blocks import integrate
 from adana.plrf.curve import RiskCurve
 from adana.plrf.equivalent import deterministic_spectrum
-from adana.plrf.frontier import frontier, risks_by_dimension
+from adana.plrf.frontiers import frontier, risks_by_dimension
 from adana.plrf.momentum import dana_constant, dana_decaying, default_step, sgd, spectral_kappa
 from adana.plrf.phases import exponents
 from tests.plrf.targets_of import grouped_rows

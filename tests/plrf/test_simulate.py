@@ -21,7 +21,7 @@ from adana.plrf.momentum import (
 from adana.plrf.problem import PLRF
 from adana.plrf.recursion import exact_moments
 from adana.plrf.sampler import Draws, gradient_weights, whitened_gradient
-from adana.plrf.simulate import simulate
+from adana.plrf.simulation import simulate
 from adana.plrf.spectrum import Spectrum
 from adana.plrf.threads import threads_for
 
@@ -125,7 +125,7 @@ def test_a_seed_fixes_the_runs_and_chunks_of_steps_do_not_matter(monkeypatch):
     first = run(1)
     assert np.array_equal(first, run(1))
     assert not np.array_equal(first, run(2))
-    monkeypatch.setattr("adana.plrf.simulate.CHUNK", 7)
+    monkeypatch.setattr("adana.plrf.simulation.CHUNK", 7)
     assert np.array_equal(first, run(1))
 
 

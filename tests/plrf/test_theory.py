@@ -13,7 +13,7 @@ import pytest
 
 from adana.plrf import momentum
 from adana.plrf.blocks import integrate
-from adana.plrf.clock import (
+from adana.plrf.clocks import (
     clock,
     leading_risk,
     momentum_constant,

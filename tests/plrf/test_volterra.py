@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from adana.plrf.blocks import integrate
-from adana.plrf.clock import leading_risk, sgd_constant
+from adana.plrf.clocks import leading_risk, sgd_constant
 from adana.plrf.momentum import damped_average, dana_decaying, log_nesterov, sgd
 from adana.plrf.phases import spectrum_exponent
 from adana.plrf.recursion import exact_moments

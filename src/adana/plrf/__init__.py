@@ -22,7 +22,7 @@ formulas: spec/plrf.md, arXiv 2405.15074, 2505.16098 and 2602.05298.
 
 from adana.plrf.adaptive import simulate_adaptive
 from adana.plrf.blocks import integrate
-from adana.plrf.clock import (
+from adana.plrf.clocks import (
     clock,
     effective_step,
     leading_risk,
@@ -33,7 +33,7 @@ from adana.plrf.clock import (
 from adana.plrf.curve import RiskCurve, SimulatedRisk, log_steps
 from adana.plrf.direct import simulate_direct
 from adana.plrf.equivalent import deterministic_spectrum
-from adana.plrf.frontier import Frontier, frontier, risks_by_dimension
+from adana.plrf.frontiers import Frontier, frontier, risks_by_dimension
 from adana.plrf.logistic import LogisticProblem, logistic_problem, simulate_logistic
 from adana.plrf.mixture import MixtureRisk, expert_probabilities, simulate_mixture
 from adana.plrf.momentum import (
@@ -57,7 +57,7 @@ from adana.plrf.phases import Exponents, exponents, phase
 from adana.plrf.poisson import solve_ode
 from adana.plrf.problem import PLRF, DrawnProblem
 from adana.plrf.recursion import exact_moments
-from adana.plrf.simulate import simulate
+from adana.plrf.simulation import simulate
 from adana.plrf.spectrum import Spectrum
 from adana.plrf.stability import (
     critical_value,

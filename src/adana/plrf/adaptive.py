@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from adana.plrf.curve import SimulatedRisk
 from adana.plrf.problem import DrawnProblem
 from adana.plrf.sampler import Draws, gradient_weights, whitened_gradient
-from adana.plrf.simulate import (
+from adana.plrf.simulation import (
     Progress,
     check_counts,
     chunks,
@@ -47,8 +47,8 @@ def simulate_adaptive(
     An optimizer owns one float64 parameter of shape (runs, 1, d): it must treat coordinates one by
     one, as Adam and everything in `adana.optim` but `LogMuon` do. Learning rates stay as made;
     switch weight decay off (`omega=0`) to compare with the theory. Everything else is as in
-    `adana.plrf.simulate.simulate`, errors included: gradients of the same law, and the same random
-    numbers for all optimizers.
+    `adana.plrf.simulate`, errors included: gradients of the same law, and the same random numbers
+    for all optimizers.
 
     Step t of the result is before the optimizer's step of index t + 1: `adana.optim` counts from 1.
     """

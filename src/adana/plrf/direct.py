@@ -18,7 +18,7 @@ from adana.plrf.curve import SimulatedRisk
 from adana.plrf.momentum import Momentum
 from adana.plrf.problem import DrawnProblem
 from adana.plrf.sampler import Draws
-from adana.plrf.simulate import (
+from adana.plrf.simulation import (
     Progress,
     check_counts,
     chunks,
@@ -51,7 +51,7 @@ def simulate_direct(
     Args:
         problem: what `PLRF(...).draw()` returns.
         methods, batch, total_steps, runs, seed, device, steps, progress: as for
-            `adana.plrf.simulate.simulate`; batches are finite here.
+            `adana.plrf.simulation.simulate`; batches are finite here.
         noise: the sigma of `y + sigma xi`, the noise of the labels.
         noise_dof: degrees of freedom of xi, a Student-t; infinite for a Gaussian. The robustness
             figures take 3, whose variance is 3 (spec/plrf.md section 1.1).

@@ -18,7 +18,7 @@ from adana.optim import ADana, AdEMAMix, DanaMK4, DanaStar, DanaStarMK4
 from adana.plrf.adaptive import MakeOptimizer
 from adana.plrf.mixture import simulate_mixture
 from adana.plrf.problem import DrawnProblem
-from adana.plrf.simulate import Progress
+from adana.plrf.simulation import Progress
 
 BASELINE = "Adam"
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {

@@ -20,7 +20,7 @@ from adana.plrf.curve import SimulatedRisk
 from adana.plrf.mixture import expert_probabilities
 from adana.plrf.problem import PLRF
 from adana.plrf.sampler import Draws
-from adana.plrf.simulate import Progress, check_counts, finite_or_nan, recorded_steps
+from adana.plrf.simulation import Progress, check_counts, finite_or_nan, recorded_steps
 from adana.plrf.threads import threads_for
 
 

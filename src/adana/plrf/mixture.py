@@ -16,7 +16,7 @@ from adana.checks import check_integer, check_range
 from adana.plrf.adaptive import MakeOptimizer, trajectory
 from adana.plrf.curve import SimulatedRisk
 from adana.plrf.problem import DrawnProblem
-from adana.plrf.simulate import Progress, check_counts, recorded_steps
+from adana.plrf.simulation import Progress, check_counts, recorded_steps
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from adana.optim.update import TAU_CAP
 from adana.plrf.adaptive import MakeOptimizer, trajectory
 from adana.plrf.mixture import activity, check_probabilities
 from adana.plrf.problem import DrawnProblem
-from adana.plrf.simulate import Progress
+from adana.plrf.simulation import Progress
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from adana.checks import check_integer, check_range
 from adana.optim import ABLATIONS, AblatedADana, ADana, DanaStar
 from adana.plrf.curve import log_steps
-from adana.plrf.simulate import CHUNK, Progress
+from adana.plrf.simulation import CHUNK, Progress
 from adana.schedules import DELTA
 
 LR = 0.1

@@ -6,7 +6,7 @@ The forcing F is the risk without gradient noise from others' errors; the kernel
 noise of step s, at unit risk, still adds at t. Both grow from one propagator, over blocks of steps
 as in `adana.plrf.blocks`; the equation has the same solution as there. Source: spec/plrf.md
 section 4.2, with the power laws at the end of this file (that of the learned directions is
-`adana.plrf.clock.leading_risk`).
+`adana.plrf.clocks.leading_risk`).
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def twice_distortion_law(
     """Return the part of 2P from the distortion of the target by the embedding, `F_ac`.
 
     `c_beta / d Gamma(1-x) / (2 alpha) theta^(x-1)`, `x = 1/(2 alpha)`, with the clock `theta` of
-    `adana.plrf.clock` (`2 gamma2 t` for SGD) and `target_norm` `c_beta = sum_j j^(-2 beta)`.
+    `adana.plrf.clocks` (`2 gamma2 t` for SGD) and `target_norm` `c_beta = sum_j j^(-2 beta)`.
     Holds for `beta > 1/2`, until the smallest eigenvalues are learned. Raises `ValueError` unless
     `alpha > 1/2`.
     """

@@ -9,7 +9,7 @@ import numpy as np
 
 from adana.checks import check_integer, check_range
 from adana.plrf.blocks import integrate
-from adana.plrf.clock import clock, clock_rate, needed_delta, sgd_equivalent
+from adana.plrf.clocks import clock, clock_rate, needed_delta, sgd_equivalent
 from adana.plrf.curve import RiskCurve
 from adana.plrf.equivalent import deterministic_spectrum
 from adana.plrf.experiments.charts import curve, guide, log_chart

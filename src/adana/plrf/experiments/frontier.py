@@ -24,7 +24,7 @@ from adana.plrf.experiments.result import (
     table,
     tracked,
 )
-from adana.plrf.frontier import Frontier, frontier
+from adana.plrf.frontiers import Frontier, frontier
 from adana.plrf.momentum import GAIN, default_step
 from adana.plrf.phases import Exponents, exponents, phase
 from adana.schedules import DELTA

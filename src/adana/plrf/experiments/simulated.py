@@ -14,7 +14,7 @@ from adana.plrf.experiments.result import Plot, Progress, Row, points, table, tr
 from adana.plrf.momentum import Momentum, default_step
 from adana.plrf.problem import PLRF
 from adana.plrf.recursion import exact_moments
-from adana.plrf.simulate import simulate
+from adana.plrf.simulation import simulate
 from adana.report.study_tables import Sheet
 
 SETTLED = 100

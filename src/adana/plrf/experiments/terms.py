@@ -12,12 +12,12 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import zeta
 
-from adana.plrf.clock import leading_risk, sgd_constant
+from adana.plrf.clocks import leading_risk, sgd_constant
 from adana.plrf.curve import RiskCurve
 from adana.plrf.experiments.measure import decades
 from adana.plrf.phases import Exponents, spectrum_exponent
 from adana.plrf.spectrum import Spectrum
-from adana.plrf.volterra import distortion_law
+from adana.plrf.volterra import twice_distortion_law
 
 SMALL_FLOOR, SMALL_DISTORTION = 0.01, 0.05
 """Shares of the risk up to which the later terms hardly disturb a slope."""
@@ -49,7 +49,7 @@ def shares(spectrum: Spectrum, alpha: float, beta: float, risk: float) -> Shares
     norm, constant = float(zeta(2 * beta)), sgd_constant(spectrum_exponent(alpha, beta))
 
     def distortion(theta: float) -> float:
-        return float(distortion_law(alpha, norm, spectrum.dimension, theta / 2))
+        return float(twice_distortion_law(alpha, norm, spectrum.dimension, theta))
 
     def excess(log_theta: float) -> float:
         theta = np.exp(log_theta)
