@@ -134,3 +134,13 @@ def test_wrong_arguments_are_named(change, message):
     arguments = {"batch": 1, "total_steps": 5, **change}
     with pytest.raises(ValueError, match=message):
         simulate_adaptive(PROBLEM, {}, **arguments)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_runs_on_a_gpu_agree_with_the_exact_recursion():
+    optimizers = {"SGD": lambda ps: torch.optim.SGD(ps, lr=STEP)}
+    found = simulate_adaptive(
+        PROBLEM, optimizers, batch=8, total_steps=100, runs=3000, steps=STEPS, device="cuda"
+    )
+    expected = exact_moments(PROBLEM.spectrum(), sgd(STEP), batch=8, steps=STEPS).risk
+    assert (np.abs(found.mean()[0] - expected) < 4 * found.standard_error()[0] + 1e-10).all()

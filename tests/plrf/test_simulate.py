@@ -60,16 +60,16 @@ def test_mean_risk_of_runs_agrees_with_the_exact_recursion(batch):
 @pytest.mark.parametrize(("alpha", "beta"), [(1.0, 0.3), (0.4, 0.8)])
 def test_late_risks_and_slopes_of_a_drawn_problem_are_those_of_the_recursion(alpha, beta):
     """64 runs of batches of one: late risks within 4 % on average, slopes within 0.04."""
-    problem = PLRF(alpha, beta, 200).draw()
+    problem = PLRF(alpha, beta, 100).draw()
     step = default_step(problem.spectrum().trace)
     few = [
         sgd(step),
-        dana_constant(step, 200),
+        dana_constant(step, 100),
         dana_decaying(step, spectral_kappa(alpha)),
-        ademamix(step, 3000, 0.5 / 8 * 3000 ** (1 - spectral_kappa(alpha))),
+        ademamix(step, 2000, 0.5 / 8 * 2000 ** (1 - spectral_kappa(alpha))),
     ]
-    steps = log_steps(3000, per_decade=8)
-    found = simulate(problem, few, batch=1, total_steps=3000, runs=64, steps=steps, seed=3)
+    steps = log_steps(2000, per_decade=8)
+    found = simulate(problem, few, batch=1, total_steps=2000, runs=64, steps=steps, seed=3)
     slope_of = partial(np.polyfit, np.log(steps[steps >= 30]), deg=1)
     for i, method in enumerate(few):
         expected = exact_moments(problem.spectrum(), method, batch=1, steps=steps).risk

@@ -8,7 +8,7 @@ train language models; nothing of them is written a second time here.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ def simulate_adaptive(
     runs: int = 1,
     seed: int = 0,
     device: torch.device | str = "cpu",
-    steps: np.ndarray | None = None,
+    steps: Sequence[int] | np.ndarray | None = None,
     progress: Progress | None = None,
 ) -> SimulatedRisk:
     """Train with each optimizer `runs` times, from `theta = 0`, on fresh mini-batches.

@@ -40,7 +40,7 @@ def simulate_direct(
     noise_dof: float = math.inf,
     seed: int = 0,
     device: torch.device | str = "cpu",
-    steps: np.ndarray | None = None,
+    steps: Sequence[int] | np.ndarray | None = None,
     progress: Progress | None = None,
 ) -> SimulatedRisk:
     """Run every method `runs` times on batches drawn from the definition of the model.

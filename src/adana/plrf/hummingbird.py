@@ -54,13 +54,13 @@ def hummingbird(
     *,
     optimizers: Sequence[str] = tuple(OPTIMIZERS),
     kappas: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
-    rates: Sequence[float] = (1e-3, 3e-3, 1e-2),
+    rates: Sequence[float] = (3e-4, 1e-3, 3e-3, 1e-2),
     batch: int = 32,
     total_steps: int = 3000,
     runs: int = 1,
     seed: int = 0,
     device: torch.device | str = "cpu",
-    steps: np.ndarray | None = None,
+    steps: Sequence[int] | np.ndarray | None = None,
     progress: Progress | None = None,
 ) -> Hummingbird:
     """Train the mixture with every optimizer, kappa and learning rate, and Adam as the baseline.

@@ -7,7 +7,7 @@ features their projection by the W of the regression problem (spec/plrf.md secti
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,7 +98,7 @@ def simulate_logistic(
     evaluation: int = 4096,
     seed: int = 0,
     device: torch.device | str = "cpu",
-    steps: np.ndarray | None = None,
+    steps: Sequence[int] | np.ndarray | None = None,
     progress: Progress | None = None,
 ) -> SimulatedRisk:
     """Train softmax regression with each optimizer, from zero weights and log-frequency biases.

@@ -6,7 +6,7 @@ Star optimizers' estimate tau of a coordinate's activity is for (spec/plrf.md se
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +57,7 @@ def simulate_mixture(
     runs: int = 1,
     seed: int = 0,
     device: torch.device | str = "cpu",
-    steps: np.ndarray | None = None,
+    steps: Sequence[int] | np.ndarray | None = None,
     progress: Progress | None = None,
 ) -> MixtureRisk:
     """Train a mixture with each optimizer `runs` times, from `theta = 0`, on fresh mini-batches.

@@ -38,7 +38,7 @@ def simulate(
     runs: int = 1,
     seed: int = 0,
     device: torch.device | str = "cpu",
-    steps: np.ndarray | None = None,
+    steps: Sequence[int] | np.ndarray | None = None,
     progress: Progress | None = None,
 ) -> SimulatedRisk:
     """Run every method `runs` times for `total_steps` steps of fresh mini-batches.
@@ -112,7 +112,7 @@ class _Walk:
         return excess
 
 
-def recorded_steps(steps: np.ndarray | None, total_steps: int) -> np.ndarray:
+def recorded_steps(steps: Sequence[int] | np.ndarray | None, total_steps: int) -> np.ndarray:
     """Return the steps to record, checked: whole, increasing, within 0 to `total_steps`."""
     if steps is None:
         return log_steps(total_steps)

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from adana.checks import check_integer, check_range
 from adana.optim import ABLATIONS, AblatedADana, ADana, DanaStar
 from adana.plrf.curve import log_steps
+from adana.plrf.simulate import CHUNK, Progress
 from adana.schedules import DELTA
 
 LR = 0.1
@@ -85,7 +86,9 @@ def absolute_value_exponent(delta: float) -> float:
     return 1 - 2 * (1 + delta) / 3
 
 
-def absolute_value(deltas: Sequence[float], *, total_steps: int = 30_000) -> Growth:
+def absolute_value(
+    deltas: Sequence[float], *, total_steps: int = 30_000, progress: Progress | None = None
+) -> Growth:
     """Run Log-AdamW of each `delta`, and Adam, on f(theta) = |theta| from theta = 1.
 
     No randomness. `furthest` is the largest |theta| since the step recorded before. Takes some
@@ -98,7 +101,8 @@ def absolute_value(deltas: Sequence[float], *, total_steps: int = 30_000) -> Gro
     }
     contenders["Adam"] = CONTENDERS["Adam"]
     sparse = _Sparse(contenders, torch.ones(1), start=1.0, runs=1)
-    return _growth(sparse, total_steps, seed=0, per_decade=4)  # a swing takes a fraction of t
+    walk = sparse.walk(total_steps, 0, progress)
+    return _growth(sparse, walk, log_steps(total_steps, 4)[1:])  # a swing takes a fraction of t
 
 
 # --- many coordinates, ever rarer ---------------------------------------------------------------
@@ -110,21 +114,23 @@ def rare_coordinates(
     total_steps: int = 3000,
     coordinates: int | None = None,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> Growth:
     """Minimise sum_i |theta_i|, coordinate i active in a step with probability 1/i, from 0.1.
 
     As with words of a text, new coordinates keep turning up: at step t they are those of i about t.
     `furthest` is the largest |theta_i| of all coordinates since the step recorded before: without
     scaling it grows as sqrt(t) for log-time averages, by `sqrt(delta t)/(delta/2 - 1)` learning
-    rates after a single gradient. `coordinates` are `2 total_steps` by default.
+    rates after a single gradient. `coordinates` are `2 total_steps` by default; `progress` gets the
+    number of steps done.
     """
     check_integer("total_steps", total_steps, low=2)
     count = 2 * total_steps if coordinates is None else coordinates
     check_integer("coordinates", count, low=1)
     probabilities = 1 / torch.arange(1, count + 1, dtype=torch.float64)
-    return _growth(
-        _Sparse(contenders, probabilities, start=LR, runs=1), total_steps, seed, per_decade=10
-    )
+    sparse = _Sparse(contenders, probabilities, start=LR, runs=1)
+    walk = sparse.walk(total_steps, seed, progress)
+    return _growth(sparse, walk, log_steps(total_steps, 10)[1:])
 
 
 # --- one coordinate of each probability ---------------------------------------------------------
@@ -156,6 +162,7 @@ def sparse_gradients(
     events: int = 20,
     runs: int = 64,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> Excursions:
     """Minimise |theta| from 1 with gradients that are zero but for a share p of all steps.
 
@@ -170,7 +177,7 @@ def sparse_gradients(
     sparse = _Sparse(contenders, p, start=1.0, runs=runs)
     furthest = sparse.distance()
     late = torch.zeros_like(furthest)
-    for t in sparse.walk(int(last.max()), seed):
+    for t in sparse.walk(int(last.max()), seed, progress):
         distance = sparse.distance()
         distance *= (t <= last).unsqueeze(-1)
         torch.maximum(furthest, distance, out=furthest)
@@ -234,7 +241,7 @@ class _Sparse:
         ]
         self.names = tuple(contenders)
 
-    def walk(self, total_steps: int, seed: int) -> Iterator[int]:
+    def walk(self, total_steps: int, seed: int, progress: Progress | None) -> Iterator[int]:
         """Take steps 1 to `total_steps`, the same coordinates active for all; yield after each."""
         rng = np.random.default_rng(seed)
         shape, chance = tuple(self.probabilities.shape), self.probabilities.numpy()
@@ -244,6 +251,8 @@ class _Sparse:
                 p.grad = p.detach().sign().mul_(active)
                 optimizer.step()
             yield t
+            if progress is not None and (t % CHUNK == 0 or t == total_steps):
+                progress(t)
 
     def distance(self) -> Tensor:
         """Return |theta|, shape (contenders, probabilities, runs)."""
@@ -251,11 +260,10 @@ class _Sparse:
         return torch.stack([p.detach() * scale for p, scale in pairs]).abs_()
 
 
-def _growth(sparse: _Sparse, total_steps: int, seed: int, per_decade: int) -> Growth:
-    steps = log_steps(total_steps, per_decade)[1:]
+def _growth(sparse: _Sparse, walk: Iterator[int], steps: np.ndarray) -> Growth:
     furthest = np.zeros((len(sparse.names), len(steps)))
     row = 0
-    for t in sparse.walk(total_steps, seed):
+    for t in walk:
         now = sparse.distance().amax(dim=(1, 2)).numpy()
         furthest[:, row] = np.maximum(furthest[:, row], now)
         row += t == steps[row]
