@@ -23,6 +23,8 @@ from adana.plrf.theorems import (
 )
 
 DELTAS = (0.1, 0.25, 1.0, 8.0)
+EVENTS = 20
+"""Gradients that a run on sparse ones sees on average."""
 LATE = 0.03
 """Share of a run from which on exponents are fitted."""
 
@@ -48,13 +50,24 @@ def theorems_experiment(
     check_integer("rare_steps", rare_steps, low=100)
     check_integer("total_steps", total_steps, low=1000)
     check_range("rarest", rarest, low=1e-5, high=0.1, low_open=True)
-    progress(0.0, "dense gradients")
-    dense = absolute_value(list(deltas), total_steps=total_steps)
-    progress(0.3, "ever rarer coordinates")
-    rare = rare_coordinates(total_steps=rare_steps, seed=seed)
-    progress(0.45, "sparse gradients")
+    dense = absolute_value(
+        list(deltas),
+        total_steps=total_steps,
+        progress=lambda t: progress(0.3 * t / total_steps, f"dense, step {t:,}"),
+    )
+    rare = rare_coordinates(
+        total_steps=rare_steps,
+        seed=seed,
+        progress=lambda t: progress(0.3 + 0.1 * t / rare_steps, f"ever rarer, step {t:,}"),
+    )
     probabilities = np.geomspace(0.1, rarest, round(2 * np.log10(0.1 / rarest)) + 1)
-    sparse = sparse_gradients(list(probabilities), runs=runs, seed=seed)
+    sparse = sparse_gradients(
+        list(probabilities),
+        events=EVENTS,
+        runs=runs,
+        seed=seed,
+        progress=lambda t: progress(0.4 + 0.6 * t * rarest / EVENTS, f"sparse, step {t:,}"),
+    )
     dense_rows, rare_rows = _dense_rows(dense, deltas), _rare_rows(rare, sparse)
     return Result(
         name="theorems",
@@ -71,7 +84,7 @@ def theorems_experiment(
             "learning rate": f"{LR:g}, constant; no weight decay",
             "dense": f"{total_steps:,} steps on |theta| from 1, no randomness",
             "rarer coordinates": f"{rare_steps:,} steps, coordinate i active with probability 1/i",
-            "sparse": f"{runs} runs for each p down to {rarest:g}, 20/p steps",
+            "sparse": f"{runs} runs for each p down to {rarest:g}, {EVENTS}/p steps",
             "Adam": "betas 0.9 and 0.99",
             "seed": f"{seed}",
         },
@@ -226,8 +239,8 @@ def _sparse_plot(sparse: Excursions) -> Plot:
     )  # fmt: skip
     caption = (
         "One weight on |theta| whose gradient is zero but for a share p of all steps, trained for "
-        "20/p steps from 1: the furthest it strays in the second half, mean over runs. Rising to "
-        "the left: unbounded as gradients become rare. Flat or falling: bounded."
+        f"{EVENTS}/p steps from 1: the furthest it strays in the second half, mean over runs. "
+        "Rising to the left: unbounded as gradients become rare. Flat or falling: bounded."
     )
     return Plot("theorems-sparse", "How far a rarely trained weight strays", caption, chart)
 
