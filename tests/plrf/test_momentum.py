@@ -100,3 +100,23 @@ def test_wrong_arguments_are_named():
 def test_constants_out_of_range_are_named(make, named):
     with pytest.raises(ValueError, match=f"{named} must be"):
         make()
+
+
+@pytest.mark.parametrize(
+    ("horizon", "expected"),
+    [
+        (1e3, [0.012, 0.112, 0.582, 0.926, 1.000]),
+        (1e5, [0.556, 0.927, 0.993, 0.999, 1.0]),
+        (1e7, [0.992, 0.999, 1.0, 1.0, 1.0]),
+    ],
+)
+def test_the_memory_of_ademamix_tends_to_that_of_dana(horizon, expected):
+    """Lemma J.1 of arXiv 2602.05298: `(1 - beta(t)) t / delta` tends to 1; spec section 13.8."""
+    steps = horizon * np.array([1e-3, 1e-2, 0.1, 0.5, 1.0])
+    forget = momentum.ademamix(0.1, horizon, 1.0).at(steps).forget
+    np.testing.assert_allclose(forget * steps / 8, expected, atol=6e-4)
+
+
+def test_the_steps_of_a_slope_are_those_of_dana_and_its_own_line():
+    at = momentum.linear_average(0.1, 0.02).at(np.array([0, 9, 99]))
+    np.testing.assert_allclose(at.gamma3, 0.1 * 0.02 * np.array([1, 10, 100]), rtol=1e-15)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
-from adana.plrf.curve import log_steps
+from adana.plrf.curve import SimulatedRisk, log_steps
 from adana.plrf.momentum import (
     ademamix,
     dana_constant,
@@ -212,3 +212,11 @@ def test_methods_are_a_list():
     for wrong in (sgd(0.1), []):
         with pytest.raises(ValueError, match="methods must be a list"):
             simulate(PLRF(1.0, 0.3, 4).draw(), wrong, batch=1, total_steps=2)
+
+
+def test_the_standard_error_is_that_of_a_mean():
+    found = SimulatedRisk(("a",), np.array([0]), np.array([[[1.0], [2.0], [4.0], [5.0]]]))
+    assert found.mean()[0, 0] == 3.0
+    assert found.standard_error()[0, 0] == pytest.approx(math.sqrt(10 / 3) / 2)
+    alone = SimulatedRisk(("a",), np.array([0]), np.array([[[1.0]]]))
+    assert np.isnan(alone.standard_error()).all()

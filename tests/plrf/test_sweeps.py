@@ -80,7 +80,9 @@ def test_the_best_constant_slope_falls_with_the_horizon_as_damping_does(
         parabola = np.polyfit(np.log(slopes[around]), column[around], 2)
         best.append(-parabola[1] / (2 * parabola[0]))
     assert np.polyfit(np.log(horizons), best, 1)[0] == pytest.approx(-kappa, abs=tolerance)
-    if alpha == 1:  # the prefactor is proportional to the batch
+    # The prefactor is proportional to the batch, and falls with the step: 1.05, 0.71, 0.40, 0.22 at
+    # gamma2 tr / B = 0.05, 0.1, 0.25, 0.5. The spec has 0.50 to 0.56 and does not say at which.
+    if alpha == 1:
         np.testing.assert_allclose(np.exp(best) * horizons**kappa / batch, 0.7, rtol=0.1)
 
 

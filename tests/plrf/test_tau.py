@@ -45,7 +45,7 @@ def test_tau_statistics_of_the_specification():
     assert means == pytest.approx([0.358, 0.274, 0.128, 0.052], rel=0.12)
 
 
-def test_regularised_tau_is_what_the_optimizer_divides_by():
+def test_regularised_tau_is_tau_over_its_complement_within_bounds():
     steps, taus = np.array([9]), np.array([[[0.7, 0.5, 0.25, 0.0]]])
     found = TauStatistics(steps, np.ones(1), 1, taus)
     assert found.regularised[0, 0] == pytest.approx([1.0, 1.0, 1 / 3, 0.1])

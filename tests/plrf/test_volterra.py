@@ -123,6 +123,8 @@ def test_laws_of_powers_are_refused_where_they_do_not_hold():
 def test_a_method_that_overflows_is_named():
     with pytest.raises(ValueError, match=r"undamped Nesterov diverges by step \d+"):
         volterra(power_law(), log_nesterov(1.0), batch=1, total_steps=10**6)
+    with pytest.raises(ValueError, match=r"undamped Nesterov diverges by step \d+"):
+        kernel(power_law(), log_nesterov(1.0), batch=1, source=0, total_steps=10**6)
 
 
 @pytest.mark.parametrize("source", [-1, 10])

@@ -47,7 +47,7 @@ def simulate_adaptive(
     An optimizer owns one float64 parameter of shape (runs, 1, d): it must treat coordinates one by
     one, as Adam and everything in `adana.optim` but `LogMuon` do. Learning rates stay as made;
     switch weight decay off (`omega=0`) to compare with the theory. Everything else is as in
-    `adana.plrf.simulate`, errors included: gradients of the same law, and the same random numbers
+    `adana.plrf.simulation`, errors included: gradients of the same law, and the same random numbers
     for all optimizers.
 
     Step t of the result is before the optimizer's step of index t + 1: `adana.optim` counts from 1.

@@ -12,7 +12,7 @@ The methods and their constants: spec/plrf.md section 2.2.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -55,10 +55,6 @@ class Momentum:
         t = np.asarray(steps, dtype=np.float64)
         values = (self.gamma1, self.gamma2, self.gamma3, self.forget)
         return Coefficients(*(np.broadcast_to(np.float64(f(t)), t.shape) for f in values))
-
-    def named(self, name: str) -> Momentum:
-        """Return the same method under another name."""
-        return replace(self, name=name)
 
 
 def default_step(trace: float, batch: float = 1) -> float:

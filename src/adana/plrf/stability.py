@@ -24,9 +24,9 @@ def noise_gain(spectrum: Spectrum, method: Momentum, *, batch: float, steps: Any
 
     `F = sum_k counts_k eigenvalues_k q_k`, where q is the mean square distance that steady noise
     of unit risk keeps up. Infinite where the method is unstable even without noise from others:
-    where the map of some eigenvalue has a spectral radius of 1 or more. Below 1 at all times means
-    stable, and for constant schedules stable means that; with changing ones a method may survive a
-    while above 1. Steps of 0 have no noise: F = 0.
+    where the map of some eigenvalue has a spectral radius of 1 or more. Below 1 at all times is
+    the criterion of stability: exact for constant schedules, and a good guess for those that change
+    slowly, which may survive a while above 1. Steps of 0 have no noise: F = 0.
     """
     felt = spectrum.eigenvalues > 0
     at = method.at(steps)

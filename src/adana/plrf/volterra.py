@@ -66,10 +66,7 @@ def volterra(
         state = apply(steps.propagator, state)
         forcing.append(twice_risk(spectrum, state))
         weights[i + 1, : i + 2] = responses[0, : i + 2] @ weigh
-        if not np.isfinite(forcing[-1] + weights[i + 1].sum()):
-            raise ValueError(
-                f"{method.name} diverges by step {sum(lengths[: i + 1])}: ask for fewer steps"
-            )
+        _check_finite(forcing[-1] + weights[i + 1].sum(), method, sum(lengths[: i + 1]))
     ends = np.concatenate([[0], np.cumsum(lengths)])
     return Volterra(ends, np.array(forcing), weights)
 
@@ -86,7 +83,7 @@ def kernel(
     """Return steps t from `source + 1` to `total_steps` and `K(t, source)` there.
 
     The steps are evenly spaced in the logarithm of the time since `source`.
-    Raises `ValueError` unless `0 <= source < total_steps`.
+    Raises `ValueError` unless `0 <= source < total_steps`, and as `volterra` does.
     """
     check_integer("source", source, low=0)
     check_integer("total_steps", total_steps, low=source + 1)
@@ -98,7 +95,13 @@ def kernel(
         state = apply(maps.propagator, state)
         steps.append(end)
         values.append(float(weigh @ state[0]))
+        _check_finite(values[-1], method, end)
     return np.array(steps), np.array(values)
+
+
+def _check_finite(value: float, method: Momentum, step: int) -> None:
+    if not np.isfinite(value):
+        raise ValueError(f"{method.name} diverges by step {step}: ask for fewer steps")
 
 
 def twice_distortion_law(
