@@ -17,6 +17,7 @@ from adana.plrf.experiments.result import (
     Progress,
     Result,
     Row,
+    floor_caution,
     points,
     power_of_ten,
     powers_of_ten,
@@ -88,7 +89,7 @@ def alpha_tilde_experiment(
             "gamma2": ", ".join(f"{default_step(spectrum.trace, b):.4g}" for b in batches),
             "delta": f"{delta:g}",
         },
-        findings=_findings(laws, kappa),
+        findings=_findings(laws, kappa, best, spectrum.floor),
         plots=(
             _best_plot(best, laws, kappa, batches),
             _bowls_plot(batches[0], *sweeps[batches[0]], horizons),
@@ -192,7 +193,9 @@ def _law(batch: int, best: Sequence[Row], kappa: float) -> dict[str, Any]:
     }
 
 
-def _findings(laws: Sequence[Row], kappa: float) -> tuple[str, ...]:
+def _findings(
+    laws: Sequence[Row], kappa: float, best: Sequence[Row], floor: float
+) -> tuple[str, ...]:
     exponents = " and ".join(f"T^{law['exponent']:.3f} (batch {law['batch']})" for law in laws)
     said = [
         f"The best slope falls like {exponents}; theory says T^{-kappa:.3f}, which makes the best "
@@ -205,7 +208,8 @@ def _findings(laws: Sequence[Row], kappa: float) -> tuple[str, ...]:
             f"{last['factor'] / first['factor']:.3g}; theory says "
             f"{last['batch'] / first['batch']:g}, as the batch."
         )
-    return tuple(said)
+    lowest_risk = min(best, key=lambda row: row["risk"])
+    return (*said, *floor_caution(floor / lowest_risk["risk"], lowest_risk["T"]))
 
 
 def _best_plot(

@@ -19,6 +19,9 @@ POINTS = 160
 """Points a curve keeps."""
 
 
+HEIGHT = 400
+"""Of a chart, in pixels."""
+
 HOVER = 4
 """Every so many points of a curve one answers to the pointer."""
 
@@ -73,8 +76,6 @@ def log_chart(
     marks: Sequence[dict[str, Any]] = (),
     y_domain: tuple[float, float] | None = None,
     x_log: bool = True,
-    y_log: bool = True,
-    height: int = 400,
 ) -> Chart:
     """Return curves on logarithmic axes, the first label in grey.
 
@@ -86,17 +87,12 @@ def log_chart(
         guides: straight lines, from `guide`.
         marks: points drawn as such; where they have `low` and `high`, with a bar between those.
         y_domain: ends of the vertical axis; what lies outside is cut off.
-        x_log: whether the horizontal axis is logarithmic.
-        y_log: whether the vertical axis is.
-        height: of the chart in pixels.
+        x_log: whether the horizontal axis is logarithmic too.
     """
     color = drawing.color(BY, labels)
     color["legend"] = legend(labels)
     across = drawing.axis("x", x, "~e" if x_log else "~g", log=x_log, zero=False, decades=x_log)
-    up = drawing.axis(
-        "y", y, "~e" if y_log else "~g", alt.Y, log=y_log, zero=False, domain=y_domain,
-        decades=y_log,
-    )  # fmt: skip
+    up = drawing.axis("y", y, "~e", alt.Y, domain=y_domain, decades=True)
     layers: list[alt.Chart] = []
     if rows:
         layers += _lines(rows, labels, across, up, color)
@@ -104,7 +100,7 @@ def log_chart(
         layers += _marks(marks, across, up, color)
     if guides:
         layers += _guides(guides, across, up, color)
-    return drawing.layered(BY, layers, height=height)
+    return drawing.layered(BY, layers, height=HEIGHT)
 
 
 def legend(labels: Sequence[str]) -> alt.Legend:

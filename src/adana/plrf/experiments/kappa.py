@@ -14,6 +14,7 @@ from adana.plrf.experiments.result import (
     Progress,
     Result,
     Row,
+    floor_caution,
     points,
     power_of_ten,
     powers_of_ten,
@@ -64,7 +65,10 @@ def kappa_experiment(
         found = integrate(spectrum, method, batch=batch, total_steps=total_steps)
         risks[:, i] = [found.at(horizon) for horizon in horizons]
     theory = spectral_kappa(alpha)
-    rows = [_best(kappas, risks[i], horizon, theory) for i, horizon in enumerate(horizons)]
+    rows = [
+        _best(kappas, risks[i], horizon, theory, spectrum.floor)
+        for i, horizon in enumerate(horizons)
+    ]
     return Result(
         name="kappa",
         title=f"Which damping is best at alpha = {alpha:g}",
@@ -95,6 +99,8 @@ def kappa_experiment(
                     "best kappa": "lowest point, by a parabola through the three values around it",
                     "1/(2 alpha)": "what it tends to, by theory; at most 1",
                     "lowest risk": "risk at the best of the values tried",
+                    "floor": "share of it that no parameters can remove",
+                    "edge": "whether the best is the smallest or largest value tried",
                     "cost of theory": "risk at the value tried nearest to 1/(2 alpha), divided by "
                     "the lowest",
                     "smallest stable": "smallest kappa whose risk is within 100 times the lowest",
@@ -116,7 +122,7 @@ def kappa_experiment(
     )
 
 
-def _best(kappas: np.ndarray, risks: np.ndarray, horizon: int, theory: float) -> Row:
+def _best(kappas: np.ndarray, risks: np.ndarray, horizon: int, theory: float, floor: float) -> Row:
     best = lowest(kappas, np.log(risks))
     nearest = int(np.argmin(np.abs(kappas - theory)))
     lowest_risk = float(np.nanmin(risks))
@@ -126,6 +132,8 @@ def _best(kappas: np.ndarray, risks: np.ndarray, horizon: int, theory: float) ->
         "best kappa": round(best.x, 3),
         "1/(2 alpha)": theory,
         "lowest risk": lowest_risk,
+        "floor": floor / lowest_risk,
+        "edge": best.edge,
         "cost of theory": float(risks[nearest]) / lowest_risk,
         "smallest stable": float(stable[0]),
     }
@@ -136,9 +144,16 @@ def _findings(
 ) -> tuple[str, ...]:
     first, last = rows[0], rows[-1]
     sgd_like = float(risks[-1, int(np.argmin(np.abs(kappas - 1)))])
+    edge = (
+        ("That is the edge of the values tried: the risk hardly depends on more damping there.",)
+        if last["edge"]
+        else ()
+    )
     return (
         f"After {last['T']:,} steps the best kappa is {last['best kappa']:.3f} (after "
         f"{first['T']:,}: {first['best kappa']:.3f}); theory puts it at {theory:.3f} in the limit.",
+        *edge,
+        *floor_caution(last["floor"], last["T"]),
         f"Taking kappa = 1/(2 alpha) instead of the best costs a factor "
         f"{last['cost of theory']:.2f} in risk at the last horizon, kappa = 1 a factor "
         f"{sgd_like / last['lowest risk']:.3g}.",

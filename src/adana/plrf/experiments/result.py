@@ -15,6 +15,9 @@ from adana.report.tables import Column
 
 Item = TypeVar("Item")
 
+FLOOR_SHARE = 0.3
+"""Share of the floor in the risk from which on a sweep's optimum is about the floor."""
+
 Progress = Callable[[float, str], None]
 """Is told the share that is done, 0 to 1, and what is being computed."""
 
@@ -99,6 +102,17 @@ def power_of_ten(value: float) -> str:
     """
     exponent = round(math.log10(value))
     return f"1e{exponent}" if math.isclose(value, 10.0**exponent) else f"{value:.3g}"
+
+
+def floor_caution(share: float, horizon: int) -> tuple[str, ...]:
+    """Warn where the floor is so much of the risk that what is best says little about speed."""
+    if share < FLOOR_SHARE:
+        return ()
+    return (
+        f"After {horizon:,} steps the floor is {share:.0%} of the lowest risk, so what is best "
+        "there says little about speed: weaker momentum wins once nothing is left to learn. Take "
+        "fewer steps or a larger d.",
+    )
 
 
 def _cell(key: str, row: Row) -> str:
