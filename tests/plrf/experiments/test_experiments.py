@@ -163,13 +163,8 @@ def test_hummingbird_has_a_curve_for_every_optimizer_and_kappa():
     )  # fmt: skip
     rows = table(result, "hummingbird-final")
     assert [row["optimizer"] for row in rows] == ["Adam", *["ADana"] * 2, *["Dana-Star-MK4"] * 2]
-<<<<<<< HEAD
     assert [row["kappa"] for row in rows[1:]] == [0.0, 0.75, 0.0, 0.75]
     assert all(0 < row["final risk"] < math.inf for row in rows)
-=======
-    final = {(row["optimizer"], row["kappa"]): row["final risk"] for row in rows}
-    assert final["ADana", 0.0] > 5 * final["Dana-Star-MK4", 0.0]
->>>>>>> w-plrf-experiments
     assert [plot.name for plot in result.plots] == [
         "hummingbird", "hummingbird-adana", "hummingbird-dana-star-mk4",
     ]  # fmt: skip
