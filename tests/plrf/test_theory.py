@@ -119,6 +119,19 @@ def test_forcing_and_kernel_fall_with_their_exponents_below_the_line(alpha, beta
     assert slope(steps, values, first) == pytest.approx(1 / (2 * alpha) - 2, abs=tolerance)
 
 
+@pytest.mark.parametrize(("beta", "tolerance"), [(0.8, 0.02), (0.6, 0.002)])
+def test_in_phase_ic_the_forcing_falls_with_its_exponent_once_d_is_astronomical(beta, tolerance):
+    """The eigenvalues span `d^(2 alpha)`: only with d = 1e14 is a decade free of both ends."""
+    assert phase(0.24, beta) == "Ic"
+    spectrum = deterministic_spectrum(0.24, beta, 10**14)
+    step = default_step(spectrum.trace)
+    first = 10 / step
+    equation = volterra(spectrum, sgd(step), batch=1, total_steps=round(20 * first))
+    forcing = equation.twice_forcing - spectrum.twice_floor
+    expected = -spectrum_exponent(0.24, beta)
+    assert slope(equation.steps, forcing, first) == pytest.approx(expected, abs=tolerance)
+
+
 @pytest.mark.parametrize(("alpha", "beta"), [(0.4, 0.2), (0.27, 0.8)])
 def test_below_the_high_dimensional_line_momentum_gains_nothing(alpha, beta):
     plain = curve(alpha, beta, "SGD", total_steps=10**8)
