@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -231,9 +232,13 @@ class Settings(DataFlags):
 
 
 def check_folder(flag: str, path: Path) -> None:
-    """Raise `ValueError` if `path` is there and is not a folder."""
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"{flag} {path} is a file, expected a folder (it is made if missing)")
+    """Raise `ValueError` if `path` is no folder, and none that can be made or written to."""
+    there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not there.is_dir():
+        named = f"{flag} {path}" if there == path else f"{there}, above {flag} {path},"
+        raise ValueError(f"{named} is a file, expected a folder (it is made if missing)")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f"{flag} {path}: nothing can be written to {there}; name another folder")
 
 
 def print_rows(console: Console, rows: Iterable[tuple[str, str]]) -> None:

@@ -177,7 +177,7 @@ def _best_size(
         return min(float((staged @ [size, 1.0]).max(axis=1).min()), floor * size)
 
     best = max(sizes, key=slowest)
-    return slowest(best), float(best)
+    return float(slowest(best)), float(best)
 
 
 def _doubt(alpha: float, name: str, algorithm: str) -> str:

@@ -188,3 +188,36 @@ def test_hummingbird_has_a_curve_for_every_optimizer_and_kappa():
 def test_a_target_of_infinite_norm_is_refused_with_what_to_do(experiment):
     with pytest.raises(ValueError, match=r"take beta above 0\.2"):
         experiment(0.3, 0.1)
+
+
+def test_sentences_hold_where_there_is_little_to_say():
+    small = phases_experiment(dimension=10, total_steps=1000)
+    assert any("No slope was measured" in sentence for sentence in small.findings)
+    strong = kappa_experiment(dimension=1000, total_steps=1000, gain=10.0, spacing=0.1)
+    assert not any("nan" in sentence for sentence in strong.findings)
+    assert any("kappa = 1/(2 alpha) diverges" in sentence for sentence in strong.findings)
+    tiny = clock_experiment((1.0,), dimension=20, total_steps=10_000)
+    assert any("the floor is" in sentence for sentence in tiny.findings)
+    few = instability_experiment(dimension=20, batches=(4, 1024), total_steps=10**6, runs=0)
+    assert any("At batch 1024 its noise gain did not reach 1" in said for said in few.findings)
+    exact = instability_experiment(dimension=20, batches=(np.inf,), total_steps=100, runs=0)
+    assert "did not explode within the steps computed" in exact.findings[-1]
+
+
+@pytest.mark.parametrize(
+    ("experiment", "arguments", "said"),
+    [
+        (alpha_tilde_experiment, {"batches": ()}, "batches must name at least one"),
+        (instability_experiment, {"batches": ()}, "batches must name at least one"),
+        (risk_experiment, {"runs": 1}, "runs .* must be an integer of at least 2"),
+        (risk_experiment, {"simulated_steps": 50}, "simulated_steps must be"),
+    ],
+)
+def test_what_leaves_nothing_to_compare_is_refused(experiment, arguments, said):
+    with pytest.raises(ValueError, match=said):
+        experiment(dimension=1000, **arguments)
+
+
+def test_a_point_beyond_the_map_is_not_said_to_be_on_it():
+    plots = phases_experiment(2.0, 0.3, dimension=1000, total_steps=1000).plots
+    assert "does not reach" in plots[0].caption

@@ -63,6 +63,22 @@ def test_what_cannot_be_computed_is_refused_in_one_line(capsys, tmp_path, argume
     assert not (tmp_path / "plrf").exists()
 
 
+def test_what_cannot_be_written_is_refused_before_anything_is_computed(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert adana("hummingbird", "--output", "file/below") == 2
+    assert "is a file, expected a folder" in capsys.readouterr().err
+
+
+def test_an_experiment_that_is_stopped_says_that_nothing_is_kept(capsys, tmp_path, monkeypatch):
+    def stopped(*_args, **_more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("adana.cli.plrf.kappa.kappa_experiment", stopped)
+    assert adana("kappa") == 130
+    assert "nothing was written, the same command begins again" in capsys.readouterr().err
+    assert not (tmp_path / "plrf").exists()
+
+
 def test_every_verb_of_the_issue_is_there_and_its_help_teaches(capsys):
     assert len(_ACTIONS) == len(VERBS)
     for verb in VERBS:

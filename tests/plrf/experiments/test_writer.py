@@ -1,8 +1,10 @@
 """An experiment as files: the page holds what was found and loads nothing, CSV the numbers."""
 
 import csv
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from adana.plrf.experiments.charts import curve, guide, log_chart, vertical
@@ -48,6 +50,15 @@ def result() -> Result:
         tables=(table("demo-table", "A table", COLUMNS, ROWS),),
         data=(points("demo-points", "Points", [{"t": 1, "risk": 0.1}, {"t": 2, "risk": 0.01}]),),
     )
+
+
+@pytest.mark.parametrize("slope", [-0.5, np.float64(-0.5), np.float64(0.5)])
+@pytest.mark.parametrize("below", [False, True])
+def test_every_guide_has_its_words_in_the_chart(slope, below):
+    guides = guide("SGD", slope, (100.0, 0.03), (10.0, 1000.0), "slope of it", below=below)
+    drawn = json.dumps(log_chart([], ["SGD"], "t", "P", guides=guides).to_dict())
+    assert '"text": "slope of it"' in drawn
+    assert '"type": "text"' in drawn
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from adana.cli.plrf.phases import PlotPhases, phases_command
 from adana.cli.plrf.risk import PlotRisk, risk_command
 from adana.cli.plrf.tau import PlotTau, tau_command
 from adana.cli.plrf.theorems import PlotTheorems, theorems_command
+from adana.cli.train import CTRL_C
 
 Action = (
     Annotated[PlotRisk, tyro.conf.subcommand("risk")]
@@ -82,5 +84,12 @@ class PlrfArguments:
 
 
 def plrf_command(arguments: PlrfArguments) -> int:
-    """Run `adana plrf`; return the exit code."""
-    return _ACTIONS[type(arguments.action)](arguments.action)
+    """Run `adana plrf`; return the exit code. Nothing is kept of an experiment that is stopped."""
+    try:
+        return _ACTIONS[type(arguments.action)](arguments.action)
+    except KeyboardInterrupt:
+        print(
+            "adana: interrupted; nothing was written, the same command begins again",
+            file=sys.stderr,
+        )
+        return CTRL_C

@@ -64,8 +64,9 @@ def carry_out(name: str, experiment: Callable[[Tell], Result], flags: OutputFlag
     begun = time.monotonic()
     with Bar(console, name) as bar:
         result = experiment(bar.tell)
-    seconds = time.monotonic() - begun
-    page = write_result(result, folder, flags.images)
+        seconds = time.monotonic() - begun
+        bar.tell(1.0, "writing the page and the pictures")
+        page = write_result(result, folder, flags.images)
     for sheet in result.tables:
         if len(sheet.rows) <= PRINTED:
             console.print(_grid(sheet).fitting(console))

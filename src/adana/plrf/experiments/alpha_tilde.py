@@ -57,6 +57,8 @@ def alpha_tilde_experiment(
     Raises:
         ValueError: parameters outside their range.
     """
+    if not batches:
+        raise ValueError("batches must name at least one value, say 1")
     for batch in batches:
         check_integer("batches", batch, low=1)
     horizons = powers_of_ten(FIRST_HORIZON, total_steps, PER_DECADE)

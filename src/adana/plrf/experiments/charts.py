@@ -56,7 +56,8 @@ def guide(
     ]
     middle = float(np.sqrt(ends[0] * ends[1]))
     label_row = {"x": rounded(middle), "y": rounded(y0 * (middle / x0) ** slope), "text": text}
-    return [*rows, {BY: label, "below": below, "left": below == (slope <= 0), **label_row}]
+    left = bool(below == (slope <= 0))  # of numpy numbers it would be no True or False of Python
+    return [*rows, {BY: label, "below": bool(below), "left": left, **label_row}]
 
 
 def vertical(label: str, x: float, ends: tuple[float, float], text: str) -> list[dict[str, Any]]:
@@ -148,7 +149,7 @@ def _guides(guides: Any, x: Any, y: Any, color: Any) -> list[alt.Chart]:
     lines = alt.Chart(inline(ends)).mark_line(strokeWidth=1, strokeDash=[2, 2], clip=True)
     layers = [lines.encode(x, y, color=color, detail="line:N", opacity=drawing.highlight(BY, 0.9))]
     for below, left in product((False, True), repeat=2):
-        own = [row for row in texts if row["below"] is below and row["left"] is left]
+        own = [row for row in texts if row["below"] == below and row["left"] == left]
         if own:
             written = alt.Chart(inline(own)).mark_text(
                 align="right" if left else "left",

@@ -19,6 +19,7 @@ from adana.plrf.experiments.result import (
     Progress,
     Result,
     Row,
+    floor_caution,
     points,
     power_of_ten,
     silent,
@@ -154,8 +155,8 @@ def _row(
         "alpha": case.alpha,
         "theory": 2 - spectral_kappa(case.alpha),
         **measured,
-        "ratio": last / float(case.dana.steps[-1]),
-        "of theory": None if predicted is None else last / predicted,
+        "ratio": None if case.dana.diverged else last / float(case.dana.steps[-1]),
+        "of theory": None if predicted is None or case.dana.diverged else last / predicted,
     }
 
 
@@ -190,6 +191,8 @@ def _findings(rows: Sequence[Row], cases: Sequence[Case]) -> tuple[str, ...]:
             f"{spans[-1]} of DANA; theory says t^{row['theory']:.3f}. After "
             f"{case.dana.steps[-1]:,} steps of DANA, SGD needs {row['ratio']:.3g} times as many."
         )
+        share = case.spectrum.floor / float(case.dana.risk[-1])
+        said += floor_caution(share, int(case.dana.steps[-1]))
     return tuple(said)
 
 
@@ -234,8 +237,9 @@ def _collapse(case: Case, dimension: int, total_steps: int, gain: float, delta: 
     chart = log_chart(lines, labels, "clock theta(t)", "risk P")
     caption = (
         f"alpha = {case.alpha:g}: the same risks against the clock theta(t) = 2 gamma2 t + "
-        "(integral of the root of gamma1 gamma3)^2 instead of steps. The curves run side by side: "
-        "what is left between them is a constant, and the time momentum takes to build up."
+        "(integral of the root of gamma1 gamma3)^2 instead of steps. SGD and DANA-decaying run "
+        "side by side: between them is a constant, and the time momentum takes to build up. "
+        "DANA-constant goes from the one to the other while momentum takes over its clock."
     )
     return Plot("clock-collapse", "All algorithms on one clock", caption, chart)
 

@@ -183,10 +183,7 @@ def _sizes(fronts: Mapping[str, Frontier], theories: Mapping[str, Exponents]) ->
             shift = 1 / APART if below else APART
             guides += _guide(name, front, front.dimension * shift, theories[name].size, below)
     chart = log_chart(lines, list(METHODS), "compute d B t", "best size d", guides=guides)
-    caption = (
-        "The size that reaches the frontier. Faster algorithms want larger models for the same "
-        "compute, since they need fewer steps."
-    )
+    caption = "The size that reaches the frontier, for each method, with the slopes of theory."
     return Plot("frontier-sizes", "The best size for a compute", caption, chart)
 
 
@@ -216,7 +213,7 @@ def _curves(curves: Mapping[float, RiskCurve], front: Frontier, batch: int) -> P
     )
     caption = (
         "DANA-decaying at some of the sizes. Each line falls until it meets its floor; the "
-        "frontier touches all of them."
+        "frontier lies below or on all of them."
     )
     return Plot("frontier-curves", "How the frontier comes about", caption, chart)
 

@@ -28,7 +28,7 @@ from adana.plrf.experiments.result import (
     table,
     tracked,
 )
-from adana.plrf.momentum import log_nesterov
+from adana.plrf.momentum import log_nesterov, spectral_kappa
 from adana.plrf.problem import PLRF
 from adana.plrf.spectrum import Spectrum
 from adana.plrf.stability import gain_crossing
@@ -65,6 +65,8 @@ def instability_experiment(
     Raises:
         ValueError: parameters outside their range.
     """
+    if not batches:
+        raise ValueError("batches must name at least one value, say 1")
     check_range("first_step", first_step, low=0.0, high=1.0, low_open=True)
     check_integer("runs", runs, low=0)
     problem = PLRF(alpha, beta, ablated_dimension)
@@ -104,8 +106,9 @@ def instability_experiment(
             "multiplies the average of the gradients by delta + t. The average holds noise of all "
             "directions already learned, their number grows with t, and at some time the noise it "
             "feeds back exceeds what it removes: the risk turns up and explodes. A larger batch "
-            "only postpones that. Below, the same with the optimizers that train language models: "
-            "ADana, and ADana with its damping or its fresh gradient taken away."
+            "postpones that, until it meets the number of parameters. Below, the same with the "
+            "optimizers that train language models: ADana, and ADana with its damping or its "
+            "fresh gradient taken away."
         ),
         settings={
             "alpha, beta": f"{alpha:g}, {beta:g}",
@@ -157,10 +160,18 @@ def _name(batch: float) -> str:
 def _findings(rows: Sequence[Row], alpha: float) -> tuple[str, ...]:
     finite = [row for row in rows if row["batch"] != "exact"]
     exploded = [row for row in finite if row["exploded at"] is not None]
-    said = [
-        f"Undamped momentum exploded at {len(exploded)} of {len(finite)} finite batches within the "
-        "steps computed."
-    ]
+    said = []
+    if finite:
+        said.append(
+            f"Undamped momentum exploded at {len(exploded)} of {len(finite)} finite batches within "
+            "the steps computed."
+        )
+    quiet = [row["batch"] for row in finite if row["gain 1 at"] is None]
+    if quiet:
+        said.append(
+            f"At batch {', '.join(quiet)} its noise gain did not reach 1: the batch is too large "
+            "for so few steps or parameters."
+        )
     fitted = [row for row in exploded if row["exploded at"] >= EARLY]
     if len(fitted) >= 2:
         exponent, _ = power_law(
@@ -168,7 +179,8 @@ def _findings(rows: Sequence[Row], alpha: float) -> tuple[str, ...]:
         )
         said.append(
             f"The step of the explosion grows like batch^{exponent:.2f} (batches "
-            f"{fitted[0]['batch']} to {fitted[-1]['batch']}); theory says batch^{2 * alpha:.3g}."
+            f"{fitted[0]['batch']} to {fitted[-1]['batch']}); theory says "
+            f"batch^{1 / spectral_kappa(alpha):.3g}, with far more parameters than that."
         )
     exact = [row for row in rows if row["batch"] == "exact"]
     if exact:
@@ -176,7 +188,7 @@ def _findings(rows: Sequence[Row], alpha: float) -> tuple[str, ...]:
         ended = (
             f"exploded at step {row['exploded at']:,}"
             if row["exploded at"]
-            else "is stable: its lowest risk is "
+            else "did not explode within the steps computed; its lowest risk is "
             f"{row['lowest risk'] / row['floor']:.4g} times that of the best parameters"
         )
         said.append(f"With exact gradients undamped momentum {ended}.")

@@ -145,7 +145,7 @@ def _findings(
     first, last = rows[0], rows[-1]
     sgd_like = float(risks[-1, int(np.argmin(np.abs(kappas - 1)))])
     edge = (
-        ("That is the edge of the values tried: the risk hardly depends on more damping there.",)
+        (f"That is the edge of the values tried (0 to {kappas[-1]:g}); the best may lie beyond.",)
         if last["edge"]
         else ()
     )
@@ -154,10 +154,15 @@ def _findings(
         f"{first['T']:,}: {first['best kappa']:.3f}); theory puts it at {theory:.3f} in the limit.",
         *edge,
         *floor_caution(last["floor"], last["T"]),
-        f"Taking kappa = 1/(2 alpha) instead of the best costs a factor "
-        f"{last['cost of theory']:.2f} in risk at the last horizon, kappa = 1 a factor "
-        f"{sgd_like / last['lowest risk']:.3g}.",
+        f"At the last horizon kappa = 1/(2 alpha) {_cost(last['cost of theory'])}, kappa = 1 "
+        f"{_cost(sgd_like / last['lowest risk'])}.",
     )
+
+
+def _cost(factor: float) -> str:
+    if not np.isfinite(factor):
+        return "diverges"
+    return f"has {factor:.3g} times the lowest risk"
 
 
 def _plot(

@@ -44,16 +44,19 @@ def phase_map(alpha: float, beta: float) -> Plot:
     turned = alt.Chart(inline(upright)).mark_text(fontSize=12, angle=270)
     here = {"phase": phase(alpha, beta), "alpha": alpha, "beta": beta}
     asked = [{**here, **_point_text(alpha, beta)}]
+    drawn = ALPHAS[0] <= alpha <= ALPHAS[1] and BETAS[0] <= beta <= BETAS[1]
     mark = alt.Chart(inline(asked)).mark_point(filled=True, size=90, color="black")
     layers = [
         areas,
         texts.encode(across, up, text="text:N"),
         turned.encode(across, up, text="text:N"),
-        mark.encode(across, up, tooltip=drawing.tooltips(asked[0])),
+        *([mark.encode(across, up, tooltip=drawing.tooltips(asked[0]))] if drawn else []),
     ]
+    point = "The black point is" if drawn else "The map does not reach"
     caption = (
-        "Each phase with the terms of its risk, in the order in which they lead. The black point "
-        "is the (alpha, beta) asked for. White, below the diagonal: the target has no finite norm."
+        "Each phase with the terms of its risk, in the order in which they lead. "
+        f"{point} the (alpha, beta) asked for. White, below the diagonal: the target has no finite "
+        "norm."
     )
     chart = drawing.layered("phase", layers, width=560, height=460)
     return Plot("phases", "Phases over (alpha, beta)", caption, chart)

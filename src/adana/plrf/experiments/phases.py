@@ -145,13 +145,7 @@ def _findings(own: list[Exponents], rows: list[Row]) -> tuple[str, ...]:
         f"compute^-{dana.compute:.3g}."
     ]
     checked = [row for row in rows if row["measured"] is not None]
-    worst = max(checked, key=lambda row: abs(row["measured"] / row["time"] - 1))
-    said.append(
-        f"{len(checked)} slopes in time were measured; they lie within "
-        f"{max(abs(row['measured'] / row['time'] - 1) for row in checked):.1%} of theory, the "
-        f"furthest {worst['method']} in phase {worst['phase']} at alpha = {worst['alpha']:g}: "
-        f"{worst['measured']:.3f} against {worst['time']:.3f}."
-    )
+    said.append(_furthest(checked))
     said += [
         f"Not confirmed for {theory.algorithm} at ({theory.alpha:g}, {theory.beta:g}): "
         f"{theory.note}."
@@ -159,3 +153,22 @@ def _findings(own: list[Exponents], rows: list[Row]) -> tuple[str, ...]:
         if theory.note
     ]
     return tuple(said)
+
+
+def _furthest(checked: list[Row]) -> str:
+    """Say how far measured slopes are from theory."""
+    if not checked:
+        return (
+            "No slope was measured: there is no decade in which the first power law stands alone; "
+            "take a larger d or more steps."
+        )
+
+    def gap(row: Row) -> float:
+        return abs(float(row["measured"]) / float(row["time"]) - 1)
+
+    worst = max(checked, key=gap)
+    return (
+        f"{len(checked)} slopes in time were measured; they lie within {gap(worst):.1%} of theory, "
+        f"the furthest {worst['method']} in phase {worst['phase']} at alpha = {worst['alpha']:g}: "
+        f"{worst['measured']:.3f} against {worst['time']:.3f}."
+    )

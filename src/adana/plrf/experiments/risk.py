@@ -166,7 +166,7 @@ def _findings(
 ) -> list[str]:
     said = []
     for found, theory in zip(curves, theories, strict=True):
-        if found.name not in MEASURED:
+        if found.name not in MEASURED or found.diverged:
             continue
         span = leading_decade(spectrum, theory, found, FIRST_DECADE)
         if span is None:
@@ -194,7 +194,11 @@ def _findings(
         )
     else:
         ratio = float(dana.risk[-1]) / last
-        said.append(f"DANA-decaying ends at {ratio:.4g} times the risk of SGD, not below it.")
+        share = spectrum.floor / last
+        said.append(
+            f"DANA-decaying ends at {ratio:.4g} times the risk of SGD, of which the floor is "
+            f"{share:.0%}."
+        )
     return said
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from adana.checks import check_integer
 from adana.plrf.curve import RiskCurve, SimulatedRisk, log_steps
 from adana.plrf.experiments.charts import BY, curve, log_chart
 from adana.plrf.experiments.result import Plot, Progress, Row, points, table, tracked
@@ -48,8 +49,11 @@ def simulation_part(
     """Simulate `methods`, made for the default step of the drawn problem, and compare.
 
     The expectation is the exact recursion on the very matrix that was drawn. `name` is that of the
-    files; `part` the share of the experiment's whole work.
+    files; `part` the share of the experiment's whole work. Raises `ValueError` for less than two
+    runs, or for steps that end before the comparison has begun.
     """
+    check_integer("runs (unless 0)", runs, low=2)
+    check_integer("simulated_steps", total_steps, low=2 * SETTLED)
     start, end = part
     progress(start, f"drawing a problem of {problem.dimension} parameters")
     spectrum = problem.draw().spectrum()
@@ -92,7 +96,7 @@ def agreement(exact: Sequence[RiskCurve], found: SimulatedRisk) -> list[Row]:
     for i, expected in enumerate(exact):
         ratios = found.risk[i][:, used] / expected.risk[used]
         each = ratios.mean(axis=1)
-        error = each.std(ddof=1) / np.sqrt(len(each)) if len(each) > 1 else np.nan
+        error = each.std(ddof=1) / np.sqrt(len(each))
         rows.append(
             {
                 "method": expected.name,
