@@ -50,7 +50,7 @@ def test_a_folder_and_formats_can_be_chosen(tmp_path):
         (("clock", "--alphas", "0.4"), "alphas must be"),
         (("kappa", "--steps", "10"), "steps must be at least 1000"),
         (("tau", "--experts", "1"), "experts must be"),
-        (("clock", "--steps", "5"), "total_steps must be"),
+        (("clock", "--steps", "5"), "--steps must be"),
         (("risk", "--runs", "-1"), "runs must be"),
         (("kappa", "--gain", "-1"), "gain must be"),
     ],

@@ -22,6 +22,12 @@ from adana.report.study_tables import Sheet
 
 PRINTED = 8
 """Rows up to which a table is printed; longer ones are on the page."""
+FLAGS = {
+    "total_steps": "--steps",
+    "most_compute": "--compute",
+    "simulated_steps": "--simulated-steps",
+}
+"""Arguments of experiments whose flags have other names: errors are about what was typed."""
 LULL = 10.0
 """Seconds between two plain lines where there is no terminal."""
 
@@ -63,7 +69,7 @@ def carry_out(name: str, experiment: Callable[[Tell], Result], flags: OutputFlag
     console = Console()
     begun = time.monotonic()
     with Bar(console, name) as bar:
-        result = experiment(bar.tell)
+        result = _computed(experiment, bar.tell)
         seconds = time.monotonic() - begun
         bar.tell(1.0, "writing the page and the pictures")
         page = write_result(result, folder, flags.images)
@@ -75,6 +81,16 @@ def carry_out(name: str, experiment: Callable[[Tell], Result], flags: OutputFlag
     say(console, f"page: {page.resolve()} (computed in {seconds:.1f} s)")
     say(console, f"charts and CSV beside it: {folder}")
     return 0
+
+
+def _computed(experiment: Callable[[Tell], Result], tell: Tell) -> Result:
+    try:
+        return experiment(tell)
+    except ValueError as error:
+        said = str(error)
+        for argument, flag in FLAGS.items():
+            said = said.replace(argument, flag)
+        raise ValueError(said) from error
 
 
 def _grid(sheet: Sheet) -> Grid:
