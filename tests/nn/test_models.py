@@ -91,6 +91,15 @@ def test_autocast_keeps_the_residual_stream_in_float32_and_the_losses_close(fami
             loss.backward()
 
 
+def test_on_a_cpu_without_bfloat16_the_lstm_computes_in_float32(monkeypatch):
+    monkeypatch.setattr("adana.nn.lstm.CPU_BFLOAT16", False)
+    block = build_model(TINY["lstm"]).blocks[0]
+    x = torch.randn(2, 3, TINY["lstm"].width)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = block(x)
+    assert torch.equal(inside, block(x))
+
+
 @every_family
 def test_a_context_longer_than_the_model_was_built_for_is_refused(family):
     with pytest.raises(ValueError, match="got 25 tokens, the model was built for at most 24"):

@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from adana.nn.config import LSTMConfig
 from adana.nn.decoder import NORM_EPS, Decoder
 
+CPU_BFLOAT16 = torch.backends.cpu.get_cpu_capability() == "AVX512"
+"""Whether torch has an LSTM in bfloat16 for this CPU; on others it raises `RuntimeError`."""
+
 
 class Block(nn.Module):
     """x + LSTM(LayerNorm(x)), from a zero state at the start of every window.
@@ -29,8 +32,15 @@ class Block(nn.Module):
         self.lstm = nn.LSTM(config.width, config.width, batch_first=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (batch, time, width) to the same shape."""
-        return x + self.lstm(self.norm(x))[0]
+        """Map (batch, time, width) to the same shape.
+
+        Under autocast on a CPU without bfloat16 the LSTM computes in float32.
+        """
+        inner = self.norm(x)
+        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and not CPU_BFLOAT16:
+            with torch.autocast("cpu", enabled=False):
+                return x + self.lstm(inner.float())[0]
+        return x + self.lstm(inner)[0]
 
 
 class LSTMModel(Decoder[LSTMConfig]):
