@@ -34,6 +34,13 @@ def test_an_experiment_prints_what_it_found_and_writes_page_pictures_and_numbers
     assert names == {"kappa.html", "kappa.svg", "kappa.png", "kappa.csv", "kappa-best.csv"}
 
 
+def test_steps_can_be_typed_as_the_pages_write_them(capsys):
+    assert adana("kappa", "--dimension", "1e4", "--steps", "1e3", "--spacing", "0.2") == 0
+    assert "After 1,000 steps the best kappa" in capsys.readouterr().out
+    assert adana("kappa", "--steps", "1.5") == 2
+    assert "no whole number" in capsys.readouterr().err
+
+
 def test_a_folder_and_formats_can_be_chosen(tmp_path):
     small = ("--dimension", "1000", "--batches", "4", "--steps", "1000", "--runs", "0")
     assert adana("instability", *small, "--output", "here", "--images", "svg") == 0

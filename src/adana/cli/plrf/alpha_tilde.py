@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adana.cli.plrf.common import ProblemFlags, carry_out
+from adana.cli.plrf.common import ProblemFlags, Whole, carry_out
 from adana.plrf.experiments.alpha_tilde import alpha_tilde_experiment
 from adana.schedules import DELTA
 
@@ -24,7 +24,7 @@ class PlotAlphaTilde(ProblemFlags):
 
     batches: tuple[int, ...] = (1, 16)
     """Samples a step: a sweep for each."""
-    steps: int = 10_000_000
+    steps: Whole = 10_000_000
     """The longest horizon T; the others lie half a power of ten apart, from 1000."""
     delta: float = DELTA
     """Memory: the newest gradient weighs delta / (delta + t)."""

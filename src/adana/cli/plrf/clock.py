@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adana.cli.plrf.common import OutputFlags, carry_out
+from adana.cli.plrf.common import OutputFlags, Whole, carry_out
 from adana.plrf.experiments.clock import clock_experiment
 from adana.schedules import DELTA
 
@@ -25,9 +25,9 @@ class PlotClock(OutputFlags):
     """How fast the features' scales fall, a line for each; above 1/2."""
     beta: float = 0.3
     """How fast the target's weights fall: j^-beta."""
-    dimension: int = 10_000_000
+    dimension: Whole = 10_000_000
     """Parameters d; four times as many hidden inputs. Nothing is drawn, so large costs little."""
-    steps: int = 10_000_000
+    steps: Whole = 10_000_000
     """Steps of DANA."""
     gain: float = 1.0
     """Constant c of DANA's momentum step."""

@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
+from tyro.constructors import PrimitiveConstructorSpec
 
 from adana.cli.grid import Grid
 from adana.cli.progress import say
@@ -32,6 +34,26 @@ LULL = 10.0
 """Seconds between two plain lines where there is no terminal."""
 
 
+def _whole(words: list[str]) -> int:
+    number = float(words[0])
+    if not number.is_integer():
+        raise ValueError(f"{words[0]!r} is no whole number")
+    return int(words[0]) if words[0].lstrip("+-").isdecimal() else int(number)
+
+
+Whole = Annotated[
+    int,
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=_whole,
+        is_instance=lambda value: isinstance(value, int),
+        str_from_instance=lambda value: [str(value)],
+    ),
+]
+"""A whole number that may be typed as 1e9, as the pages write it."""
+
+
 @dataclass(frozen=True)
 class OutputFlags:
     """Where an experiment is written, and as what."""
@@ -50,7 +72,7 @@ class ProblemFlags(OutputFlags):
     """How fast the features' scales fall: the j-th is j^-alpha. Above 1/2 momentum can help."""
     beta: float = 0.3
     """How fast the target's weights fall: j^-beta. Needs 2 alpha + 2 beta > 1."""
-    dimension: int = 1_000_000
+    dimension: Whole = 1_000_000
     """Parameters d; four times as many hidden inputs. Nothing is drawn, so large costs little."""
 
 

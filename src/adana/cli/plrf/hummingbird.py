@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adana.cli.plrf.common import OutputFlags, carry_out
+from adana.cli.plrf.common import OutputFlags, Whole, carry_out
 from adana.plrf.experiments.hummingbird import KAPPAS, RATES, hummingbird_experiment
 from adana.plrf.hummingbird import OPTIMIZERS
 
@@ -28,7 +28,7 @@ class PlotHummingbird(OutputFlags):
     """How fast the features' scales fall: the j-th is j^-alpha."""
     beta: float = 0.0
     """How fast the target's weights fall: j^-beta. Needs 2 alpha + 2 beta > 1."""
-    dimension: int = 100
+    dimension: Whole = 100
     """Parameters of each expert."""
     experts: int = 64
     """Experts; 1: none, all samples train the same parameters."""
@@ -36,7 +36,7 @@ class PlotHummingbird(OutputFlags):
     """Samples go to expert i with a probability like i^-exponent."""
     batch: int = 32
     """Samples a step, over all experts."""
-    steps: int = 3000
+    steps: Whole = 3000
     """Steps."""
     optimizers: tuple[str, ...] = tuple(OPTIMIZERS)
     """Which to train."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adana.cli.plrf.common import ProblemFlags, carry_out
+from adana.cli.plrf.common import ProblemFlags, Whole, carry_out
 from adana.plrf.experiments.instability import BATCHES, instability_experiment
 from adana.schedules import DELTA
 
@@ -24,7 +24,7 @@ class PlotInstability(ProblemFlags):
 
     batches: tuple[float, ...] = BATCHES
     """Samples a step; inf: exact gradients."""
-    steps: int = 100_000_000
+    steps: Whole = 100_000_000
     """Steps of the prediction."""
     first_step: float = 0.05
     """gamma2 times the largest eigenvalue."""
@@ -32,9 +32,9 @@ class PlotInstability(ProblemFlags):
     """Memory: the newest gradient weighs delta / (delta + t)."""
     runs: int = 4
     """Runs of each optimizer at each learning rate; 0: none."""
-    run_dimension: int = 200
+    run_dimension: Whole = 200
     """Parameters of the problem that the optimizers train."""
-    run_steps: int = 4000
+    run_steps: Whole = 4000
     """Steps of the optimizers."""
     run_batch: int = 32
     """Samples a step of the optimizers."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adana.cli.plrf.common import BatchFlags, carry_out
+from adana.cli.plrf.common import BatchFlags, Whole, carry_out
 from adana.plrf.experiments.kappa import kappa_experiment
 from adana.schedules import DELTA
 
@@ -22,7 +22,7 @@ class PlotKappa(BatchFlags):
         adana plrf kappa --alpha 0.8 --gain 0.25   a weaker momentum wants less damping
     """
 
-    steps: int = 10_000_000
+    steps: Whole = 10_000_000
     """The longest horizon T; the others are the powers of ten below it, from 1000."""
     gain: float = 1.0
     """Constant c of the momentum step."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adana.cli.plrf.common import OutputFlags, carry_out
+from adana.cli.plrf.common import OutputFlags, Whole, carry_out
 from adana.plrf.experiments.phases import phases_experiment
 
 
@@ -24,9 +24,9 @@ class PlotPhases(OutputFlags):
     """How fast the features' scales fall, at the point that is looked at."""
     beta: float = 0.3
     """How fast the target's weights fall there. Needs 2 alpha + 2 beta > 1."""
-    dimension: int = 10_000_000
+    dimension: Whole = 10_000_000
     """Parameters d of the problems whose slopes are measured."""
-    steps: int = 1_000_000_000
+    steps: Whole = 1_000_000_000
     """Steps of those."""
 
 

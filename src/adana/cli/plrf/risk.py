@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adana.cli.plrf.common import BatchFlags, carry_out
+from adana.cli.plrf.common import BatchFlags, Whole, carry_out
 from adana.plrf.experiments.risk import risk_experiment
 from adana.plrf.momentum import GAIN
 from adana.schedules import DELTA
@@ -26,7 +26,7 @@ class PlotRisk(BatchFlags):
         adana plrf risk --alpha 0.4 --beta 0.8   phase IVa: momentum cannot help
     """
 
-    steps: int = 1_000_000_000
+    steps: Whole = 1_000_000_000
     """Steps T."""
     gain: float = GAIN
     """Constant c of DANA's momentum step c gamma2 (1 + t)^-kappa."""
@@ -34,9 +34,9 @@ class PlotRisk(BatchFlags):
     """Memory: the newest gradient weighs delta / (delta + t)."""
     runs: int = 16
     """Simulated runs of each method for the second chart; 0: none."""
-    simulated_dimension: int = 800
+    simulated_dimension: Whole = 800
     """Parameters of the problem that is drawn and simulated."""
-    simulated_steps: int = 3000
+    simulated_steps: Whole = 3000
     """Steps of the simulated runs."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adana.cli.plrf.common import OutputFlags, carry_out
+from adana.cli.plrf.common import OutputFlags, Whole, carry_out
 from adana.plrf.experiments.tau import tau_experiment
 
 
@@ -23,7 +23,7 @@ class PlotTau(OutputFlags):
     """How fast the features' scales fall: the j-th is j^-alpha."""
     beta: float = 0.0
     """How fast the target's weights fall: j^-beta. Needs 2 alpha + 2 beta > 1."""
-    dimension: int = 100
+    dimension: Whole = 100
     """Parameters of each expert."""
     experts: int = 64
     """Experts."""
@@ -31,7 +31,7 @@ class PlotTau(OutputFlags):
     """Samples go to expert i with a probability like i^-exponent."""
     batch: int = 32
     """Samples a step, over all experts."""
-    steps: int = 8000
+    steps: Whole = 8000
     """Steps; tau is looked at after 1000, 2000, 4000, ..."""
     lr: float = 3e-3
     """Learning rate."""

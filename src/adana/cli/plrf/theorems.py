@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adana.cli.plrf.common import OutputFlags, carry_out
+from adana.cli.plrf.common import OutputFlags, Whole, carry_out
 from adana.plrf.experiments.theorems import DELTAS, theorems_experiment
 
 
@@ -21,9 +21,9 @@ class PlotTheorems(OutputFlags):
 
     deltas: tuple[float, ...] = DELTAS
     """Memories of Log-AdamW on one dense coordinate; below 1/2 it diverges."""
-    steps: int = 20_000
+    steps: Whole = 20_000
     """Steps on the dense coordinate."""
-    rare_steps: int = 3000
+    rare_steps: Whole = 3000
     """Steps with ever rarer coordinates."""
     rarest: float = 1e-3
     """Smallest probability of a gradient on the sparse coordinate; time grows like 1/rarest."""
