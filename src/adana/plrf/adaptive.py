@@ -52,25 +52,19 @@ def simulate_adaptive(
 
     Step t of the result is before the optimizer's step of index t + 1: `adana.optim` counts from 1.
     """
-    check_counts(batch, total_steps, runs)
-    recorded = recorded_steps(steps, total_steps)
-    risk = np.empty((len(optimizers), runs, len(recorded)))
-    walk = trajectory(
+    steps, risk = recorded_risk(
         problem,
         optimizers,
-        probabilities=np.ones(1),
+        np.ones(1),
         batch=batch,
-        total_steps=int(recorded[-1]),
+        total_steps=total_steps,
         runs=runs,
         seed=seed,
         device=device,
+        steps=steps,
         progress=progress,
     )
-    rows = {step: row for row, step in enumerate(recorded.tolist())}
-    for t, learners in walk:
-        if t in rows:
-            risk[:, :, rows[t]] = learners.risk()[:, :, 0]
-    return SimulatedRisk(tuple(optimizers), recorded, risk)
+    return SimulatedRisk(tuple(optimizers), steps, risk[:, :, 0])
 
 
 class Learners:
@@ -120,6 +114,41 @@ class Learners:
         scaled = torch.matmul(self.theta, self.basis).sub_(self.best)
         excess = torch.linalg.vecdot(scaled, scaled).cpu().numpy()
         return finite_or_nan((excess + self.twice_floor) / 2)
+
+
+def recorded_risk(
+    problem: DrawnProblem,
+    optimizers: Mapping[str, MakeOptimizer],
+    probabilities: np.ndarray,
+    *,
+    batch: float,
+    total_steps: int,
+    runs: int,
+    seed: int,
+    device: torch.device | str,
+    steps: Sequence[int] | np.ndarray | None,
+    progress: Progress | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the steps recorded, and P before each: (optimizers, runs, experts, steps)."""
+    check_counts(batch, total_steps, runs)
+    recorded = recorded_steps(steps, total_steps)
+    risk = np.empty((len(optimizers), runs, len(probabilities), len(recorded)))
+    walk = trajectory(
+        problem,
+        optimizers,
+        probabilities=probabilities,
+        batch=batch,
+        total_steps=int(recorded[-1]),
+        runs=runs,
+        seed=seed,
+        device=device,
+        progress=progress,
+    )
+    rows = {step: row for row, step in enumerate(recorded.tolist())}
+    for t, learners in walk:
+        if t in rows:
+            risk[..., rows[t]] = learners.risk()
+    return recorded, risk
 
 
 def trajectory(

@@ -18,12 +18,9 @@ import numpy as np
 from adana.checks import check_integer, check_range
 from adana.plrf.curve import RiskCurve
 from adana.plrf.follow import follow
-from adana.plrf.moments import apply, compose, moment_change, twice_risk
+from adana.plrf.moments import apply, compose, moment_change, steps_together, twice_risk
 from adana.plrf.momentum import Momentum
 from adana.plrf.spectrum import Spectrum
-
-CHUNK = 1 << 13
-"""About how many eigenvalues times blocks are raised to powers together: what a cache holds."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,7 @@ def block_maps(
 
     Blocks of one length are computed in chunks.
     """
-    size = max(1, CHUNK // spectrum.eigenvalues.size)
+    size = steps_together(spectrum)
     for length, same in groupby(lengths):
         starts = start + length * np.arange(len(list(same)))
         for chunk in (starts[i : i + size] for i in range(0, len(starts), size)):

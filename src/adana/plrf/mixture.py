@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from adana.checks import check_integer, check_range
-from adana.plrf.adaptive import MakeOptimizer, trajectory
+from adana.plrf.adaptive import MakeOptimizer, recorded_risk
 from adana.plrf.curve import SimulatedRisk
 from adana.plrf.problem import DrawnProblem
-from adana.plrf.simulation import Progress, check_counts, recorded_steps
+from adana.plrf.simulation import Progress
 
 
 @dataclass(frozen=True)
@@ -69,25 +69,19 @@ def simulate_mixture(
     `adana.plrf.adaptive.simulate_adaptive`.
     """
     chances = check_probabilities(probabilities)
-    check_counts(batch, total_steps, runs)
-    recorded = recorded_steps(steps, total_steps)
-    risk = np.empty((len(optimizers), runs, len(chances), len(recorded)))
-    walk = trajectory(
+    steps, risk = recorded_risk(
         problem,
         optimizers,
-        probabilities=chances,
+        chances,
         batch=batch,
-        total_steps=int(recorded[-1]),
+        total_steps=total_steps,
         runs=runs,
         seed=seed,
         device=device,
+        steps=steps,
         progress=progress,
     )
-    rows = {step: row for row, step in enumerate(recorded.tolist())}
-    for t, learners in walk:
-        if t in rows:
-            risk[..., rows[t]] = learners.risk()
-    return MixtureRisk(tuple(optimizers), recorded, chances, risk)
+    return MixtureRisk(tuple(optimizers), steps, chances, risk)
 
 
 def check_probabilities(probabilities: np.ndarray) -> np.ndarray:

@@ -24,6 +24,14 @@ U_SQUARED, Y_SQUARED, U_Y = 0, 1, 2
 BLOW_UP = 1e6
 """A risk of this many times the start is a divergence (spec/plrf.md section 6.1)."""
 
+CHUNK = 1 << 13
+"""About how many eigenvalues times steps have their maps computed together: what a cache holds."""
+
+
+def steps_together(spectrum: Spectrum) -> int:
+    """Return how many steps have their maps computed together: at least 1, by `CHUNK`."""
+    return max(1, CHUNK // spectrum.eigenvalues.size)
+
 
 @dataclass(frozen=True)
 class MomentChange:

@@ -20,12 +20,9 @@ from adana.checks import check_range
 from adana.plrf.blocks import BlockMap, advance
 from adana.plrf.curve import RiskCurve
 from adana.plrf.follow import follow
-from adana.plrf.moments import apply, moment_change
+from adana.plrf.moments import apply, moment_change, steps_together
 from adana.plrf.momentum import Momentum
 from adana.plrf.spectrum import Spectrum
-
-CHUNK = 1 << 13
-"""About how many eigenvalues times points have their matrices inverted together."""
 
 
 def solve_ode(
@@ -57,7 +54,7 @@ def _maps(
 
     As a block whose noise comes with the risk at its end alone.
     """
-    size = max(1, CHUNK // spectrum.eigenvalues.size)
+    size = steps_together(spectrum)
     for chunk in (times[i : i + size] for i in range(0, len(times), size)):
         step = moment_change(method.at(chunk), spectrum.eigenvalues, batch)
         length = spacing * (1 + chunk)[:, None]

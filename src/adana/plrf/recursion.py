@@ -7,12 +7,17 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from adana.plrf.curve import RiskCurve
-from adana.plrf.moments import BLOW_UP, apply, buffer_square, moment_change, start_state, twice_risk
+from adana.plrf.moments import (
+    BLOW_UP,
+    apply,
+    buffer_square,
+    moment_change,
+    start_state,
+    steps_together,
+    twice_risk,
+)
 from adana.plrf.momentum import Momentum
 from adana.plrf.spectrum import Spectrum
-
-CHUNK = 1 << 13
-"""About how many eigenvalues times steps have their maps computed together."""
 
 
 def exact_moments(
@@ -60,7 +65,7 @@ def _maps(
     spectrum: Spectrum, method: Momentum, batch: float, total_steps: int
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Yield each step with its A and G, computed in chunks."""
-    size = max(1, CHUNK // spectrum.eigenvalues.size)
+    size = steps_together(spectrum)
     for first in range(0, total_steps, size):
         chunk = range(first, min(first + size, total_steps))
         at = method.at(np.arange(chunk.start, chunk.stop))

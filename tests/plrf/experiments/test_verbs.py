@@ -59,6 +59,9 @@ def test_a_folder_and_formats_can_be_chosen(tmp_path):
         (("tau", "--experts", "1"), "experts must be"),
         (("clock", "--steps", "5"), "--steps must be"),
         (("risk", "--runs", "-1"), "runs must be"),
+        (("risk", "--simulated-steps", "50"), "--simulated-steps must be"),
+        (("frontier", "--compute", "1"), "--compute must be"),
+        (("hummingbird", "--lr", "1", "1", "--dimension", "4"), "--lr must be different numbers"),
         (("kappa", "--gain", "-1"), "gain must be"),
     ],
 )

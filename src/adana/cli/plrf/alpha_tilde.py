@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adana.cli.plrf.common import ProblemFlags, Whole, carry_out
+from adana.cli.plrf.common import ProblemFlags, Whole, carry_out, defaults
 from adana.plrf.experiments.alpha_tilde import alpha_tilde_experiment
-from adana.schedules import DELTA
+
+OWN = defaults(alpha_tilde_experiment)
 
 
 @dataclass(frozen=True)
@@ -22,27 +23,14 @@ class PlotAlphaTilde(ProblemFlags):
         adana plrf alpha-tilde --alpha 0.8 --batches 1 4 16
     """
 
-    batches: tuple[int, ...] = (1, 16)
+    batches: tuple[int, ...] = OWN.batches
     """Samples a step: a sweep for each."""
-    steps: Whole = 10_000_000
+    steps: Whole = OWN.total_steps
     """The longest horizon T; the others lie half a power of ten apart, from 1000."""
-    delta: float = DELTA
+    delta: float = OWN.delta
     """Memory: the newest gradient weighs delta / (delta + t)."""
 
 
 def alpha_tilde_command(arguments: PlotAlphaTilde) -> int:
     """Run `adana plrf alpha-tilde`; return the exit code."""
-    a = arguments
-    return carry_out(
-        "alpha-tilde",
-        lambda progress: alpha_tilde_experiment(
-            a.alpha,
-            a.beta,
-            dimension=a.dimension,
-            batches=a.batches,
-            total_steps=a.steps,
-            delta=a.delta,
-            progress=progress,
-        ),
-        arguments,
-    )
+    return carry_out("alpha-tilde", alpha_tilde_experiment, arguments, steps="total_steps")

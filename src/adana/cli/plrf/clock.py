@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adana.cli.plrf.common import OutputFlags, Whole, carry_out
+from adana.cli.plrf.common import OutputFlags, Whole, carry_out, defaults
 from adana.plrf.experiments.clock import clock_experiment
-from adana.schedules import DELTA
+
+OWN = defaults(clock_experiment)
 
 
 @dataclass(frozen=True)
@@ -21,33 +22,20 @@ class PlotClock(OutputFlags):
         adana plrf clock --alphas 0.7 1.0 1.5 --gain 0.5
     """
 
-    alphas: tuple[float, ...] = (1.0, 0.8, 1.3)
+    alphas: tuple[float, ...] = OWN.alphas
     """How fast the features' scales fall, a line for each; above 1/2."""
-    beta: float = 0.3
+    beta: float = OWN.beta
     """How fast the target's weights fall: j^-beta."""
-    dimension: Whole = 10_000_000
+    dimension: Whole = OWN.dimension
     """Parameters d; four times as many hidden inputs. Nothing is drawn, so large costs little."""
-    steps: Whole = 10_000_000
+    steps: Whole = OWN.total_steps
     """Steps of DANA."""
-    gain: float = 1.0
+    gain: float = OWN.gain
     """Constant c of DANA's momentum step."""
-    delta: float = DELTA
+    delta: float = OWN.delta
     """Memory: the newest gradient weighs delta / (delta + t)."""
 
 
 def clock_command(arguments: PlotClock) -> int:
     """Run `adana plrf clock`; return the exit code."""
-    a = arguments
-    return carry_out(
-        "clock",
-        lambda progress: clock_experiment(
-            a.alphas,
-            a.beta,
-            dimension=a.dimension,
-            total_steps=a.steps,
-            gain=a.gain,
-            delta=a.delta,
-            progress=progress,
-        ),
-        arguments,
-    )
+    return carry_out("clock", clock_experiment, arguments, steps="total_steps")

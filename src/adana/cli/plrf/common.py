@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated
 
 from rich.console import Console
@@ -16,6 +18,16 @@ from tyro.constructors import PrimitiveConstructorSpec
 from adana.cli.grid import Grid
 from adana.cli.progress import say
 from adana.cli.settings import check_folder
+from adana.plrf.experiments.defaults import (
+    ALPHA,
+    BETA,
+    DIMENSION,
+    EXPERT_BATCH,
+    EXPERT_BETA,
+    EXPERT_DIMENSION,
+    EXPERTS,
+    EXPONENT,
+)
 from adana.plrf.experiments.result import Progress as Tell
 from adana.plrf.experiments.result import Result
 from adana.plrf.experiments.writer import write_result
@@ -24,12 +36,6 @@ from adana.report.study_tables import Sheet
 
 PRINTED = 8
 """Rows up to which a table is printed; longer ones are on the page."""
-FLAGS = {
-    "total_steps": "--steps",
-    "most_compute": "--compute",
-    "simulated_steps": "--simulated-steps",
-}
-"""Arguments of experiments whose flags have other names: errors are about what was typed."""
 LULL = 10.0
 """Seconds between two plain lines where there is no terminal."""
 
@@ -68,11 +74,11 @@ class OutputFlags:
 class ProblemFlags(OutputFlags):
     """Which problem is studied."""
 
-    alpha: float = 1.0
+    alpha: float = ALPHA
     """How fast the features' scales fall: the j-th is j^-alpha. Above 1/2 momentum can help."""
-    beta: float = 0.3
+    beta: float = BETA
     """How fast the target's weights fall: j^-beta. Needs 2 alpha + 2 beta > 1."""
-    dimension: Whole = 1_000_000
+    dimension: Whole = DIMENSION
     """Parameters d; four times as many hidden inputs. Nothing is drawn, so large costs little."""
 
 
@@ -84,14 +90,44 @@ class BatchFlags(ProblemFlags):
     """Samples a step."""
 
 
-def carry_out(name: str, experiment: Callable[[Tell], Result], flags: OutputFlags) -> int:
-    """Run an experiment with a bar, write it and print what it found; return the exit code."""
+@dataclass(frozen=True)
+class MixtureFlags(OutputFlags):
+    """Which mixture of experts is trained."""
+
+    alpha: float = ALPHA
+    """How fast the features' scales fall: the j-th is j^-alpha."""
+    beta: float = EXPERT_BETA
+    """How fast the target's weights fall: j^-beta. Needs 2 alpha + 2 beta > 1."""
+    dimension: Whole = EXPERT_DIMENSION
+    """Parameters of each expert."""
+    experts: int = EXPERTS
+    """Experts."""
+    exponent: float = EXPONENT
+    """Samples go to expert i with a probability like i^-exponent."""
+    batch: int = EXPERT_BATCH
+    """Samples a step, over all experts."""
+
+
+def defaults(experiment: Callable[..., Result]) -> SimpleNamespace:
+    """Return the defaults of an experiment's arguments by name: those of its flags too."""
+    parameters = inspect.signature(experiment).parameters.values()
+    return SimpleNamespace(**{parameter.name: parameter.default for parameter in parameters})
+
+
+def carry_out(
+    name: str, experiment: Callable[..., Result], flags: OutputFlags, **arguments: str
+) -> int:
+    """Run an experiment with a bar, write it and print what it found; return the exit code.
+
+    Every flag but those of the output is an argument of the experiment: of the same name, or as
+    `arguments` say.
+    """
     folder = flags.output or Path("plrf") / name
     check_folder("--output", folder)
     console = Console()
     begun = time.monotonic()
     with Bar(console, name) as bar:
-        result = _computed(experiment, bar.tell)
+        result = _computed(experiment, flags, arguments, bar.tell)
         seconds = time.monotonic() - begun
         bar.tell(1.0, "writing the page and the pictures")
         page = write_result(result, folder, flags.images)
@@ -105,13 +141,23 @@ def carry_out(name: str, experiment: Callable[[Tell], Result], flags: OutputFlag
     return 0
 
 
-def _computed(experiment: Callable[[Tell], Result], tell: Tell) -> Result:
+def _computed(
+    experiment: Callable[..., Result],
+    flags: OutputFlags,
+    arguments: Mapping[str, str],
+    tell: Tell,
+) -> Result:
+    """Run an experiment; errors are about the flags that were typed."""
+    output = {field.name for field in fields(OutputFlags)}
+    own = [field.name for field in fields(flags) if field.name not in output]
+    names = {flag: arguments.get(flag, flag) for flag in own}
     try:
-        return experiment(tell)
+        return experiment(**{names[flag]: getattr(flags, flag) for flag in own}, progress=tell)
     except ValueError as error:
         said = str(error)
-        for argument, flag in FLAGS.items():
-            said = said.replace(argument, flag)
+        for flag, argument in names.items():
+            if argument != flag or "_" in flag:
+                said = said.replace(argument, f"--{flag.replace('_', '-')}")
         raise ValueError(said) from error
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adana.cli.plrf.common import OutputFlags, carry_out
+from adana.cli.plrf.common import OutputFlags, carry_out, defaults
 from adana.plrf.experiments.frontier import frontier_experiment
-from adana.plrf.momentum import GAIN
-from adana.schedules import DELTA
+
+OWN = defaults(frontier_experiment)
 
 
 @dataclass(frozen=True)
@@ -24,39 +24,24 @@ class PlotFrontier(OutputFlags):
         adana plrf frontier --alpha 0.4 --beta 0.2   below the line: all algorithms alike
     """
 
-    alpha: float = 1.0
+    alpha: float = OWN.alpha
     """How fast the features' scales fall: the j-th is j^-alpha."""
-    beta: float = 0.3
+    beta: float = OWN.beta
     """How fast the target's weights fall: j^-beta. Needs 2 alpha + 2 beta > 1."""
-    smallest: int = 100
+    smallest: int = OWN.smallest
     """Smallest d; four times as many hidden inputs."""
-    largest: int = 1_000_000
+    largest: int = OWN.largest
     """Largest d; three sizes in a factor of ten."""
-    compute: float = 1e13
+    compute: float = OWN.most_compute
     """Largest compute d B t."""
-    batch: int = 1
+    batch: int = OWN.batch
     """Samples a step."""
-    gain: float = GAIN
+    gain: float = OWN.gain
     """Constant c of DANA's momentum step."""
-    delta: float = DELTA
+    delta: float = OWN.delta
     """Memory: the newest gradient weighs delta / (delta + t)."""
 
 
 def frontier_command(arguments: PlotFrontier) -> int:
     """Run `adana plrf frontier`; return the exit code."""
-    a = arguments
-    return carry_out(
-        "frontier",
-        lambda progress: frontier_experiment(
-            a.alpha,
-            a.beta,
-            smallest=a.smallest,
-            largest=a.largest,
-            most_compute=a.compute,
-            batch=a.batch,
-            gain=a.gain,
-            delta=a.delta,
-            progress=progress,
-        ),
-        arguments,
-    )
+    return carry_out("frontier", frontier_experiment, arguments, compute="most_compute")

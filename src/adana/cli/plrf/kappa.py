@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adana.cli.plrf.common import BatchFlags, Whole, carry_out
+from adana.cli.plrf.common import BatchFlags, Whole, carry_out, defaults
 from adana.plrf.experiments.kappa import kappa_experiment
-from adana.schedules import DELTA
+
+OWN = defaults(kappa_experiment)
 
 
 @dataclass(frozen=True)
@@ -22,31 +23,16 @@ class PlotKappa(BatchFlags):
         adana plrf kappa --alpha 0.8 --gain 0.25   a weaker momentum wants less damping
     """
 
-    steps: Whole = 10_000_000
+    steps: Whole = OWN.total_steps
     """The longest horizon T; the others are the powers of ten below it, from 1000."""
-    gain: float = 1.0
+    gain: float = OWN.gain
     """Constant c of the momentum step."""
-    delta: float = DELTA
+    delta: float = OWN.delta
     """Memory: the newest gradient weighs delta / (delta + t)."""
-    spacing: float = 0.025
+    spacing: float = OWN.spacing
     """Distance between the values of kappa, which go from 0 to 1.2."""
 
 
 def kappa_command(arguments: PlotKappa) -> int:
     """Run `adana plrf kappa`; return the exit code."""
-    a = arguments
-    return carry_out(
-        "kappa",
-        lambda progress: kappa_experiment(
-            a.alpha,
-            a.beta,
-            dimension=a.dimension,
-            batch=a.batch,
-            total_steps=a.steps,
-            gain=a.gain,
-            delta=a.delta,
-            spacing=a.spacing,
-            progress=progress,
-        ),
-        arguments,
-    )
+    return carry_out("kappa", kappa_experiment, arguments, steps="total_steps")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adana.cli.plrf.common import OutputFlags, Whole, carry_out
+from adana.cli.plrf.common import OutputFlags, Whole, carry_out, defaults
 from adana.plrf.experiments.phases import phases_experiment
+
+OWN = defaults(phases_experiment)
 
 
 @dataclass(frozen=True)
@@ -20,23 +22,16 @@ class PlotPhases(OutputFlags):
         adana plrf phases --alpha 0.7 --beta 1.2   the exponents at your own point
     """
 
-    alpha: float = 1.0
+    alpha: float = OWN.alpha
     """How fast the features' scales fall, at the point that is looked at."""
-    beta: float = 0.3
+    beta: float = OWN.beta
     """How fast the target's weights fall there. Needs 2 alpha + 2 beta > 1."""
-    dimension: Whole = 10_000_000
+    dimension: Whole = OWN.dimension
     """Parameters d of the problems whose slopes are measured."""
-    steps: Whole = 1_000_000_000
+    steps: Whole = OWN.total_steps
     """Steps of those."""
 
 
 def phases_command(arguments: PlotPhases) -> int:
     """Run `adana plrf phases`; return the exit code."""
-    a = arguments
-    return carry_out(
-        "phases",
-        lambda progress: phases_experiment(
-            a.alpha, a.beta, dimension=a.dimension, total_steps=a.steps, progress=progress
-        ),
-        arguments,
-    )
+    return carry_out("phases", phases_experiment, arguments, steps="total_steps")

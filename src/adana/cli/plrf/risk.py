@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adana.cli.plrf.common import BatchFlags, Whole, carry_out
+from adana.cli.plrf.common import BatchFlags, Whole, carry_out, defaults
 from adana.plrf.experiments.risk import risk_experiment
-from adana.plrf.momentum import GAIN
-from adana.schedules import DELTA
+
+OWN = defaults(risk_experiment)
 
 
 @dataclass(frozen=True)
@@ -26,37 +26,20 @@ class PlotRisk(BatchFlags):
         adana plrf risk --alpha 0.4 --beta 0.8   phase IVa: momentum cannot help
     """
 
-    steps: Whole = 1_000_000_000
+    steps: Whole = OWN.total_steps
     """Steps T."""
-    gain: float = GAIN
+    gain: float = OWN.gain
     """Constant c of DANA's momentum step c gamma2 (1 + t)^-kappa."""
-    delta: float = DELTA
+    delta: float = OWN.delta
     """Memory: the newest gradient weighs delta / (delta + t)."""
-    runs: int = 16
+    runs: int = OWN.runs
     """Simulated runs of each method for the second chart; 0: none."""
-    simulated_dimension: Whole = 800
+    simulated_dimension: Whole = OWN.simulated_dimension
     """Parameters of the problem that is drawn and simulated."""
-    simulated_steps: Whole = 3000
+    simulated_steps: Whole = OWN.simulated_steps
     """Steps of the simulated runs."""
 
 
 def risk_command(arguments: PlotRisk) -> int:
     """Run `adana plrf risk`; return the exit code."""
-    a = arguments
-    return carry_out(
-        "risk",
-        lambda progress: risk_experiment(
-            a.alpha,
-            a.beta,
-            dimension=a.dimension,
-            batch=a.batch,
-            total_steps=a.steps,
-            gain=a.gain,
-            delta=a.delta,
-            runs=a.runs,
-            simulated_dimension=a.simulated_dimension,
-            simulated_steps=a.simulated_steps,
-            progress=progress,
-        ),
-        arguments,
-    )
+    return carry_out("risk", risk_experiment, arguments, steps="total_steps")

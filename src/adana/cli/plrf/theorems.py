@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adana.cli.plrf.common import OutputFlags, Whole, carry_out
-from adana.plrf.experiments.theorems import DELTAS, theorems_experiment
+from adana.cli.plrf.common import OutputFlags, Whole, carry_out, defaults
+from adana.plrf.experiments.theorems import theorems_experiment
+
+OWN = defaults(theorems_experiment)
 
 
 @dataclass(frozen=True)
@@ -19,33 +21,20 @@ class PlotTheorems(OutputFlags):
         adana plrf theorems
     """
 
-    deltas: tuple[float, ...] = DELTAS
+    deltas: tuple[float, ...] = OWN.deltas
     """Memories of Log-AdamW on one dense coordinate; below 1/2 it diverges."""
-    steps: Whole = 20_000
+    steps: Whole = OWN.total_steps
     """Steps on the dense coordinate."""
-    rare_steps: Whole = 3000
+    rare_steps: Whole = OWN.rare_steps
     """Steps with ever rarer coordinates."""
-    rarest: float = 1e-3
+    rarest: float = OWN.rarest
     """Smallest probability of a gradient on the sparse coordinate; time grows like 1/rarest."""
-    runs: int = 64
+    runs: int = OWN.runs
     """Runs for each probability."""
-    seed: int = 0
+    seed: int = OWN.seed
     """Of which gradients are zero."""
 
 
 def theorems_command(arguments: PlotTheorems) -> int:
     """Run `adana plrf theorems`; return the exit code."""
-    a = arguments
-    return carry_out(
-        "theorems",
-        lambda progress: theorems_experiment(
-            deltas=a.deltas,
-            total_steps=a.steps,
-            rare_steps=a.rare_steps,
-            rarest=a.rarest,
-            runs=a.runs,
-            seed=a.seed,
-            progress=progress,
-        ),
-        arguments,
-    )
+    return carry_out("theorems", theorems_experiment, arguments, steps="total_steps")

@@ -11,6 +11,7 @@ from adana.checks import check_integer
 from adana.plrf.blocks import integrate
 from adana.plrf.equivalent import deterministic_spectrum
 from adana.plrf.experiments.charts import BY, curve, guide, log_chart
+from adana.plrf.experiments.defaults import ALPHA, BETA, DIMENSION
 from adana.plrf.experiments.measure import lowest, power_law
 from adana.plrf.experiments.result import (
     Plot,
@@ -22,6 +23,7 @@ from adana.plrf.experiments.result import (
     power_of_ten,
     powers_of_ten,
     silent,
+    size_in_words,
     table,
     tracked,
 )
@@ -39,10 +41,10 @@ VISIBLE = 30.0
 
 
 def alpha_tilde_experiment(
-    alpha: float = 1.0,
-    beta: float = 0.3,
+    alpha: float = ALPHA,
+    beta: float = BETA,
     *,
-    dimension: int = 1_000_000,
+    dimension: int = DIMENSION,
     batches: Sequence[int] = (1, 16),
     total_steps: int = 10_000_000,
     delta: float = DELTA,
@@ -86,7 +88,7 @@ def alpha_tilde_experiment(
         ),
         settings={
             "alpha, beta": f"{alpha:g}, {beta:g}",
-            "d": f"{dimension:,} parameters, {4 * dimension:,} hidden inputs, nothing drawn",
+            "d": size_in_words(dimension),
             "batches": ", ".join(map(str, batches)),
             "gamma2": ", ".join(f"{default_step(spectrum.trace, b):.4g}" for b in batches),
             "delta": f"{delta:g}",

@@ -13,6 +13,7 @@ from adana.plrf.clocks import clock, clock_rate, needed_delta, sgd_equivalent
 from adana.plrf.curve import RiskCurve
 from adana.plrf.equivalent import deterministic_spectrum
 from adana.plrf.experiments.charts import curve, guide, log_chart
+from adana.plrf.experiments.defaults import BETA
 from adana.plrf.experiments.measure import decades, slope
 from adana.plrf.experiments.result import (
     Plot,
@@ -21,8 +22,9 @@ from adana.plrf.experiments.result import (
     Row,
     floor_caution,
     points,
-    power_of_ten,
     silent,
+    size_in_words,
+    span_text,
     table,
     tracked,
 )
@@ -57,7 +59,7 @@ class Case(NamedTuple):
 
 def clock_experiment(
     alphas: Sequence[float] = (1.0, 0.8, 1.3),
-    beta: float = 0.3,
+    beta: float = BETA,
     *,
     dimension: int = 10_000_000,
     total_steps: int = 10_000_000,
@@ -98,7 +100,7 @@ def clock_experiment(
         ),
         settings={
             "alphas, beta": f"{', '.join(f'{a:g}' for a in alphas)}; {beta:g}",
-            "d": f"{dimension:,} parameters, {4 * dimension:,} hidden inputs, nothing drawn",
+            "d": size_in_words(dimension),
             "steps of DANA": f"{total_steps:,}",
             "gain c, delta": f"{gain:g}, {delta:g}",
             "gamma2": "0.5 / trace: " + ", ".join(f"{case.step:.4g}" for case in cases),
@@ -128,15 +130,13 @@ def _decaying(alpha: float, step: float, gain: float, delta: float) -> Momentum:
     return dana_decaying(step, spectral_kappa(alpha), gain=gain, delta=delta)
 
 
-def _span(span: tuple[float, float]) -> str:
-    return f"{power_of_ten(span[0])}-{power_of_ten(span[1])}"
-
-
 def _columns(spans: Sequence[tuple[float, float]]) -> dict[str, str]:
     return {
         "alpha": "how fast the features fall off",
         "theory": "slope of theory, 2 - 1/(2 alpha)",
-        **{_span(span): "slope of ln(SGD's step) against ln t in this decade" for span in spans},
+        **{
+            span_text(span): "slope of ln(SGD's step) against ln t in this decade" for span in spans
+        },
         "ratio": "SGD's steps for the last risk of DANA, over DANA's steps",
         "of theory": "SGD's time at the end over that of theory with its constants, from the clock "
         "of the momentum alone and the noise gains; - in phase III, or where delta is too small",
@@ -148,7 +148,7 @@ def _row(
 ) -> dict[str, Any]:
     last = float(case.equivalent[-1])
     measured = {
-        _span(span): round(slope(case.dana.steps, case.equivalent, *span), 3) for span in spans
+        span_text(span): round(slope(case.dana.steps, case.equivalent, *span), 3) for span in spans
     }
     predicted = _predicted(case, beta, gain, delta)
     return {

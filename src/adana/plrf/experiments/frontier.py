@@ -12,6 +12,7 @@ from adana.plrf.blocks import integrate
 from adana.plrf.curve import RiskCurve
 from adana.plrf.equivalent import deterministic_spectrum
 from adana.plrf.experiments.charts import curve, guide, log_chart
+from adana.plrf.experiments.defaults import ALPHA, BETA
 from adana.plrf.experiments.methods import compared_methods
 from adana.plrf.experiments.result import (
     Plot,
@@ -40,8 +41,8 @@ APART = 2.0
 
 
 def frontier_experiment(
-    alpha: float = 1.0,
-    beta: float = 0.3,
+    alpha: float = ALPHA,
+    beta: float = BETA,
     *,
     smallest: int = 100,
     largest: int = 1_000_000,

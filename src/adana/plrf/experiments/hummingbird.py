@@ -10,6 +10,14 @@ import numpy as np
 from adana.checks import check_integer
 from adana.plrf.curve import log_steps
 from adana.plrf.experiments.charts import curve, guide, log_chart
+from adana.plrf.experiments.defaults import (
+    ALPHA,
+    EXPERT_BATCH,
+    EXPERT_BETA,
+    EXPERT_DIMENSION,
+    EXPERTS,
+    EXPONENT,
+)
 from adana.plrf.experiments.result import Plot, Progress, Result, Row, points, silent, table
 from adana.plrf.hummingbird import BASELINE, OPTIMIZERS, Hummingbird, hummingbird
 from adana.plrf.mixture import expert_probabilities
@@ -23,13 +31,13 @@ TOP = 3.0
 
 
 def hummingbird_experiment(
-    alpha: float = 1.0,
-    beta: float = 0.0,
+    alpha: float = ALPHA,
+    beta: float = EXPERT_BETA,
     *,
-    dimension: int = 100,
-    experts: int = 64,
-    exponent: float = 1.0,
-    batch: int = 32,
+    dimension: int = EXPERT_DIMENSION,
+    experts: int = EXPERTS,
+    exponent: float = EXPONENT,
+    batch: int = EXPERT_BATCH,
     total_steps: int = 3000,
     optimizers: Sequence[str] = tuple(OPTIMIZERS),
     kappas: Sequence[float] = KAPPAS,

@@ -17,6 +17,7 @@ from adana.plrf.curve import RiskCurve
 from adana.plrf.equivalent import deterministic_spectrum
 from adana.plrf.experiments.ablated import ablated_data, ablated_findings, ablated_part
 from adana.plrf.experiments.charts import BY, curve, log_chart
+from adana.plrf.experiments.defaults import ALPHA, BETA, DIMENSION
 from adana.plrf.experiments.measure import power_law
 from adana.plrf.experiments.result import (
     Plot,
@@ -25,6 +26,7 @@ from adana.plrf.experiments.result import (
     Row,
     points,
     silent,
+    size_in_words,
     table,
     tracked,
 )
@@ -42,10 +44,10 @@ TOP = 100.0
 
 
 def instability_experiment(
-    alpha: float = 1.0,
-    beta: float = 0.3,
+    alpha: float = ALPHA,
+    beta: float = BETA,
     *,
-    dimension: int = 1_000_000,
+    dimension: int = DIMENSION,
     batches: Sequence[float] = BATCHES,
     total_steps: int = 100_000_000,
     first_step: float = 0.05,
@@ -112,7 +114,7 @@ def instability_experiment(
         ),
         settings={
             "alpha, beta": f"{alpha:g}, {beta:g}",
-            "d": f"{dimension:,} parameters, {4 * dimension:,} hidden inputs, nothing drawn",
+            "d": size_in_words(dimension),
             "gamma2 lambda_1": f"{first_step:g}",
             "delta": f"{delta:g}",
             "steps": f"{total_steps:,}",

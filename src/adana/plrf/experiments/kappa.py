@@ -8,6 +8,7 @@ from adana.checks import check_range
 from adana.plrf.blocks import integrate
 from adana.plrf.equivalent import deterministic_spectrum
 from adana.plrf.experiments.charts import BY, curve, log_chart, vertical
+from adana.plrf.experiments.defaults import ALPHA, BETA, DIMENSION
 from adana.plrf.experiments.measure import lowest
 from adana.plrf.experiments.result import (
     Plot,
@@ -19,6 +20,7 @@ from adana.plrf.experiments.result import (
     power_of_ten,
     powers_of_ten,
     silent,
+    size_in_words,
     table,
     tracked,
 )
@@ -32,10 +34,10 @@ VISIBLE = 100.0
 
 
 def kappa_experiment(
-    alpha: float = 1.0,
-    beta: float = 0.3,
+    alpha: float = ALPHA,
+    beta: float = BETA,
     *,
-    dimension: int = 1_000_000,
+    dimension: int = DIMENSION,
     batch: int = 1,
     total_steps: int = 10_000_000,
     gain: float = 1.0,
@@ -81,7 +83,7 @@ def kappa_experiment(
         ),
         settings={
             "alpha, beta": f"{alpha:g}, {beta:g}",
-            "d": f"{dimension:,} parameters, {4 * dimension:,} hidden inputs, nothing drawn",
+            "d": size_in_words(dimension),
             "batch": f"{batch}",
             "gamma2": f"{step:.4g}",
             "gain c": f"{gain:g}",

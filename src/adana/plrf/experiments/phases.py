@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from adana.plrf.blocks import integrate
 from adana.plrf.equivalent import deterministic_spectrum
+from adana.plrf.experiments.defaults import ALPHA, BETA
 from adana.plrf.experiments.measure import slope
 from adana.plrf.experiments.phase_map import (
     COMPARED,
@@ -41,8 +42,8 @@ FIRST_DECADE = 3
 
 
 def phases_experiment(
-    alpha: float = 1.0,
-    beta: float = 0.3,
+    alpha: float = ALPHA,
+    beta: float = BETA,
     *,
     dimension: int = 10_000_000,
     total_steps: int = 1_000_000_000,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+from adana.plrf.problem import hidden_inputs
 from adana.report import words
 from adana.report.drawing import Chart
 from adana.report.study_tables import Sheet
@@ -102,6 +103,17 @@ def power_of_ten(value: float) -> str:
     """
     exponent = round(math.log10(value))
     return f"1e{exponent}" if math.isclose(value, 10.0**exponent) else f"{value:.3g}"
+
+
+def span_text(span: tuple[float, float]) -> str:
+    """Return ``1e2-1e3`` for a decade."""
+    return f"{power_of_ten(span[0])}-{power_of_ten(span[1])}"
+
+
+def size_in_words(dimension: int) -> str:
+    """Return the size of a problem of which no matrix is drawn."""
+    hidden = hidden_inputs(dimension, None)
+    return f"{dimension:,} parameters, {hidden:,} hidden inputs, nothing drawn"
 
 
 def floor_caution(share: float, horizon: int) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from adana.plrf.blocks import integrate
 from adana.plrf.curve import RiskCurve
 from adana.plrf.equivalent import deterministic_spectrum
 from adana.plrf.experiments.charts import curve, guide, log_chart
+from adana.plrf.experiments.defaults import ALPHA, BETA, DIMENSION
 from adana.plrf.experiments.measure import decades, slope
 from adana.plrf.experiments.methods import compared_methods
 from adana.plrf.experiments.result import (
@@ -20,8 +21,9 @@ from adana.plrf.experiments.result import (
     Result,
     Row,
     points,
-    power_of_ten,
     silent,
+    size_in_words,
+    span_text,
     table,
     tracked,
 )
@@ -42,10 +44,10 @@ APART = 2.0
 
 
 def risk_experiment(
-    alpha: float = 1.0,
-    beta: float = 0.3,
+    alpha: float = ALPHA,
+    beta: float = BETA,
     *,
-    dimension: int = 1_000_000,
+    dimension: int = DIMENSION,
     batch: int = 1,
     total_steps: int = 1_000_000_000,
     gain: float = GAIN,
@@ -115,7 +117,7 @@ def risk_experiment(
         ),
         settings={
             "alpha, beta": f"{alpha:g}, {beta:g}",
-            "d": f"{dimension:,} parameters, {4 * dimension:,} hidden inputs, nothing drawn",
+            "d": size_in_words(dimension),
             "batch": f"{batch}",
             "steps": f"{total_steps:,}",
             "gamma2": f"{step:.4g} = 0.5 min(1, batch / trace)",
@@ -135,20 +137,16 @@ def _columns(spans: Sequence[tuple[float, float]]) -> dict[str, str]:
         "reached",
         "confirmed": "whether the theory's exponents were confirmed numerically; no: see Findings",
         **{
-            _span(span): "slope of ln P against ln t, least squares over this decade of steps"
+            span_text(span): "slope of ln P against ln t, least squares over this decade of steps"
             for span in spans
         },
     }
 
 
-def _span(span: tuple[float, float]) -> str:
-    return f"{power_of_ten(span[0])}-{power_of_ten(span[1])}"
-
-
 def _slopes(
     found: RiskCurve, spans: Sequence[tuple[float, float]], theory: Exponents
 ) -> dict[str, Any]:
-    measured = {_span(span): _measured(found, span) for span in spans}
+    measured = {span_text(span): _measured(found, span) for span in spans}
     return {
         "method": found.name,
         "theory": slopes_in_words(theory),
@@ -176,7 +174,7 @@ def _findings(
             )
             continue
         said.append(
-            f"{found.name} falls like t^{_measured(found, span):.3f} over steps {_span(span)}; "
+            f"{found.name} falls like t^{_measured(found, span):.3f} over steps {span_text(span)}; "
             f"theory says t^{-theory.time:.3f}."
         )
         if theory.note:

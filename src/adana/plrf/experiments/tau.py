@@ -12,6 +12,14 @@ from scipy.stats import spearmanr
 from adana.checks import check_integer, check_range
 from adana.optim import DanaStarMK4
 from adana.plrf.experiments.charts import BY, curve, log_chart
+from adana.plrf.experiments.defaults import (
+    ALPHA,
+    EXPERT_BATCH,
+    EXPERT_BETA,
+    EXPERT_DIMENSION,
+    EXPERTS,
+    EXPONENT,
+)
 from adana.plrf.experiments.result import Plot, Progress, Result, Row, points, silent, table
 from adana.plrf.mixture import expert_probabilities
 from adana.plrf.problem import PLRF
@@ -24,13 +32,13 @@ SHOWN = 5
 
 
 def tau_experiment(
-    alpha: float = 1.0,
-    beta: float = 0.0,
+    alpha: float = ALPHA,
+    beta: float = EXPERT_BETA,
     *,
-    dimension: int = 100,
-    experts: int = 64,
-    exponent: float = 1.0,
-    batch: int = 32,
+    dimension: int = EXPERT_DIMENSION,
+    experts: int = EXPERTS,
+    exponent: float = EXPONENT,
+    batch: int = EXPERT_BATCH,
     total_steps: int = 8000,
     lr: float = 3e-3,
     seed: int = 0,
