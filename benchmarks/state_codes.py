@@ -5,7 +5,7 @@
 Independent coordinates get g = s(t) (mu + sigma xi), with sigma spread log-normally, and s(t) = 1
 or (1 + t/1000)^(-1/2). Averages kept in each code are compared with float64 averages of the same
 gradients, and with what `predicted` derives (docs/low-precision.md). Writes state_codes.csv and
-state_codes.svg, prints the tables of that page. A million steps take about six minutes of one core.
+state_codes.svg, prints the tables of that page.
 """
 
 from __future__ import annotations
