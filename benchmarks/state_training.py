@@ -2,10 +2,10 @@
 
     python benchmarks/state_training.py [--size demo|large] [--seeds 0 1 2] [--ways fp32 log16 ...]
 
-Trains every way to keep m and v at the same seeds, one run after another: float32, log16, bf16_sr, and bfloat16 rounded to nearest after each step, which the library does not offer. Finished
-runs are not trained again, so that the command can be stopped and repeated, also by several
-processes with different seeds. Printed are final validation losses, and paired differences to
-float32 states at the same seed: mean and standard error over seeds.
+Trains every way to keep m and v at the same seeds, one run after another: float32, log16, bf16_sr,
+and bfloat16 rounded to nearest after each step, which the library does not offer. Finished runs are
+not trained again, so that the command can be stopped and repeated. Printed are final validation
+losses, and paired differences to float32 states at the same seed: mean and standard error.
 """
 
 from __future__ import annotations
