@@ -11,6 +11,7 @@ from adana.optim.dana import Dana
 from adana.optim.dana_mk4 import DanaMK4
 from adana.optim.dana_star import DanaStar, DanaStarMK4
 from adana.optim.decay import with_log_time_decay
+from adana.optim.full_precision import float32_state_dict
 from adana.optim.groups import param_groups
 from adana.optim.log_muon import LogMuon
 from adana.optim.migrate import load_adamw_state
@@ -33,6 +34,7 @@ __all__ = [
     "LogMuon",
     "LogTimeOptimizer",
     "StateDtype",
+    "float32_state_dict",
     "load_adamw_state",
     "log_time_average",
     "param_groups",
