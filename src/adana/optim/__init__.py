@@ -13,6 +13,7 @@ from adana.optim.decay import with_log_time_decay
 from adana.optim.groups import param_groups
 from adana.optim.log_muon import LogMuon
 from adana.optim.migrate import load_adamw_state
+from adana.optim.release import release_gradients
 from adana.optim.update import Form, Hyper
 
 __all__ = [
@@ -33,5 +34,6 @@ __all__ = [
     "load_adamw_state",
     "log_time_average",
     "param_groups",
+    "release_gradients",
     "with_log_time_decay",
 ]
