@@ -173,3 +173,14 @@ def test_the_first_step_is_measured_in_new_processes(step, monkeypatch):
 def test_one_optimizer_alone_tells_the_seconds_of_its_first_step(step, capsys):
     step.main([*TINY, "--alone", "ADana"])
     assert float(capsys.readouterr().out.split()[-1]) > 0
+
+
+def test_the_memory_of_released_gradients_is_measured(step, capsys):
+    before = torch.get_num_threads()
+    shape = ["--heads", "1", "--layers", "1", "--vocab", "50", "--tokens", "8", "--rounds", "1"]
+    importlib.import_module("gradient_release").main([*shape, "--threads", str(before)])
+    lines = capsys.readouterr().out.splitlines()
+    assert "gradients" in lines[1]
+    assert [line[:18].strip() for line in lines[2:]] == [
+        *("AdamW foreach", "AdamW fused", "ADana", "ADana, released")
+    ]
