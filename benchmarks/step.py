@@ -41,7 +41,7 @@ from steps.chart import draw
 
 COPY = "copy"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-HEAD = (f"{'':36}{'ms':>9}{'middle half':>18}{'ratio':>7}{'middle half':>13}{'GB/s':>7}"
+HEAD = (f"{'':36}{'ms':>9}{'middle half':>18}{'ratio':>9}{'middle half':>18}{'GB/s':>7}"
         f"{'of copy':>8}{'state':>6}{'peak':>6}{'first s':>9}{'cold s':>8}{'warm s':>8}"
         f"{'built':>7}{'host ms':>9}")  # fmt: skip
 
@@ -259,7 +259,7 @@ def show(rows: Sequence[dict[str, Any]], copied: float) -> None:
     for row in rows:
         new = [f"{'-':>8}" if row[k] is None else f"{row[k]:8.2f}" for k in ("cold", "warm")]
         print(f"{row['optimizer']:36}{row['ms']:9.3f}{row['ms_low']:9.3f}{row['ms_high']:9.3f}"
-              f"{row['ratio']:7.2f}{row['ratio_low']:7.2f}{row['ratio_high']:6.2f}"
+              f"{row['ratio']:9.2f}{row['ratio_low']:9.2f}{row['ratio_high']:9.2f}"
               f"{row['gb_s']:7.1f}{100 * row['of_copy']:6.0f} %"
               f"{row['state']:6.1f}{row['peak']:6.1f}{row['first']:9.3f}{new[0]}{new[1]}"
               f"{row['built']:5}+{row['rebuilt']}{row['host_ms']:9.3f}")  # fmt: skip

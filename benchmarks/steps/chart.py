@@ -11,6 +11,8 @@ import altair as alt
 from adana.report.drawing import BASELINE_COLOR, PALETTE, inline, save_static
 
 OURS, THEIRS = "this package", "others"
+LONGEST = 8.0
+"""Ratio at which a bar is cut, its number beside it: Muon's products would hide all others."""
 
 
 def draw(rows: Sequence[dict[str, Any]], reference: str, path: Path) -> None:
@@ -19,12 +21,14 @@ def draw(rows: Sequence[dict[str, Any]], reference: str, path: Path) -> None:
         {
             "list": f"{row['list']} ({row['millions']:.4g} M, {row['tensors']} tensors)",
             "optimizer": row["optimizer"],
-            **{name: round(row[name], 4) for name in ("ratio", "ratio_low", "ratio_high")},
+            **{name: min(row[name], LONGEST) for name in ("ratio", "ratio_low", "ratio_high")},
+            "text": f"{row['ratio']:.2f}" + (" (cut)" if row["ratio"] > LONGEST else ""),
             "whose": OURS if row["ours"] else THEIRS,
         }
         for row in rows
     ]
     order = list(dict.fromkeys(row["optimizer"] for row in data))
+    lists = list(dict.fromkeys(row["list"] for row in data))
     color = alt.Color("whose:N", title=None, legend=alt.Legend(orient="top")).scale(
         domain=[OURS, THEIRS], range=[PALETTE[1], BASELINE_COLOR]
     )
@@ -35,8 +39,9 @@ def draw(rows: Sequence[dict[str, Any]], reference: str, path: Path) -> None:
     bars = base.mark_bar(opacity=0.75).encode(x=alt.X("ratio:Q", title=title), color=color)
     spread = base.mark_rule(strokeWidth=2).encode(x="ratio_low:Q", x2="ratio_high:Q")
     one = alt.Chart(values).mark_rule(strokeDash=[4, 3]).encode(x=alt.datum(1))
-    panel = alt.layer(bars, spread, one).properties(width=520, height=alt.Step(16))
+    text = base.mark_text(align="left", dx=6).encode(x="ratio_high:Q", text="text:N")
+    panel = alt.layer(bars, spread, one, text).properties(width=520, height=alt.Step(16))
     header = alt.Header(labelOrient="top", labelAngle=0, labelAnchor="start")
-    row = alt.Row("list:N", title=None, sort=None, header=header)
+    row = alt.Row("list:N", title=None, sort=lists, header=header)
     chart = panel.facet(row=row).resolve_scale(x="independent", y="independent")
     save_static(chart, path)
