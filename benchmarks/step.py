@@ -11,7 +11,9 @@ and the learning rate changes with the rounds. Printed, for each list of paramet
     ratio       to the reference: median, and middle half, over rounds
     GB/s        the least traffic a step can have (weights and state read and written, gradient
                 read: 28 bytes a parameter in float32, 36 with a third average) over its time;
-                `of copy` is that over the speed of a copy of as many bytes in the same round
+                `of copy` is that over the speed of a copy of as many bytes in the same round.
+                Above 100 % is possible on a CPU: a copy also loads what it overwrites, 12 bytes
+                for 8 that count, while a step writes only what it has read
     state, peak bytes a parameter: state, and the most that a step allocates besides it
     first       seconds of the first step in this process, with the caches as they are;
                 with --first-step also in new processes: caches empty (cold), then filled (warm)
@@ -99,6 +101,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if arguments.rounds < 2:
         parser.error("--rounds must be at least 2: quartiles need several")
+    if arguments.device != "cpu" and not torch.cuda.is_available():
+        parser.error(f"--device {arguments.device}: torch finds no GPU here")
     return arguments
 
 

@@ -119,6 +119,33 @@ def test_a_step_that_allocates_has_a_peak(step):
     assert 8e6 <= bytes_ < 9e6
 
 
+def test_on_a_gpu_time_is_between_events_and_nothing_else_is_running(step, monkeypatch):
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            happened.append("event")
+
+        def elapsed_time(self, other):
+            return 2500.0
+
+    happened = []
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: happened.append("wait"))
+    seconds, host = step.measure.timed(lambda: happened.append("run"), "cuda")
+    assert happened == ["wait", "event", "run", "event", "wait"]
+    assert seconds == 2.5
+    assert 0 < host < 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_an_error(step, capsys):
+    with pytest.raises(SystemExit):
+        step.main([*TINY, "--device", "cuda"])
+    assert "finds no GPU here" in capsys.readouterr().err
+
+
 def test_a_tiny_run_prints_writes_and_draws_every_number(step, tmp_path, capsys):
     arguments = [*TINY, "--only", "adana", "adamw"]
     table, chart = tmp_path / "step.csv", tmp_path / "step.svg"

@@ -128,8 +128,8 @@ def in_turns(
 def copy_of(traffic: int, device: str) -> Callable[[], None]:
     """Return a function that copies so much memory that `traffic` bytes are read and written."""
     half = max(1, traffic // 2)
-    source = torch.zeros(min(half, BUFFER), dtype=torch.uint8, device=device)
-    target = torch.ones_like(source)
+    source = torch.ones(min(half, BUFFER), dtype=torch.uint8, device=device)
+    target = torch.ones_like(source)  # not zeros, which a CPU need not have in memory
 
     def copy() -> None:
         left = half
