@@ -21,6 +21,7 @@ from adana.optim import (
     load_adamw_state,
     log_time_average,
     param_groups,
+    release_gradients,
     with_log_time_decay,
 )
 
@@ -40,6 +41,7 @@ __all__ = [
     "load_adamw_state",
     "log_time_average",
     "param_groups",
+    "release_gradients",
     "schedules",
     "with_log_time_decay",
 ]

@@ -15,6 +15,7 @@ from adana.optim.full_precision import float32_state_dict
 from adana.optim.groups import param_groups
 from adana.optim.log_muon import LogMuon
 from adana.optim.migrate import load_adamw_state
+from adana.optim.release import release_gradients
 from adana.optim.update import Form, Hyper
 
 __all__ = [
@@ -38,5 +39,6 @@ __all__ = [
     "load_adamw_state",
     "log_time_average",
     "param_groups",
+    "release_gradients",
     "with_log_time_decay",
 ]

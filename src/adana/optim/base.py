@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypedDict, overload
 
 import torch
@@ -44,6 +44,8 @@ from adana.optim.work import (
 
 DecayOrder = Literal["before", "after"]
 Decay = Literal["log-time", "constant"]
+Chosen = tuple[dict[str, Any], Sequence[Tensor]]
+"""A group and those of its parameters that a step is about."""
 STATE_VERSION = 2
 """Version of the groups' contents, in each group as `version`. 1: only ADana and LogAdamW."""
 
@@ -312,17 +314,30 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             self.update(work)
         return loss
 
+    @torch.no_grad()
+    def step_only(self, params: Mapping[int, Sequence[Tensor]]) -> None:
+        """Update only these parameters, by the index of their group, as `step` would.
+
+        Hooks of the step do not run: it ends with `step` (see `adana.release_gradients`).
+        """
+        chosen = [(self.param_groups[i], some) for i, some in params.items()]
+        for work in self._plan(torch.compiler.is_compiling(), chosen):
+            self.update(work)
+
     @torch.compiler.disable
-    def _plan(self, packed: bool) -> list[Work]:
+    def _plan(self, packed: bool, chosen: Sequence[Chosen] | None = None) -> list[Work]:
         """Advance the counters and return what is to be done, nothing of it done yet.
 
         With `packed` the numbers come as tensors, so that compiled code is valid at every step.
+        Of all parameters, unless some are `chosen`.
         """
-        for group in self.param_groups:
-            self._refuse(group)  # before any counter has moved
+        if chosen is None:
+            chosen = [(group, group["params"]) for group in self.param_groups]
+        for group, some in chosen:
+            self._refuse(group, some)  # before any counter has moved
         plan = []
-        for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
+        for group, some in chosen:
+            params = [p for p in some if p.grad is not None]
             if not params:
                 continue
             for p in params:
@@ -336,10 +351,10 @@ class LogTimeOptimizer(torch.optim.Optimizer):
                 plan.append(Work(group, alike, grads, states, hyper, self._keys(group, alike)))
         return plan
 
-    def _refuse(self, group: dict[str, Any]) -> None:
+    def _refuse(self, group: dict[str, Any], params: Iterable[Tensor]) -> None:
         """Raise for a learning rate above its peak, and for sparse and complex gradients."""
         self.gamma(group)
-        for p in group["params"]:
+        for p in params:
             if p.grad is not None:
                 refuse_gradient(type(self).__name__, p, p.grad)
 
