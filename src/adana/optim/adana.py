@@ -9,6 +9,7 @@ from torch import Tensor
 
 from adana import schedules
 from adana.optim.base import Decay, DecayOrder
+from adana.optim.coded import Bf16Weights, StateDtype
 from adana.optim.damped import DampedMomentum, Source, Variant
 
 
@@ -60,11 +61,25 @@ class ADana(DampedMomentum):
         capturable: keep the step counters on the parameters' device and never wait for it, so that
             a CUDA graph can hold the step; pass `lr` as a tensor then.
         differentiable: not supported; True is an error.
+        fused: one kernel for the whole update, made for this machine by its C compiler (about half
+            a second, once). Default None: where there is a compiler and `foreach` is not given.
+            True warns where there is none. Tensors a kernel does not take (float64, with gaps in
+            memory, of foreign classes) are updated as with False.
+        state_dtype: how m, v and tau are kept, all but "fp32" with stochastic rounding:
+            "fp32" (default, 4 bytes each), "fp24" (3 bytes), "log16" (2 bytes, for log-time
+            averages: codes without scales that a long memory survives) or "bf16_sr" (2 bytes, any
+            average, noisier). docs/low-precision.md derives and measures their errors.
+        bf16_weights: how new bfloat16 weights are rounded, once for decay and update together:
+            "stochastic" (default), "nearest" (loses steps below half a unit in the last place), or
+            "split24" and "split32", which keep the bits that bfloat16 lacks in the state (1 and 2
+            bytes more). Of no effect on other weights.
+        seed: of the random bits for stochastic rounding, an integer >= 0. They are a function of
+            seed, step, parameter and element: the same whatever the sharding, and after resuming.
 
     Raises:
         ValueError: a hyperparameter is out of range or not finite.
         TypeError: an argument is unknown; for those of `torch.optim.AdamW` that ADana does not
-            take (`weight_decay`, `betas`, `amsgrad`, `fused`) it says what to do instead.
+            take (`weight_decay`, `betas`, `amsgrad`) it says what to do instead.
         RuntimeError: complex or sparse parameters; sparse or complex gradients at `step`.
 
     State: 2 tensors of the parameter's shape in float32 (8 bytes a parameter, as AdamW).
@@ -105,6 +120,10 @@ class ADana(DampedMomentum):
         maximize: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
+        fused: bool | None = None,
+        state_dtype: StateDtype = "fp32",
+        bf16_weights: Bf16Weights = "stochastic",
+        seed: int = 0,
         **unknown: Never,
     ) -> None:
         super().__init__(
@@ -128,5 +147,9 @@ class ADana(DampedMomentum):
             maximize=maximize,
             capturable=capturable,
             differentiable=differentiable,
+            fused=fused,
+            state_dtype=state_dtype,
+            bf16_weights=bf16_weights,
+            seed=seed,
             **unknown,
         )

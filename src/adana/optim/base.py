@@ -17,8 +17,13 @@ import torch
 from torch import Tensor
 
 from adana import schedules
-from adana.checks import check_choice, check_range
+from adana.checks import check_choice, check_integer, check_range
+from adana.optim.codecs import CODECS, WEIGHTS
+from adana.optim.coded import Bf16Weights, StateDtype, decoded, is_coded, stored_parts
+from adana.optim.fused import update_fused, wants_kernel
+from adana.optim.kernel.recipe import Rule
 from adana.optim.peak import multiplier
+from adana.optim.randomness import key
 from adana.optim.refusals import (
     no_weight_decay,
     refuse_gradient,
@@ -26,9 +31,9 @@ from adana.optim.refusals import (
     unknown_argument,
 )
 from adana.optim.scratch import temporaries
-from adana.optim.storage import STEP, new_state, restored, working_dtype
+from adana.optim.storage import STEP, identities, new_state, restored, working_dtype
 from adana.optim.strength import check_first_decay, warn_of_strong_decay
-from adana.optim.update import Form, Hyper, update_foreach, update_single
+from adana.optim.update import Form, Hyper, update_foreach, updated
 from adana.optim.work import (
     Work,
     as_lists,
@@ -57,13 +62,18 @@ class CommonArguments(TypedDict, total=False):
     maximize: bool
     capturable: bool
     differentiable: bool
+    fused: bool | None
+    state_dtype: StateDtype
+    bf16_weights: Bf16Weights
+    seed: int
 
 
 class LogTimeOptimizer(torch.optim.Optimizer):
     """Base of the family.
 
-    State of a parameter: `step` (int64, 0-d) and the tensors that `form` names (the parameter's
-    shape; float32, or float64 for float64 parameters). Created at the parameter's first gradient.
+    State of a parameter: `step` (int64, 0-d) and the tensors that `stored` names (the parameter's
+    shape; float32, or float64 for float64 parameters, or as `state_dtype` says). Created at the
+    parameter's first gradient.
     """
 
     DEFAULTS: ClassVar[dict[str, Any]] = {
@@ -78,9 +88,16 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         "maximize": False,
         "capturable": False,
         "differentiable": False,
+        "fused": None,
+        "state_dtype": "fp32",
+        "bf16_weights": "stochastic",
+        "seed": 0,
         "version": STATE_VERSION,
     }
     """Every hyperparameter a group holds besides `lr`, with its default."""
+
+    rule: ClassVar[Rule] = staticmethod(updated)
+    """The update of one parameter, a pure function: see `adana.optim.update.updated`."""
 
     def __init_subclass__(cls) -> None:
         """Show every hyperparameter and its default in the signature (`help`, `inspect`)."""
@@ -134,6 +151,10 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         """Return the names of the state tensors of parameter `p`, each of its shape."""
         return self.form(group).state_names()
 
+    def stored(self, group: Mapping[str, Any], p: Tensor) -> dict[str, torch.dtype]:
+        """Return the names and dtypes of the state tensors of `p` as they are kept."""
+        return stored_parts(group, p, self.state_names(group, p))
+
     def resolve_group(self, group: dict[str, Any]) -> None:
         """Replace the `None`s of a complete group by what they stand for."""
         if group["decay_offset"] is None:
@@ -160,6 +181,14 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             )
         self._check_decay(group)
         self._check_lr_tensor(group)
+        self._check_execution(group)
+
+    def _check_execution(self, group: Mapping[str, Any]) -> None:
+        check_choice("state_dtype", group["state_dtype"], tuple(CODECS))
+        check_choice("bf16_weights", group["bf16_weights"], tuple(WEIGHTS))
+        check_integer("seed", group["seed"], low=0)
+        if group["fused"] and group["foreach"] is not None:
+            raise ValueError("pass fused=True or foreach, not both: they are two ways to step")
 
     def _check_decay(self, group: Mapping[str, Any]) -> None:
         if group["decay"] == "constant" and group["total_steps"] is None:
@@ -293,13 +322,13 @@ class LogTimeOptimizer(torch.optim.Optimizer):
                 continue
             for p in params:
                 if not self.state[p]:
-                    names = self.state_names(group, p)
-                    self.state[p].update(new_state(p, names, capturable=group["capturable"]))
+                    parts = self.stored(group, p)
+                    self.state[p].update(new_state(p, parts, capturable=group["capturable"]))
             torch._foreach_add_([self.state[p][STEP] for p in params], 1)
             for alike, hyper in self._numbers(group, params, packed):
                 grads = [p.grad for p in alike if p.grad is not None]
                 states = [self.state[p] for p in alike]
-                plan.append(Work(group, alike, grads, states, hyper))
+                plan.append(Work(group, alike, grads, states, hyper, self._keys(group, alike)))
         return plan
 
     def _refuse(self, group: dict[str, Any]) -> None:
@@ -308,6 +337,13 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         for p in group["params"]:
             if p.grad is not None:
                 refuse_gradient(type(self).__name__, p, p.grad)
+
+    def _keys(self, group: dict[str, Any], params: list[Tensor]) -> list[tuple[int, int]]:
+        """Return the keys of the random bits of this step, if it needs any."""
+        if not is_coded(group, params[0]):
+            return []
+        which = identities(self.param_groups)
+        return [key(group["seed"], int(self.state[p][STEP]), which[p]) for p in params]
 
     def _numbers(
         self, group: dict[str, Any], params: list[Tensor], packed: bool
@@ -336,12 +372,35 @@ class LogTimeOptimizer(torch.optim.Optimizer):
 
     def update(self, work: Work) -> None:
         """Update the parameters of `work` and their states in place."""
-        names = self.state_names(work.group, work.params[0])
-        if as_lists(work):
-            for piece in pieces(work, names):
+        rest = work
+        if not torch.compiler.is_compiling():
+            rest = self._update_fused(work)
+            if not rest.params:
+                return
+        names = self.stored(rest.group, rest.params[0])
+        if is_coded(rest.group, rest.params[0]):
+            self._update_coded(rest, names)
+        elif as_lists(rest):
+            for piece in pieces(rest, names):
                 self._update_together(piece)
         else:
-            self._update_together(on_this_process(work, names))
+            self._update_together(on_this_process(rest, names))
+
+    def _update_fused(self, work: Work) -> Work:
+        """Update by a kernel what can be, and return the rest."""
+        if not wants_kernel(work.group, work.params[0]):
+            return work
+        p = work.params[0]
+        names = self.state_names(work.group, p)
+        return update_fused(
+            work, self.rule, self.form(work.group), names, self.stored(work.group, p)
+        )
+
+    def _update_coded(self, work: Work, names: Iterable[str]) -> None:
+        """Update parameters whose states or weights are kept in fewer bits, one by one."""
+        for i in range(len(work.params)):
+            with decoded(work, i, names) as wide:
+                self._update_together(wide)
 
     def _update_together(self, work: Work) -> None:
         """Update the parameters of `work`, all of whose tensors are local.
@@ -363,12 +422,26 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         form, hyper = self.form(work.group), work.hyper
         if isinstance(hyper, Hyper) and as_lists(work):
             states = {name: [state[name] for state in work.states] for name in work.states[0]}
-            spare = temporaries(work.params, form.temporaries)
-            update_foreach(work.params, work.grads, states, hyper, form, spare=spare)
+            self.update_lists(work.params, work.grads, states, hyper, form)
             return
         several = zip(work.params, work.grads, work.states, strict=True)
         for i, (p, g, state) in enumerate(several):
-            update_single(p, g, state, numbers_of(hyper, i), form)
+            new = self.rule(p, g, state, numbers_of(hyper, i), form, see=False)
+            p.copy_(new.p)
+            for name, value in new.state.items():
+                state[name].copy_(value)
+
+    def update_lists(
+        self,
+        params: list[Tensor],
+        grads: list[Tensor],
+        states: dict[str, list[Tensor]],
+        hyper: Hyper,
+        form: Form,
+    ) -> None:
+        """Do the same as `rule` for lists of tensors, in place."""
+        spare = temporaries(params, form.temporaries)
+        update_foreach(params, grads, states, hyper, form, spare=spare)
 
     # --- changing course --------------------------------------------------------------------
 
@@ -489,8 +562,8 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             if p in self.state:
                 capturable = group["capturable"]
                 saved = final["state"][i]
-                names = self.state_names(group, p)
-                self.state[p] = restored(saved, self.state[p], p, names, capturable=capturable)
+                parts = self.stored(group, p)
+                self.state[p] = restored(saved, self.state[p], p, parts, capturable=capturable)
 
 
 def _as_dtype(tensors: list[Tensor], dtype: torch.dtype) -> list[Tensor]:

@@ -11,8 +11,22 @@ from torch import Tensor
 from adana import schedules
 from adana.checks import check_flag, check_range
 from adana.optim.base import CommonArguments, LogTimeOptimizer
-from adana.optim.update import Form, Hyper, step_factor
-from adana.optim.work import Work, as_lists, numbers_of
+from adana.optim.update import Form, Hyper, Updated, step_factor
+
+
+def _linear(p: Any, g: Any, s: dict[str, Any], h: Hyper, form: Form, *, see: bool) -> Updated:
+    """y <- y - ema_m y + ema_fast g;  p <- p - decay p - lr (grad g + momentum y).
+
+    y is called m. A pure function, as `adana.optim.update.updated`.
+    """
+    y = s["m"]
+    y = y - y * h.ema_m + g * h.ema_fast
+    factor = step_factor(h, form)
+    change = g * (factor * h.grad) + y * (factor * h.momentum)
+    new = p - (change + p * h.decay) if form.decay else p + change
+    u = g * h.grad + y * h.momentum
+    seen = {"g": g * g, "u": u * u, "m": y * y} if see else {}
+    return Updated(new, {"m": y}, seen)
 
 
 class Dana(LogTimeOptimizer):
@@ -53,6 +67,7 @@ class Dana(LogTimeOptimizer):
     Source: spec/plrf.md section 2, accumulate form.
     """
 
+    rule = staticmethod(_linear)
     DEFAULTS: ClassVar[dict[str, Any]] = {
         **LogTimeOptimizer.DEFAULTS,
         "omega": 0.0,
@@ -136,29 +151,22 @@ class Dana(LogTimeOptimizer):
             momentum=scale * growth,
         )
 
-    def update_wide(self, work: Work) -> None:
-        """Apply the update to `work`, all of whose tensors are local and have the state's dtype."""
-        form, params, grads = self.form(work.group), work.params, work.grads
-        buffers = [state["m"] for state in work.states]
-        if isinstance(work.hyper, Hyper) and as_lists(work):
-            _linear_foreach(params, grads, buffers, work.hyper, form)
-            return
-        for i, (p, g, y) in enumerate(zip(params, grads, buffers, strict=True)):
-            _linear_single(p, g, y, numbers_of(work.hyper, i), form)
-
-
-def _linear_single(p: Tensor, g: Tensor, y: Tensor, h: Hyper, form: Form) -> None:
-    """y <- y - ema_m y + ema_fast g;  p <- p - decay p - lr (grad g + momentum y)."""
-    y.sub_(y * h.ema_m).add_(g * h.ema_fast)
-    factor = step_factor(h, form)
-    change = g * (factor * h.grad) + y * (factor * h.momentum)
-    p.sub_(change + p * h.decay) if form.decay else p.add_(change)
+    def update_lists(
+        self,
+        params: list[Tensor],
+        grads: list[Tensor],
+        states: dict[str, list[Tensor]],
+        hyper: Hyper,
+        form: Form,
+    ) -> None:
+        """Do the same as `rule` for lists of tensors, in place."""
+        _linear_foreach(params, grads, states["m"], hyper, form)
 
 
 def _linear_foreach(
     p: list[Tensor], g: list[Tensor], y: list[Tensor], h: Hyper, form: Form
 ) -> None:
-    """Do the same as `_linear_single` for lists of tensors."""
+    """Do the same as `_linear` for lists of tensors."""
     torch._foreach_sub_(y, torch._foreach_mul(y, h.ema_m))
     torch._foreach_add_(y, torch._foreach_mul(g, h.ema_fast))
     factor = step_factor(h, form)

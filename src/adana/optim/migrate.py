@@ -11,6 +11,7 @@ from torch import Tensor
 from adana import schedules
 from adana.checks import check_range
 from adana.optim.base import LogTimeOptimizer
+from adana.optim.coded import is_coded
 from adana.optim.storage import STEP, new_state, working_dtype
 
 
@@ -91,6 +92,11 @@ def _check(
             f"{type(optimizer).__name__} corrects the bias of its averages itself, and would do so "
             "twice; only members with log-time averages can start from AdamW's state"
         )
+    if is_coded(group, p):
+        raise ValueError(
+            "AdamW's state can be taken over into float32 states of float32 weights only; this "
+            f"group has state_dtype={group['state_dtype']!r} and weights of {p.dtype}"
+        )
     missing = {"step", "exp_avg", "exp_avg_sq"} - set(saved)
     if missing:
         raise ValueError(f"parameter {i} of the state dict lacks {', '.join(sorted(missing))}")
@@ -109,7 +115,8 @@ def _converted(
     step: int,
 ) -> dict[str, Tensor]:
     made, dtype = int(saved["step"]), working_dtype(p)
-    state = new_state(p, ("m", "v"), capturable=group["capturable"])
+    parts = {"m": dtype, "v": dtype}
+    state = new_state(p, parts, capturable=group["capturable"])
     state[STEP].fill_(step)
     state["v"].copy_(saved["exp_avg_sq"].to(dtype) / (1 - betas[1] ** made))
     bound = state["v"].sqrt()

@@ -26,10 +26,6 @@ INSTEAD = {
         "It keeps no maximum of v. Leave amsgrad out; where steps grow too large, lower lr."
     ),
     "nesterov": "The gradient is a term of its own beside the momentum. Leave nesterov out.",
-    "fused": (
-        "It has no fused kernel. Leave fused out: foreach is the default, and "
-        "torch.compile(optimizer.step) fuses the step."
-    ),
     "decoupled_weight_decay": "Its decay is always decoupled. Leave it out.",
 }
 """By arguments of `torch.optim` that many know, what to do in a member that does not take them."""

@@ -45,7 +45,7 @@ def slices(tensors: Sequence[Tensor], limit: int) -> Iterator[tuple[Tensor, ...]
     They have one shape. None where they do not lie alike and without gaps in memory.
     """
     first = tensors[0]
-    if not _dense(first) or any(x.stride() != first.stride() for x in tensors):
+    if not dense(first) or any(x.stride() != first.stride() for x in tensors):
         return None
     flat = [x.as_strided((first.numel(),), (1,)) for x in tensors]
     return zip(*(x.split(limit) for x in flat), strict=True)
@@ -62,7 +62,7 @@ def _ordinary(x: Tensor) -> bool:
     return plain and x.device.type == "cpu" and x.is_contiguous()
 
 
-def _dense(x: Tensor) -> bool:
+def dense(x: Tensor) -> bool:
     """Return whether the elements fill one stretch of memory, in whatever order."""
     expected = 1
     for stride, size in sorted(zip(x.stride(), x.shape, strict=True)):

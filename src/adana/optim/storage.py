@@ -6,12 +6,15 @@ are kept. Counters are integers: they never have the parameter's dtype.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
+
+from adana.names import plain_name
 
 STEP = "step"
 """Name of the step counter in a parameter's state: int64, 0-d, on the CPU unless capturable."""
@@ -22,17 +25,17 @@ def working_dtype(p: Tensor) -> torch.dtype:
     return torch.promote_types(p.dtype, torch.float32)
 
 
-def new_state(p: Tensor, names: Iterable[str], *, capturable: bool) -> dict[str, Tensor]:
-    """Return a fresh state for `p`: the counter and a tensor of zeros for each name.
+def new_state(
+    p: Tensor, parts: Mapping[str, torch.dtype], *, capturable: bool
+) -> dict[str, Tensor]:
+    """Return a fresh state for `p`: the counter and a tensor of zeros for each part, of its dtype.
 
-    The tensors have `p`'s shape, layout and sharding, and the working dtype.
+    The tensors have `p`'s shape, layout and sharding. Zeros stand for zero in every codec.
     """
     device = p.device if capturable else torch.device("cpu")
     state = {STEP: torch.zeros((), dtype=torch.int64, device=device)}
-    for name in names:
-        state[name] = torch.zeros_like(
-            p, dtype=working_dtype(p), memory_format=torch.preserve_format
-        )
+    for name, dtype in parts.items():
+        state[name] = torch.zeros_like(p, dtype=dtype, memory_format=torch.preserve_format)
     return state
 
 
@@ -40,7 +43,7 @@ def restored(
     saved: Mapping[str, Any],
     current: dict[str, Any],
     p: Tensor,
-    names: Iterable[str],
+    parts: Mapping[str, torch.dtype],
     *,
     capturable: bool,
 ) -> dict[str, Any]:
@@ -49,8 +52,8 @@ def restored(
     `torch.optim.Optimizer.load_state_dict` casts all of a state to the parameter's dtype, which
     loses float32 moments and integer codes of bfloat16 parameters, and shares what it need not
     cast with the state dict, which a second load would then find changed. This undoes both. The
-    state tensors in `names` come in the dtype that `p` is updated in, so that a checkpoint of a
-    float32 model goes on in float64 and back.
+    state tensors in `parts` come in the dtype named there, so that a checkpoint of a float32 model
+    goes on in float64 and back.
     """
     kept = dict(current)
     for name, value in saved.items():
@@ -60,7 +63,7 @@ def restored(
             device = p.device if capturable else torch.device("cpu")
             kept[name] = value.detach().to(device=device, dtype=torch.int64, copy=True)
         else:
-            dtype = working_dtype(p) if name in names else value.dtype
+            dtype = parts.get(name, value.dtype)
             kept[name] = value.detach().to(device=p.device, dtype=dtype, copy=True)
     return kept
 
@@ -75,3 +78,16 @@ def local_like(x: Tensor, p: Tensor) -> Tensor:
     if isinstance(p, DTensor) and isinstance(x, DTensor) and x.placements != p.placements:
         x = x.redistribute(p.device_mesh, p.placements)
     return local(x)
+
+
+def identities(groups: Sequence[Mapping[str, Any]]) -> dict[Tensor, int]:
+    """Return a number for each parameter that no layout changes: of its name, else of its place.
+
+    Names are those that the optimizer was given, without what wrappers put before them.
+    """
+    params = [p for group in groups for p in group["params"]]
+    names = [name for group in groups for name in group.get("param_names", group["params"])]
+    return {
+        p: zlib.crc32(plain_name(name).encode()) if isinstance(name, str) else i
+        for i, (p, name) in enumerate(zip(params, names, strict=True))
+    }

@@ -4,9 +4,10 @@ Everything that depends on time is a number in `Hyper`; the update itself never 
 Which terms a member has is its `Form`. A member of the family is therefore a form and a function
 `t -> Hyper`, and nothing else.
 
-`update_single` is the specification. Its numbers may be Python floats or 0-d tensors on the
-parameter's device: the latter is how compiled and captured steps stay valid as time passes.
-`update_foreach` performs the same operations in the same order on lists of tensors.
+`updated` is the specification, a pure function. Its numbers may be Python floats or 0-d tensors on
+the parameter's device: the latter is how compiled and captured steps stay valid as time passes. It
+is also what the fused kernels are made from. `update_foreach` performs the same operations in the
+same order on lists of tensors, for where no kernel can be had.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ class Hyper(NamedTuple):
     """Growth exponent of the momentum in effective time, `1 - kappa`."""
     shift: Number = 0.0
     """Added to the effective time q before the power."""
+    scale: Number = 1.0
+    """Multiplier on the gradient before anything else: -1 to ascend, 1/scale of a scaler, a clip."""
 
     def packed(self, like: Tensor) -> Tensor:
         """Return all numbers as one small vector of `like`'s dtype on its device."""
@@ -110,8 +113,23 @@ TAU_CAP = 0.5
 # --- one parameter: the specification -----------------------------------------------------------
 
 
-def update_single(p: Tensor, g: Tensor, s: dict[str, Tensor], h: Hyper, form: Form) -> None:
-    """Update one parameter and its state in place. g is the gradient, s the state by name.
+class Updated(NamedTuple):
+    """What an update makes of one parameter."""
+
+    p: Any
+    """The new weights."""
+    state: dict[str, Any]
+    """The new state tensors by name."""
+    seen: dict[str, Any] = {}
+    """For telemetry, if asked for: elementwise what `SEEN` names."""
+
+
+SEEN = ("g", "u", "m", "clipped", "tau", "r")
+"""What telemetry sees of an element: g^2, u^2, m^2, whether a clip bound it, tau, m^2/v."""
+
+
+def updated(p: Any, g: Any, s: dict[str, Any], h: Hyper, form: Form, *, see: bool) -> Updated:
+    """Return what becomes of one parameter. g is the gradient, s the state by name.
 
     m <- m + ema_m (g - m);  v <- v + ema_v (g^2 - v);  D = root * sqrt(v) + eps
     without tau:  A = 1, r = 1
@@ -119,51 +137,67 @@ def update_single(p: Tensor, g: Tensor, s: dict[str, Tensor], h: Hyper, form: Fo
                   r = x/(1-x) with x = max(min(tau, 1/2), 1/(2+t)), so that r >= 1/(1+t)
                   A = (shift + q)^exponent with q = max(tau * t, 1);  D <- D / sqrt(r)
     u  = grad * g/D + momentum * clamp(A * m/D, +- clip * r) + extra * m/D
-    p <- p - decay * p - lr * u           decay_after=False: both terms use the old p
+    p <- p - (decay * p + lr * u)         decay_after=False: both terms use the old p
     p <- (p - lr * u) * (1 - decay)       decay_after=True
 
-    All tensors have one shape and one floating dtype of at least 32 bits. Averages and weights take
-    their whole increment in one rounding, and never a product with `1 - small`: late in training,
-    in float32, `v - ema_v v` alone rounds the same way step after step, which moves v by several
-    percent at t = 1e7, and `p - decay * p` alone is p (spec/optimizers.md section 12).
+    A pure function of tensors of one shape and one floating dtype of at least 32 bits, or of the
+    symbols that kernels are made from (`adana.optim.kernel`): it uses no more than their operators
+    and methods. Averages and weights take their whole increment in one rounding, and never a
+    product with `1 - small`: late in training, in float32, `v - ema_v v` alone rounds the same way
+    step after step, which moves v by several percent at t = 1e7, and `p - decay * p` alone is p
+    (spec/optimizers.md section 12).
     """
-    first = s["fast"].lerp_(g, h.ema_fast) if form.fast else g
-    m = s["m"].lerp_(g, h.ema_m)
-    v = s["v"].lerp_(g * g, h.ema_v)
+    state = {"m": s["m"].lerp(g, h.ema_m), "v": s["v"].lerp(g * g, h.ema_v)}
+    m, v, first = state["m"], state["v"], g
+    if form.fast:
+        first = state["fast"] = s["fast"].lerp(g, h.ema_fast)
     d = v.sqrt()
     if form.corrected:
-        d.mul_(h.root)
-    d.add_(h.eps)
-    limit = h.clip
+        d = d * h.root
+    d = d + h.eps
+    growth, limit = None, h.clip
     if form.tau:
         size = g.abs()
-        tau = s["tau"].lerp_(size / (size + d), h.ema_v)
+        tau = state["tau"] = s["tau"].lerp(size / (size + d), h.ema_v)
         x = tau.clamp(max=TAU_CAP).clamp(min=1 / (2 + h.t))
         r = x / (1 - x)
         root = r.sqrt()
-        growth = tau.mul(h.t).clamp(min=1).add(h.shift).log().mul(h.exponent).exp()
+        growth = ((tau * h.t).clamp(min=1) + h.shift).log().mul(h.exponent).exp()
         limit = r * h.clip
         if form.grad_clip:
-            ratio = v.sqrt().mul(h.grad_clip) / (root * size).add(h.eps)
-            first = ratio.clamp(max=1).mul(g)
-        d.div_(root)
-    change = p * h.decay if form.decay else p
-    lr = step_factor(h, form)
-    if form.gradient:
-        _add_quotient(change, first, d, lr * h.grad)
-    if form.plain:
-        _add_quotient(change, m, d, lr * (h.momentum + h.extra))
-    else:
+            ratio = (v.sqrt() * h.grad_clip) / (root * size + h.eps)
+            first = ratio.clamp(max=1) * g
+        d = d / root
+
+    def moved(start: Any, factor: Number) -> Any:
+        """Return `start + factor * u`, gathered term by term."""
+        if form.gradient:
+            start = _add_quotient(start, first, d, factor * h.grad)
+        if form.plain:
+            return _add_quotient(start, m, d, factor * (h.momentum + h.extra))
         y = m / d
         if form.extra:
-            _add(change, y, lr * h.extra)
+            start = _add(start, y, factor * h.extra)
         if form.tau:
-            y.mul_(growth)
+            y = y * growth
         if form.clip:
-            y.clamp_(min=-limit, max=limit)
-        _add(change, y, lr * h.momentum)
-    if form.decay:
-        p.sub_(change)
+            y = y.clamp(min=-limit, max=limit)
+        return _add(start, y, factor * h.momentum)
+
+    factor = step_factor(h, form)
+    new = p - moved(p * h.decay, factor) if form.decay else moved(p, factor)
+    if not see:
+        return Updated(new, state)
+    y = m / d if growth is None else m / d * growth
+    seen = {
+        "g": g * g,
+        "u": moved(g * 0, 1.0).square(),
+        "m": m * m,
+        "clipped": y.abs() > limit if form.clip else None,
+        "tau": state.get("tau"),
+        "r": m * m / v,
+    }
+    return Updated(new, state, {name: x for name, x in seen.items() if x is not None})
 
 
 def step_factor(h: Hyper, form: Form) -> Number:
@@ -177,16 +211,15 @@ def step_factor(h: Hyper, form: Form) -> Number:
     return h.lr * (1 - h.decay) if form.decay_after else h.lr
 
 
-def _add(x: Tensor, y: Tensor, factor: Number) -> Tensor:
-    """x <- x + factor * y."""
-    tensor = isinstance(factor, Tensor)
-    return x.addcmul_(y, factor) if tensor else x.add_(y, alpha=factor)
+def _add(x: Any, y: Any, factor: Number) -> Any:
+    """Return x + factor * y."""
+    return x.add(y, alpha=factor) if isinstance(factor, float) else x.addcmul(y, factor)
 
 
-def _add_quotient(x: Tensor, y: Tensor, z: Tensor, factor: Number) -> Tensor:
-    """x <- x + factor * y / z."""
-    tensor = isinstance(factor, Tensor)
-    return x.addcdiv_(y * factor, z) if tensor else x.addcdiv_(y, z, value=factor)
+def _add_quotient(x: Any, y: Any, z: Any, factor: Number) -> Any:
+    """Return x + factor * y / z."""
+    number = isinstance(factor, float)
+    return x.addcdiv(y, z, value=factor) if number else x.addcdiv(y * factor, z)
 
 
 # --- lists of parameters: the same, fast ----------------------------------------------------------
@@ -201,7 +234,7 @@ def update_foreach(
     *,
     spare: Sequence[Into],
 ) -> None:
-    """Do the same as `update_single` for lists of tensors on one device; the numbers are floats.
+    """Do the same as `updated` for lists of tensors on one device; the numbers are floats.
 
     `spare` has `form.temporaries` entries: lists of tensors shaped as the parameters, to be
     overwritten, or None to allocate new ones.

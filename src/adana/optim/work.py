@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -28,6 +28,8 @@ class Work(NamedTuple):
     states: list[dict[str, Tensor]]
     hyper: Hyper | Tensor
     """Floats, or packed: one vector for all parameters, or a row for each (capturable)."""
+    keys: list[tuple[int, int]] = []
+    """Keys of the parameters' random bits; empty where none are needed."""
 
 
 class _Row(NamedTuple):
@@ -62,7 +64,7 @@ def pieces(work: Work, names: Iterable[str]) -> Iterator[Work]:
     rows: list[_Row] = []
     size = 0
     for i in range(len(work.params)):
-        here = on_this_process(_one(work, i), names)
+        here = on_this_process(one(work, i), names)
         whole = _Row(here.params[0], here.grads[0], here.states[0])
         for row in _sliced(whole, SLICE_ON_CPU) if on_cpu else [whole]:
             if rows and size + row.param.numel() > limit:
@@ -89,9 +91,25 @@ def numbers_of(hyper: Hyper | Tensor, i: int) -> Hyper:
     return Hyper.unpacked(hyper if hyper.ndim == 1 else hyper[i])
 
 
-def _one(work: Work, i: int) -> Work:
+def one(work: Work, i: int) -> Work:
     """Return the work on the i-th parameter."""
-    return work._replace(params=[work.params[i]], grads=[work.grads[i]], states=[work.states[i]])
+    return chosen(work, [i])
+
+
+def chosen(work: Work, which: Sequence[int]) -> Work:
+    """Return the work on some of the parameters."""
+
+    def take(items: list[Any]) -> list[Any]:
+        return [items[i] for i in which] if items else items
+
+    rows = isinstance(work.hyper, Tensor) and work.hyper.ndim == 2
+    return work._replace(
+        params=take(work.params),
+        grads=take(work.grads),
+        states=take(work.states),
+        keys=take(work.keys),
+        hyper=work.hyper[list(which)] if rows else work.hyper,
+    )
 
 
 def _sliced(row: _Row, limit: int) -> Iterator[_Row]:

@@ -1,0 +1,264 @@
+"""The text of a kernel in C, from a traced update.
+
+One loop over the elements that a compiler turns into vector instructions; nothing in it depends on
+the position of an element, so that pieces, shards and threads all compute the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+
+from adana.optim.kernel.recipe import Buffer, Traced, symbols_used
+from adana.optim.kernel.symbols import Kind, Operand, Statement, Value
+from adana.optim.update import Hyper
+
+COLUMNS = ("size", "numbers", "index", "run", "stride", "key_a", "key_b")
+"""What the table says of a tensor before its pointers: its number of elements, its row of numbers,
+the global index of its first element, how many elements follow each other in the global order, how
+far it is from one such run to the next, and the key of its random bits."""
+
+BLOCK = 1 << 16
+"""Elements in one call of the loop: few enough for the sums of telemetry in single precision."""
+
+TYPES: dict[Kind, str] = {"float": "float", "int": "int32_t", "bool": "int"}
+STORED = {
+    torch.float32: "float",  # "int32_t" where a codec reads its bits
+    torch.bfloat16: "uint16_t",
+    torch.float16: "_Float16",
+    torch.int16: "int16_t",
+    torch.uint8: "uint8_t",
+    torch.int8: "int8_t",
+}
+
+PREAMBLE = """\
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+static inline int32_t bits_to_int(float x) { int32_t y; memcpy(&y, &x, 4); return y; }
+static inline float bits_to_float(int32_t x) { float y; memcpy(&y, &x, 4); return y; }
+static inline float from_bf16(uint16_t x) { return bits_to_float((int32_t)((uint32_t)x << 16)); }
+
+/* a * b + c, rounded once where the processor does that in one instruction. */
+static inline float fma_of(float a, float b, float c) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+  return __builtin_fmaf(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+/* Rounded to the nearest, ties to even; a NaN stays one. */
+static inline uint16_t to_bf16(float x) {
+  const uint32_t b = (uint32_t)bits_to_int(x);
+  const uint32_t rounded = (b + 0x7fffu + ((b >> 16) & 1u)) >> 16;
+  return (uint16_t)(x == x ? rounded : 0x7fc0u);
+}
+
+/* log x within 2 units in the last place: x = 2^e m with m in [sqrt(1/2), sqrt(2)), and a
+   polynomial fitted to (log(1 + f) - f + f^2/2) / f^3 with relative error below 4e-8. */
+static inline float log_of(float x) {
+  const int32_t b = bits_to_int(x);
+  const int32_t e = (b - 0x3f3504f3) >> 23;
+  const float f = bits_to_float(b - (int32_t)((uint32_t)e << 23)) - 1.0f;
+  float y = 0.08700359612703323f;
+  y = fma_of(y, f, -0.1426747590303421f);
+  y = fma_of(y, f, 0.1491478681564331f);
+  y = fma_of(y, f, -0.165775865316391f);
+  y = fma_of(y, f, 0.19963061809539795f);
+  y = fma_of(y, f, -0.2500133812427521f);
+  y = fma_of(y, f, 0.3333390951156616f);
+  y = fma_of(f * f, fma_of(f, y, -0.5f), f);
+  y = fma_of((float)e, 0.6931471805599453f, y);
+  return x > 0.0f && x <= 3.4028234663852886e38f ? y : (float)NAN;
+}
+
+/* exp x within 2 units in the last place: x = n log 2 + r, and a polynomial fitted to
+   (exp(r) - 1 - r) / r^2 with relative error below 4e-9. Cut off where it leaves float32. */
+static inline float exp_of(float x) {
+  const float inside = x > 88.0f ? 88.0f : x < -87.0f ? -87.0f : x;
+  const float n = floorf(inside * 1.4426950408889634f + 0.5f);
+  const float r = fma_of(n, 2.12194440e-4f, fma_of(n, -0.693359375f, inside));
+  float y = 0.0013814596459269524f;
+  y = fma_of(y, r, 0.0083687175065279f);
+  y = fma_of(y, r, 0.04166838899254799f);
+  y = fma_of(y, r, 0.1666652113199234f);
+  y = fma_of(y, r, 0.4999999403953552f);
+  y = fma_of(y * r, r, r) + 1.0f;
+  y = bits_to_float(bits_to_int(y) + (int32_t)((uint32_t)(int32_t)n << 23));
+  return x == x ? y : x;
+}
+"""
+
+
+def source(traced: Traced) -> str:
+    """Return the whole text: helpers, the loop, and the entry that shares it among threads."""
+    return "\n".join([PREAMBLE, _loop(traced), _entry(traced)])
+
+
+def _loop(traced: Traced) -> str:
+    """Return the function over one stretch of elements that follow each other."""
+    used = symbols_used(traced)
+    stored = {*traced.stores}
+    arguments = "".join(
+        f",\n    {'' if x.name in stored else 'const '}{_type(x)} *restrict {x.name}"
+        for x in traced.buffers
+    )
+    numbers = [
+        f"  const float h_{name} = numbers[{i}];"
+        for i, name in enumerate(Hyper._fields)
+        if f"h_{name}" in used
+    ]
+    sums = list(traced.sums)
+    reduction = f" reduction(+: {', '.join(f's_{name}' for name in sums)})" if sums else ""
+    body = [
+        *(_load(x) for x in traced.buffers if traced.loads[x.name].name in used),
+        *(_statement(x) for x in traced.statements),
+        *(_store(x, traced.stores[x.name]) for x in traced.buffers if x.name in stored),
+        *(f"    s_{name} += (float){value.name};" for name, value in traced.sums.items()),
+    ]
+    return "\n".join([
+        "static void loop(int32_t n, int32_t first, int32_t key_a, int32_t key_b,",
+        f"    const float *numbers, double *sums{arguments}) {{",
+        *numbers,
+        *(f"  float s_{name} = 0.0f;" for name in sums),
+        f"#pragma omp simd{reduction}",
+        "  for (int32_t i = 0; i < n; i++) {",
+        "    const int32_t index = (int32_t)((uint32_t)first + (uint32_t)i);",
+        *body,
+        "  }",
+        *(f"  sums[{k}] += s_{name};" for k, name in enumerate(sums)),
+        "}",
+    ])  # fmt: skip
+
+
+def _entry(traced: Traced) -> str:
+    """Return the function that is called: every thread takes an equal share of all elements."""
+    width = len(COLUMNS) + len(traced.buffers)
+    column = {name: i for i, name in enumerate(COLUMNS)}
+    pointers = "".join(
+        f",\n            ({_type(x)} *)row[{len(COLUMNS) + i}] + a"
+        for i, x in enumerate(traced.buffers)
+    )
+    count = max(len(traced.sums), 1)
+    return f"""
+void adana_step(int64_t tensors, const int64_t *table, const float *numbers, double *sums,
+                int32_t threads) {{
+  int64_t total = 0;
+  for (int64_t k = 0; k < tensors; k++) total += table[k * {width}];
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+  for (int32_t part = 0; part < threads; part++) {{
+    const int64_t begin = (total * part / threads) & ~(int64_t)15;
+    const int64_t end = part + 1 == threads ? total : (total * (part + 1) / threads) & ~(int64_t)15;
+    int64_t before = 0;
+    for (int64_t k = 0; k < tensors && before < end; k++) {{
+      const int64_t *row = table + k * {width};
+      const int64_t size = row[{column["size"]}], run = row[{column["run"]}];
+      int64_t a = begin > before ? begin - before : 0;
+      const int64_t b = end < before + size ? end - before : size;
+      before += size;
+      while (a < b) {{
+        const int64_t within = a % run;
+        int64_t n = run - within < b - a ? run - within : b - a;
+        n = n < {BLOCK} ? n : {BLOCK};
+        const int64_t index = row[{column["index"]}] + a / run * row[{column["stride"]}] + within;
+        loop((int32_t)n, (int32_t)(uint32_t)index, (int32_t)row[{column["key_a"]}],
+            (int32_t)row[{column["key_b"]}], numbers + row[{column["numbers"]}],
+            sums + ((int64_t)part * tensors + k) * {count}{pointers});
+        a += n;
+      }}
+    }}
+  }}
+}}
+"""
+
+
+def _type(buffer: Buffer) -> str:
+    """Return the C type of a buffer's elements."""
+    bits = buffer.kind == "int" and buffer.dtype == torch.float32
+    return "int32_t" if bits else STORED[buffer.dtype]
+
+
+def _load(buffer: Buffer) -> str:
+    """Return the line that reads an element."""
+    value = f"{buffer.name}[i]"
+    if buffer.kind == "int":
+        value = f"(int32_t)(int16_t){value}" if buffer.dtype == torch.bfloat16 else value
+        return f"    const int32_t {buffer.name}_old = {value};"
+    if buffer.dtype == torch.bfloat16:
+        value = f"from_bf16({value})"
+    return f"    const float {buffer.name}_old = (float){value};"
+
+
+def _store(buffer: Buffer, value: Value) -> str:
+    """Return the line that writes an element, narrowing it to what is stored."""
+    if buffer.kind == "float" and buffer.dtype == torch.bfloat16:
+        return f"    {buffer.name}[i] = to_bf16({value.name});"
+    return f"    {buffer.name}[i] = ({_type(buffer)}){value.name};"
+
+
+def _statement(statement: Statement) -> str:
+    """Return a statement as a line."""
+    operands = statement.operands
+    kind = next(x.kind for x in reversed(operands) if isinstance(x, Value))
+    text = EXPRESSIONS[statement.operation](kind, *(_operand(x, kind) for x in operands))
+    return f"    const {TYPES[statement.result.kind]} {statement.result.name} = {text};"
+
+
+def _operand(x: Operand, kind: Kind) -> str:
+    if isinstance(x, Value):
+        return x.name
+    if kind == "float":
+        value = float(x)
+        if value != value or value in (float("inf"), float("-inf")):
+            raise ValueError(f"a kernel needs finite constants, got {value}")
+        return f"{value.hex()}f" if value >= 0 else f"({value.hex()}f)"
+    return f"({int(x)})"
+
+
+def _infix(sign: str) -> Callable[..., str]:
+    """Return what prints an operator; int32 wraps around, which signed C integers may not."""
+
+    def text(kind: Kind, a: str, b: str) -> str:
+        if kind == "int" and sign in ("+", "-", "*", "<<"):
+            return f"(int32_t)((uint32_t){a} {sign} (uint32_t){b})"
+        return f"{a} {sign} {b}"
+
+    return text
+
+
+def _call(name: str) -> Callable[..., str]:
+    def text(kind: Kind, *operands: str) -> str:
+        return f"{name}({', '.join(operands)})"
+
+    return text
+
+
+def _operators(signs: Iterable[tuple[str, str]]) -> dict[str, Callable[..., str]]:
+    return {name: _infix(sign) for name, sign in signs}
+
+
+EXPRESSIONS: dict[str, Callable[..., str]] = {
+    **_operators([
+        ("add", "+"), ("sub", "-"), ("mul", "*"), ("div", "/"),
+        ("lt", "<"), ("le", "<="), ("gt", ">"), ("ge", ">="), ("eq", "=="), ("ne", "!="),
+        ("and", "&"), ("or", "|"), ("xor", "^"), ("shl", "<<"), ("shr", ">>"),
+    ]),
+    "neg": lambda kind, x: f"-{x}" if kind == "float" else f"(int32_t)(0u - (uint32_t){x})",
+    "fma": _call("fma_of"),
+    "sqrt": _call("sqrtf"),
+    "abs": lambda kind, x: f"fabsf({x})" if kind == "float" else f"({x} < 0 ? -{x} : {x})",
+    "exp": _call("exp_of"),
+    "log": _call("log_of"),
+    "floor": _call("floorf"),
+    "where": lambda kind, condition, a, b: f"{condition} ? {a} : {b}",
+    "min": lambda kind, a, b: f"{a} > {b} ? {b} : {a}",
+    "max": lambda kind, a, b: f"{a} < {b} ? {b} : {a}",
+    "to_int": lambda kind, x: f"(int32_t){x}",
+    "to_float": lambda kind, x: f"(float){x}",
+    "bits_to_int": _call("bits_to_int"),
+    "bits_to_float": _call("bits_to_float"),
+}  # fmt: skip
+"""How every operation that `symbols.Value` records is written in C."""

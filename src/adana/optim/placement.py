@@ -1,0 +1,60 @@
+"""Where a process's elements of a parameter are in the whole of it.
+
+Random bits depend on the global index of an element, so that sharding never changes them.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+
+
+class Placement(NamedTuple):
+    """The global index of the i-th local element: `index + i // run * stride + i % run`."""
+
+    index: int
+    """Global index of the first element."""
+    run: int
+    """How many local elements follow each other globally too."""
+    stride: int
+    """How far the next such run is, in elements."""
+
+
+def placement(p: Tensor) -> Placement:
+    """Return where this process's part of `p` lies in the whole, in row-major order.
+
+    Raises:
+        NotImplementedError: `p` is sharded along several dimensions in a way that is not rows of
+            one length at one distance.
+    """
+    if not isinstance(p, DTensor):
+        return Placement(0, max(p.numel(), 1), 0)
+    shape, offset = compute_local_shape_and_global_offset(p.shape, p.device_mesh, p.placements)
+    strides = [math.prod(p.shape[d + 1 :]) for d in range(p.ndim)]
+    index = sum(o * s for o, s in zip(offset, strides, strict=True))
+    cut = [d for d in range(p.ndim) if shape[d] != p.shape[d]]
+    if math.prod(shape) == 0 or not cut:
+        return Placement(index, max(math.prod(shape), 1), 0)
+    last = cut[-1]
+    outer = [d for d in range(last) if shape[d] != 1]
+    if any(strides[a] != shape[b] * strides[b] for a, b in pairwise(outer)):
+        raise NotImplementedError(
+            f"random bits for a parameter of shape {tuple(p.shape)} sharded as {p.placements}: "
+            "shard it along fewer dimensions, or keep state_dtype='fp32' and float32 weights"
+        )
+    run = shape[last] * strides[last]
+    return Placement(index, run, strides[outer[-1]] if outer else 0)
+
+
+def global_index(where: Placement, like: Tensor) -> Tensor:
+    """Return the global index of every element of the local tensor `like`, its low 32 bits."""
+    i = torch.arange(like.numel(), device=like.device)
+    index = where.index + i // where.run * where.stride + i % where.run
+    low = index & 0xFFFFFFFF
+    return (low - ((low >> 31) << 32)).to(torch.int32).view(like.shape)
