@@ -102,7 +102,7 @@ def test_state_is_float32_or_wider_and_counts_steps_exactly(make):
 def test_low_precision_parameters_follow_the_float32_update_rounded_once(make):
     low, high = parameters(torch.bfloat16, [(64,)]), parameters(torch.bfloat16, [(64,)])
     set_gradients(low, 0)
-    make(low).step()
+    make(low, bf16_weights="nearest").step()
     wide = torch.nn.Parameter(high[0].detach().float())
     wide.grad = low[0].grad.float()
     make([wide]).step()

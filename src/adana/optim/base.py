@@ -243,7 +243,12 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         lr = group["lr"]
         if not (group["capturable"] and isinstance(lr, Tensor)):
             lr = float(lr)
-        return {"lr": lr, "decay": self.gamma(group) * self.decay(group, t), "eps": group["eps"]}
+        return {
+            "lr": lr,
+            "decay": self.gamma(group) * self.decay(group, t),
+            "eps": group["eps"],
+            "scale": -1.0 if group["maximize"] else 1.0,
+        }
 
     # --- groups -----------------------------------------------------------------------------
 

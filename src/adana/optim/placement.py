@@ -16,9 +16,9 @@ from torch.distributed.tensor._utils import compute_local_shape_and_global_offse
 
 
 class Placement(NamedTuple):
-    """The global index of the i-th local element: `index + i // run * stride + i % run`."""
+    """The global index of the i-th local element: `first + i // run * stride + i % run`."""
 
-    index: int
+    first: int
     """Global index of the first element."""
     run: int
     """How many local elements follow each other globally too."""
@@ -55,6 +55,6 @@ def placement(p: Tensor) -> Placement:
 def global_index(where: Placement, like: Tensor) -> Tensor:
     """Return the global index of every element of the local tensor `like`, its low 32 bits."""
     i = torch.arange(like.numel(), device=like.device)
-    index = where.index + i // where.run * where.stride + i % where.run
+    index = where.first + i // where.run * where.stride + i % where.run
     low = index & 0xFFFFFFFF
     return (low - ((low >> 31) << 32)).to(torch.int32).view(like.shape)

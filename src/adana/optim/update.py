@@ -12,7 +12,8 @@ same order on lists of tensors, for where no kernel can be had.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -56,7 +57,7 @@ class Hyper(NamedTuple):
     shift: Number = 0.0
     """Added to the effective time q before the power."""
     scale: Number = 1.0
-    """Multiplier on the gradient before anything else: -1 to ascend, 1/scale of a scaler, a clip."""
+    """Multiplier on the gradient before anything else."""
 
     def packed(self, like: Tensor) -> Tensor:
         """Return all numbers as one small vector of `like`'s dtype on its device."""
@@ -120,7 +121,7 @@ class Updated(NamedTuple):
     """The new weights."""
     state: dict[str, Any]
     """The new state tensors by name."""
-    seen: dict[str, Any] = {}
+    seen: Mapping[str, Any] = MappingProxyType({})
     """For telemetry, if asked for: elementwise what `SEEN` names."""
 
 

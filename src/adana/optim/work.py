@@ -28,7 +28,7 @@ class Work(NamedTuple):
     states: list[dict[str, Tensor]]
     hyper: Hyper | Tensor
     """Floats, or packed: one vector for all parameters, or a row for each (capturable)."""
-    keys: list[tuple[int, int]] = []
+    keys: Sequence[tuple[int, int]] = ()
     """Keys of the parameters' random bits; empty where none are needed."""
 
 
@@ -99,16 +99,18 @@ def one(work: Work, i: int) -> Work:
 def chosen(work: Work, which: Sequence[int]) -> Work:
     """Return the work on some of the parameters."""
 
-    def take(items: list[Any]) -> list[Any]:
-        return [items[i] for i in which] if items else items
+    def take(items: Sequence[Any]) -> list[Any]:
+        return [items[i] for i in which] if items else []
 
-    rows = isinstance(work.hyper, Tensor) and work.hyper.ndim == 2
+    hyper = work.hyper
+    if not isinstance(hyper, Hyper) and hyper.ndim == 2:
+        hyper = hyper[list(which)]
     return work._replace(
         params=take(work.params),
         grads=take(work.grads),
         states=take(work.states),
         keys=take(work.keys),
-        hyper=work.hyper[list(which)] if rows else work.hyper,
+        hyper=hyper,
     )
 
 

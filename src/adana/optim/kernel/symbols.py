@@ -43,7 +43,8 @@ class Tape:
     def record(self, operation: str, kind: Kind, *operands: Operand) -> Value:
         """Add a statement and return its result."""
         result = Value(self, f"x{len(self.statements)}", kind)
-        self.statements.append(Statement(result, operation, operands))
+        result.origin = Statement(result, operation, operands)
+        self.statements.append(result.origin)
         return result
 
 
@@ -52,6 +53,7 @@ class Value:
 
     def __init__(self, tape: Tape, name: str, kind: Kind) -> None:
         self.tape, self.name, self.kind = tape, name, kind
+        self.origin: Statement | None = None
 
     def __repr__(self) -> str:
         return f"Value({self.name}: {self.kind})"
@@ -147,6 +149,10 @@ class Value:
         return self._made("abs")
 
     def exp(self) -> Value:
+        """Return e^self; `x.log().mul(y).exp()` is recorded as the power `x^y` that it is."""
+        match self.origin:
+            case Statement(_, "mul", (Value(origin=Statement(_, "log", (x,))), y)):
+                return self.tape.record("pow", "float", x, y)
         return self._made("exp")
 
     def log(self) -> Value:
