@@ -66,23 +66,33 @@ def run(recipe: Recipe, rows: Sequence[Row], numbers: Tensor) -> dict[str, Tenso
         CannotCompile: Triton cannot compile for this device; nothing has changed.
         RuntimeError: a CUDA graph is being captured, and the numbers or keys are not on the device.
     """
-    step, device = kernel(recipe), rows[0].tensors[0].device
+    device = rows[0].tensors[0].device
     with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
-        numbers = sent(numbers, device)
-        keys = sent(_keys(rows), device) if step.keyed else numbers
-        sums = numbers
-        if step.sums:
-            sums = torch.zeros(len(rows), len(step.sums), device=device)
-        gaps = step.keyed and any(x.placement.run < x.tensors[0].numel() for x in rows)
-        table, launches = _tables_of(rows, numbers.shape[1], device)
-        for chunks, aligned in launches:
-            arguments = (table, chunks, numbers, keys, sums)
-            options = {"ALIGNED": aligned, "RUNS": gaps, "BLOCK": BLOCK, **OPTIONS}
-            _compile(step, device, arguments, options)
-        for chunks, aligned in launches:
-            arguments = (table, chunks, numbers, keys, sums)
-            options = {"ALIGNED": aligned, "RUNS": gaps, "BLOCK": BLOCK, **OPTIONS}
-            step.function[(len(chunks),)](*arguments, **options)
+        return launch(kernel(recipe), rows, numbers, device)
+
+
+def launch(
+    step: Kernel, rows: Sequence[Row], numbers: Tensor, device: torch.device
+) -> dict[str, Tensor]:
+    """Launch a kernel over all rows on `device`, which is the current one; see `run`."""
+    numbers = sent(numbers, device)
+    keys = sent(_keys(rows), device) if step.keyed else numbers
+    sums = numbers
+    if step.sums:
+        sums = torch.zeros(len(rows), len(step.sums), device=device)
+    gaps = step.keyed and any(x.placement.run < x.tensors[0].numel() for x in rows)
+    table, launches = _tables_of(rows, numbers.shape[1], device)
+    calls = [
+        (
+            (table, blocks, numbers, keys, sums),
+            {"ALIGNED": aligned, "RUNS": gaps, "BLOCK": BLOCK, **OPTIONS},
+        )
+        for blocks, aligned in launches
+    ]
+    for arguments, options in calls:
+        _compile(step, device, arguments, options)
+    for arguments, options in calls:
+        step.function[(len(arguments[1]),)](*arguments, **options)
     return {name: sums[:, k] for k, name in enumerate(step.sums)}
 
 
@@ -110,18 +120,18 @@ def _tables_of(
     )
     launches = []
     for k, fast in enumerate((True, False)):
-        chunks = _tables.get(
+        blocks = _tables.get(
             (sizes, aligned, fast),
-            lambda k=k: blocks(sizes, aligned)[k],  # type: ignore[misc]
+            lambda k=k: programs(sizes, aligned)[k],  # type: ignore[misc]
             device,
             room=(sizes, fast),
         )
-        if len(chunks) > 0:
-            launches.append((chunks, fast))
+        if len(blocks) > 0:
+            launches.append((blocks, fast))
     return table, launches
 
 
-def blocks(sizes: Sequence[int], aligned: Sequence[bool]) -> tuple[Tensor, Tensor]:
+def programs(sizes: Sequence[int], aligned: Sequence[bool]) -> tuple[Tensor, Tensor]:
     """Return which block of which tensor each program has: of the aligned launch, of the other.
 
     The last block of an aligned tensor goes to the other launch if it ends within an access.

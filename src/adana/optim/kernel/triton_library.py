@@ -54,7 +54,8 @@ def loaded(text: str) -> Any:
     try:
         path = _kept(text, f"{name}.py")
         spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module  # where Triton and pickle look for it
         spec.loader.exec_module(module)
