@@ -49,7 +49,7 @@ def test_kernels_agree_with_the_eager_update_in_the_interpreter():
 
 
 def test_triton_writes_every_operation_that_c_does():
-    assert set(triton_source.EXPRESSIONS) == set(c_source.EXPRESSIONS)
+    assert set(triton_source.EXPRESSIONS) >= set(c_source.EXPRESSIONS)
 
 
 def test_without_triton_the_package_says_what_to_install():
@@ -60,7 +60,8 @@ def test_without_triton_the_package_says_what_to_install():
         "from adana.optim.kernel.triton_library import why_not\n"
         "print(why_not(torch.device('cuda')))"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.stdout.strip() == "Triton is not installed (pip install triton)", result.stderr
 
 

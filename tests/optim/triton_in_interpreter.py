@@ -1,4 +1,4 @@
-"""The Triton kernels, through Triton's interpreter: run by `test_triton.py` in a process of its own.
+"""The Triton kernels, in Triton's interpreter: `test_triton.py` runs this in a process of its own.
 
 Triton decides when it is imported whether it interprets. By hand:
 TRITON_INTERPRET=1 python -m pytest tests/optim/triton_in_interpreter.py
@@ -106,11 +106,12 @@ def test_capturable_steps_take_a_row_of_numbers_for_each_tensor(through_triton):
     assert agree(fused, eager)
 
 
-def test_a_gradient_that_is_not_finite_shows_in_the_weights(through_triton):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gradient_that_is_not_finite_shows_in_the_weights(dtype, through_triton):
     for bad in (float("nan"), float("inf")):
-        p = torch.nn.Parameter(torch.ones(5))
-        p.grad = torch.tensor([0.0, 1.0, bad, 1.0, 0.0])
-        adana.DanaStarMK4([p], lr=1e-2, fused=True).step()
+        p = torch.nn.Parameter(torch.ones(5, dtype=dtype))
+        p.grad = torch.tensor([0.0, 1.0, bad, 1.0, 0.0], dtype=dtype)
+        adana.DanaStarMK4([p], lr=1e-2, fused=True, bf16_weights="nearest").step()
         assert p.isfinite().tolist() == [True, True, False, True, True]
     assert len(through_triton) == 2
 

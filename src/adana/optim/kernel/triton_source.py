@@ -28,7 +28,7 @@ ALIGNMENT = 16
 
 STORED: dict[tuple[Kind, torch.dtype], str] = {
     ("float", torch.float32): "float32",
-    ("float", torch.bfloat16): "bfloat16",
+    ("float", torch.bfloat16): "int16",
     ("float", torch.float16): "float16",
     ("int", torch.float32): "int32",
     ("int", torch.bfloat16): "int16",
@@ -36,7 +36,8 @@ STORED: dict[tuple[Kind, torch.dtype], str] = {
     ("int", torch.int8): "int8",
     ("int", torch.uint8): "uint8",
 }
-"""As what Triton reads and writes an element: codes of floats by their bits."""
+"""As what Triton reads and writes an element: codes of floats by their bits, and bfloat16 always,
+because Triton's interpreter cuts it instead of rounding."""
 WIDE: dict[Kind, str] = {"float": "float32", "int": "int32"}
 
 PREAMBLE = '''\
@@ -101,7 +102,12 @@ def source(traced: Traced) -> str:
         *keys,
         *(_load(x) for x in traced.buffers if traced.loads[x.name].name in used),
         *(_statement(x, expressions) for x in traced.statements),
-        *(_store(x, traced.stores[x.name]) for x in traced.buffers if x.name in traced.stores),
+        *(
+            line
+            for x in traced.buffers
+            if x.name in traced.stores
+            for line in _store(x, traced.stores[x.name])
+        ),
         *_sums(traced.sums),
     ]) + "\n"  # fmt: skip
 
@@ -116,13 +122,24 @@ def _pointer(buffer: Buffer, column: int) -> str:
 def _load(buffer: Buffer) -> str:
     """Return the line that reads the elements."""
     value = f"tl.load({buffer.name} + lane, mask=inside)"
-    return f"    {buffer.name}_old = {value}.to(tl.{WIDE[buffer.kind]})"
+    if buffer.kind == "float" and buffer.dtype == torch.bfloat16:
+        value = f"({value}.to(tl.int32) << 16).to(tl.float32, bitcast=True)"
+    else:
+        value = f"{value}.to(tl.{WIDE[buffer.kind]})"
+    return f"    {buffer.name}_old = {value}"
 
 
-def _store(buffer: Buffer, value: Value) -> str:
-    """Return the line that writes the elements, narrowing them to what is stored."""
-    narrow = f"{value.name}.to(tl.{STORED[buffer.kind, buffer.dtype]})"
-    return f"    tl.store({buffer.name} + lane, {narrow}, mask=inside)"
+def _store(buffer: Buffer, value: Value) -> Iterable[str]:
+    """Return the lines that write the elements, narrowing them to what is stored."""
+    new = value.name
+    if buffer.kind == "float" and buffer.dtype == torch.bfloat16:  # to nearest, ties to even
+        new = f"{buffer.name}_new"
+        half = f"32767 + ({new} >> 16 & 1)"
+        yield f"    {new} = {value.name}.to(tl.int32, bitcast=True)"
+        yield f"    {new} = tl.add({new}, {half}, sanitize_overflow=False) >> 16"
+        yield f"    {new} = tl.where({value.name} == {value.name}, {new}, 0x7FC0)"
+    narrow = f"{new}.to(tl.{STORED[buffer.kind, buffer.dtype]})"
+    yield f"    tl.store({buffer.name} + lane, {narrow}, mask=inside)"
 
 
 def _sums(sums: dict[str, Value]) -> Iterable[str]:
