@@ -163,7 +163,7 @@ def _compile(
     Raises:
         CannotCompile: Triton failed.
     """
-    key = (step.function, device, *options.values())
+    key = (id(step.function), device, *options.values())
     if key in _compiled:
         return
     start = time.perf_counter()

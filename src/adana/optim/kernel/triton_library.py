@@ -26,9 +26,14 @@ CAPABILITY = (8, 0)
 
 def why_not(device: torch.device) -> str | None:
     """Return why no kernel can run on `device`, or None if one can."""
+    return _why_not(device, interpreted())
+
+
+@functools.cache
+def _why_not(device: torch.device, interpreted: bool) -> str | None:
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed (pip install triton)"
-    if interpreted():
+    if interpreted:
         return None
     if device.type != "cuda":
         return f"Triton kernels run on CUDA devices, not on {device.type}"

@@ -29,12 +29,17 @@ def sent(x: Tensor, device: torch.device) -> Tensor:
             "a captured step would repeat the numbers of this one for ever: pass capturable=True, "
             "so that they are computed on the device"
         )
-    return x.pin_memory().to(device, non_blocking=True)
+    return pinned(x).copy_(x).to(device, non_blocking=True)
 
 
 def capturing(device: torch.device) -> bool:
     """Return whether what the current stream is given is recorded, not done."""
     return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+
+
+def pinned(like: Tensor) -> Tensor:
+    """Return memory of the CPU that a GPU reads by itself, for a tensor of this size and dtype."""
+    return torch.empty_like(like, pin_memory=True)
 
 
 class Tables:
@@ -70,9 +75,9 @@ class Tables:
         if capturing(device):
             return self._in_capture(make(), device, room)
         table = make()
-        self.kept[key] = made = _Table(table.pin_memory().to(device, non_blocking=True))
+        self.kept[key] = made = _Table(sent(table, device))
         if room not in self.spare:
-            self.spare[room] = torch.empty_like(table, pin_memory=True)
+            self.spare[room] = pinned(table)
         if len(self.kept) > KEPT:
             self.kept.popitem(last=False)
         return made.tensor
@@ -81,7 +86,7 @@ class Tables:
         """Return a table that is uploaded at every replay, from memory that stays as it is."""
         host = self.spare.pop(room, None)
         if host is None or host.shape != table.shape:
-            host = torch.empty_like(table, pin_memory=True)
+            host = pinned(table)
         made = torch.empty_like(host.copy_(table), device=device)
         made.copy_(host, non_blocking=True)
         self.captured.extend((host, made))
