@@ -237,7 +237,7 @@ def test_every_block_is_worked_on_once_and_only_whole_accesses_are_called_aligne
     block = triton_launch.BLOCK
     sizes = (0, 1, 16, block - 1, block, 3 * block + 5, 2 * block + 32)
     for aligned in ((True,) * 7, (False,) * 7, (True, False) * 3 + (True,)):
-        fast, slow = triton_launch.programs(sizes, aligned)
+        fast, slow = triton_launch.programs(torch.tensor(sizes), torch.tensor(aligned))
         pairs = sorted(map(tuple, torch.cat([fast, slow]).tolist()))
         assert pairs == [(i, k) for i, n in enumerate(sizes) for k in range(-(-n // block))]
         for i, k in fast.tolist():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
 import functools
 import logging
@@ -101,54 +102,52 @@ def _keys(rows: Sequence[Row]) -> Tensor:
     flat = [x for row in rows for x in row.key]
     if isinstance(flat[0], Tensor):
         return torch.stack(flat).to(torch.int32)
-    return torch.tensor(flat, dtype=torch.int32)
+    return torch.tensor(flat, dtype=torch.int32, device="cpu")
 
 
 def _tables_of(
     rows: Sequence[Row], width: int, device: torch.device
 ) -> tuple[Tensor, list[tuple[Tensor, bool]]]:
     """Return the table of the rows, and for each launch its blocks and whether they are aligned."""
-    entries = tuple(
-        (x.tensors[0].numel(), x.numbers * width, *x.placement, *(t.data_ptr() for t in x.tensors))
-        for x in rows
-    )
-    sizes = tuple(entry[0] for entry in entries)
-    start = len(COLUMNS)
-    aligned = tuple(all(x % ALIGNMENT == 0 for x in entry[start:]) for entry in entries)
-    table = _tables.get(
-        entries, lambda: torch.tensor(entries, dtype=torch.int64), device, room=sizes
-    )
+    entries = array.array("q")
+    for row in rows:
+        entries.extend((row.tensors[0].numel(), row.numbers * width, *row.placement))
+        entries.extend([x.data_ptr() for x in row.tensors])
+    table = torch.frombuffer(entries, dtype=torch.int64).view(len(rows), -1)
+    sizes = table[:, 0]
+    aligned = (table[:, len(COLUMNS) :] % ALIGNMENT == 0).all(1)
+    size_key, aligned_key = sizes.numpy().tobytes(), aligned.numpy().tobytes()
     launches = []
     for k, fast in enumerate((True, False)):
         blocks = _tables.get(
-            (sizes, aligned, fast),
+            (size_key, aligned_key, fast),
             lambda k=k: programs(sizes, aligned)[k],  # type: ignore[misc]
             device,
-            room=(sizes, fast),
+            room=(size_key, fast),
         )
         if len(blocks) > 0:
             launches.append((blocks, fast))
+    table = _tables.get(entries.tobytes(), lambda table=table: table, device, room=size_key)  # type: ignore[misc]
     return table, launches
 
 
-def programs(sizes: Sequence[int], aligned: Sequence[bool]) -> tuple[Tensor, Tensor]:
+def programs(size: Tensor, aligned: Tensor) -> tuple[Tensor, Tensor]:
     """Return which block of which tensor each program has: of the aligned launch, of the other.
 
     The last block of an aligned tensor goes to the other launch if it ends within an access.
     """
-    size = torch.tensor(sizes, dtype=torch.int64)
     every = (size + BLOCK - 1) // BLOCK
     whole = torch.where(size % ALIGNMENT == 0, every, size // BLOCK)
-    fast = whole * torch.tensor(aligned, dtype=torch.int64)
+    fast = whole * aligned
     return _ranges(torch.zeros_like(fast), fast), _ranges(fast, every)
 
 
 def _ranges(begin: Tensor, end: Tensor) -> Tensor:
     """Return the pairs (i, k) with begin[i] <= k < end[i], as int32."""
     count = end - begin
-    row = torch.repeat_interleave(torch.arange(len(count)), count)
+    row = torch.repeat_interleave(torch.arange(len(count), device="cpu"), count)
     before = count.cumsum(0) - count
-    k = torch.arange(len(row)) - before[row] + begin[row]
+    k = torch.arange(len(row), device="cpu") - before[row] + begin[row]
     return torch.stack([row, k], dim=1).to(torch.int32)
 
 
