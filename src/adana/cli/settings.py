@@ -32,6 +32,7 @@ from adana.nn import (
     Qwen3Config,
     count_parameters,
 )
+from adana.optim import StateDtype
 from adana.train import (
     LayoutConfig,
     OptimizerConfig,
@@ -107,6 +108,9 @@ class Settings(DataFlags):
     """Added to the root of the second moment. Default 1e-8."""
     clip_snr: float | None = None
     """Where Dana-MK4 and Dana-Star-MK4 clip the momentum. Default by kappa (docs/optimizers)."""
+    state_dtype: StateDtype | None = None
+    """How ADana and its relatives keep their averages: fp32, fp24, log16 or bf16_sr, in 4, 3, 2 and
+    2 bytes (docs/low-precision.md). Default: fp32."""
     rules: tuple[Path, ...] = ()
     """Files of `adana rules fit`: learning rate, omega, kappa, delta and momentum scale in place of
     published laws and defaults (docs/rules.md). A given value beats them."""
@@ -227,6 +231,7 @@ class Settings(DataFlags):
             beta2=self.beta2,
             eps=self.eps,
             clip_snr=self.clip_snr,
+            state_dtype=self.state_dtype,
             **{key: value for key, value in given.items() if value is not None},
         )
 

@@ -54,6 +54,7 @@ def with_optimizer(base: TrainConfig, name: str, rate: Rate) -> TrainConfig:
     # What the optimizer does not read must not make another run of it.
     unread = set(HYPERPARAMETERS) - set(optimizer_entry(name).reads)
     default = OptimizerConfig(name, rate.lr)
+    unread |= set() if optimizer_entry(name).coded else {"state_dtype"}
     unused = {field: getattr(default, field) for field in sorted(unread)}
     optimizer = dataclasses.replace(base.optimizer, name=name, label=name, lr=rate.lr, **unused)
     provenance = {**base.provenance, "lr": rate.source}

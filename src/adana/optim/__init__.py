@@ -6,6 +6,7 @@ from adana.optim.adana import ADana
 from adana.optim.ademamix import AdEMAMix, LogAdEMAMix
 from adana.optim.averaging import log_time_average
 from adana.optim.base import LogTimeOptimizer
+from adana.optim.coded import Bf16Weights, StateDtype
 from adana.optim.dana import Dana
 from adana.optim.dana_mk4 import DanaMK4
 from adana.optim.dana_star import DanaStar, DanaStarMK4
@@ -20,6 +21,7 @@ __all__ = [
     "ADana",
     "AblatedADana",
     "AdEMAMix",
+    "Bf16Weights",
     "Dana",
     "DanaMK4",
     "DanaStar",
@@ -30,6 +32,7 @@ __all__ = [
     "LogAdamW",
     "LogMuon",
     "LogTimeOptimizer",
+    "StateDtype",
     "load_adamw_state",
     "log_time_average",
     "param_groups",

@@ -37,8 +37,8 @@ class LogAdamW(LogTimeOptimizer):
         decay_order: "before" (default, as ADana and `torch.optim.AdamW`: decay and update both use
             the old weights) or "after" (the authors' code).
         peak_lr: the highest learning rate of the run; resolved as for `ADana`.
-        foreach, fused, maximize, capturable, differentiable, state_dtype, bf16_weights, seed: as for
-            `ADana`.
+        foreach, fused, maximize, capturable, differentiable, state_dtype,
+            bf16_weights, seed: as for `ADana`.
 
     Raises:
         ValueError: a hyperparameter is out of range or not finite.

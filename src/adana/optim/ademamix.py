@@ -87,8 +87,8 @@ class AdEMAMix(_TwoAverages):
         eps: added to the bias-corrected sqrt(v). Default 1e-8.
         decay_order: "before" (default, as the authors') or "after".
         peak_lr: the highest learning rate of the run; resolved as for `ADana`.
-        foreach, fused, maximize, capturable, differentiable, state_dtype, bf16_weights, seed: as for
-            `ADana`.
+        foreach, fused, maximize, capturable, differentiable, state_dtype,
+            bf16_weights, seed: as for `ADana`.
 
     Raises:
         ValueError: a hyperparameter is out of range or not finite, or total_steps is missing.
@@ -175,8 +175,8 @@ class LogAdEMAMix(_TwoAverages):
         betas: decay rates of the fast average and of v, each in [0, 1). Default (0.9, 0.999).
         kappa, delta, momentum_scale, omega, total_steps, decay_offset, decay, eps: as for `ADana`.
         decay_order: "before" (default) or "after".
-        peak_lr, foreach, fused, maximize, capturable, differentiable, state_dtype, bf16_weights, seed: as for
-            `ADana`.
+        peak_lr, foreach, fused, maximize, capturable, differentiable, state_dtype,
+            bf16_weights, seed: as for `ADana`.
 
     Raises:
         ValueError: a hyperparameter is out of range or not finite.

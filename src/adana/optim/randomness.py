@@ -30,7 +30,7 @@ def key(seed: int, step: int, parameter: int, high: int = 0) -> Key:
     `parameter` is any number that is the parameter's own; `high` is `index >> 32`.
 
     >>> key(seed=0, step=1, parameter=0)
-    (-1681037166, 1036346187)
+    (-550237500, 586128780)
     """
     return at_step(stream(seed, parameter, high), step)
 

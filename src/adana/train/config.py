@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from adana import schedules
-from adana.checks import check_range
+from adana.checks import check_choice, check_range
 from adana.data import DataConfig
 from adana.nn import EnokiConfig, ModelConfig, model_config_from_dict, model_config_to_dict
+from adana.optim import StateDtype
 from adana.runs import CONFIG_VERSION, RunError
 from adana.train.averages import parse_average
 
@@ -58,6 +59,8 @@ class OptimizerConfig:
     """Where Dana-MK4 and its relatives clip the momentum."""
     momentum_cooldown: float | None = None
     """Share of the run at its end over which ADana's momentum term falls to 0."""
+    state_dtype: StateDtype | None = None
+    """How the family's members keep their states: see `adana.ADana`. None: in float32."""
     horizon: int | None = None
     """Steps T that decay is planned for (T/10 + t, omega/T). Default: those of the run. A branch of
     a longer run keeps the longer one's."""
@@ -71,6 +74,8 @@ class OptimizerConfig:
             _at_least("horizon", self.horizon, 1)
         _as_floats(self, "lr", "omega", "kappa", "delta", "momentum_scale")
         _as_floats(self, *(name for name in OPTIONAL if getattr(self, name) is not None))
+        if self.state_dtype is not None:
+            check_choice("state_dtype", self.state_dtype, get_args(StateDtype))
         if not self.label:
             object.__setattr__(self, "label", self.name)
 
@@ -291,7 +296,7 @@ def config_to_dict(config: TrainConfig, data_fingerprint: str) -> dict[str, Any]
     content["optimizer"] = {
         name: value
         for name, value in content["optimizer"].items()
-        if name not in OPTIONAL or value is not None
+        if name not in (*OPTIONAL, "state_dtype") or value is not None
     }
     content["data"]["fingerprint"] = data_fingerprint
     content["averages"] = list(config.averages)

@@ -30,6 +30,8 @@ class Entry:
     """Which of `HYPERPARAMETERS` it reads."""
     decay: Literal["log-time", "coupled", "constant"] = "log-time"
     """How its weights decay: `omega/(S + t)`, AdamW's `lr * weight_decay`, or `omega/T`."""
+    coded: bool = False
+    """Whether it takes `state_dtype`."""
 
 
 def _adamw(model: nn.Module, config: OptimizerConfig, steps: int) -> torch.optim.Optimizer:
@@ -73,9 +75,11 @@ def _member(
         own = _given(config, reads)
         groups = param_groups(model, muon="muon" in cls.DEFAULTS)
         arguments = {"omega": config.omega, "total_steps": steps, **own, **fixed}
+        if config.state_dtype is not None:
+            arguments["state_dtype"] = config.state_dtype
         return cls(groups, config.lr, **arguments)
 
-    return Entry(build, summary, reads, decay)
+    return Entry(build, summary, reads, decay, coded=True)
 
 
 _ABLATIONS = {
@@ -139,10 +143,16 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig, steps: int) -> to
 
 
 def refuse_unread(config: OptimizerConfig, *names: str) -> None:
-    """Raise `ValueError` if a field of `OPTIONAL` was given that none of these optimizers reads.
+    """Raise `ValueError` if an optional field was given that none of these optimizers reads.
 
     One that some of them read is for those: a comparison passes it to them alone.
     """
+    if config.state_dtype is not None and not any(entry(name).coded for name in names):
+        raise ValueError(
+            f"state_dtype {config.state_dtype} was given, but {' and '.join(names)} "
+            f"{'keeps its' if len(names) == 1 else 'keep their'} states as torch does. Leave it "
+            "out, or take ADana or one of its relatives."
+        )
     for field in OPTIONAL:
         value = getattr(config, field)
         if value is None or any(field in entry(name).reads for name in names):
