@@ -128,3 +128,57 @@ def test_products_and_sums_are_contracted_only_where_the_update_says_so():
     said = sum(s.operation == "fma" for s in trace(RECIPES["fp32"]).statements)
     elements_of_a_thread = BLOCK // (32 * OPTIONS["num_warps"])
     assert len(re.findall(r"fma\.rn\.f32", text)) == said * elements_of_a_thread
+
+
+PRETENDED = """
+import torch
+from triton.backends.compiler import GPUTarget
+from triton.runtime.driver import driver
+
+class Properties:
+    def get_device_properties(device):
+        return {"max_shared_mem": 1 << 17, "multiprocessor_count": 1, "warpSize": 32,
+                "max_num_regs": 1 << 16}
+
+class Driver:
+    utils = Properties
+    def get_current_device(self): return 0
+    def get_current_stream(self, device=None): return 0
+    def get_current_target(self): return GPUTarget("cuda", 90, 32)
+    def map_python_to_cpp_type(self, name): return name
+
+driver.set_active(Driver())
+from adana.optim.kernel import triton_launch
+from adana.optim.kernel.c_launch import Row
+from adana.optim.kernel.recipe import Recipe
+from adana.optim.placement import Placement
+from adana.optim.update import Form, Hyper, updated
+
+launched = []
+class Function:
+    def __init__(self, function): self.function = function
+    def run(self, *arguments, **options): launched.append(self.function.run(*arguments, **options))
+    def __getitem__(self, grid): return lambda *arguments, **options: print("grid", grid[0])
+
+recipe = Recipe(updated, Form(), ("m", "v"), torch.float32, torch.float32)
+step = triton_launch.kernel(recipe)
+step = step._replace(function=Function(step.function))
+room = [torch.zeros(4097) for _ in range(4)]
+for _ in range(2):
+    rows = [Row(tuple(x[a:] for x in room), 0, Placement(0, 4097, 0), (0, 0)) for a in (0, 1)]
+    triton_launch.launch(step, rows, torch.zeros(1, len(Hyper._fields)), torch.device("cpu"))
+for kernel in launched:
+    print("wide" if ".v4" in kernel.asm["ptx"] else "narrow", *kernel.src.signature.values())
+"""
+
+
+@needs_triton
+def test_a_launch_compiles_each_way_once_and_for_pointers_of_any_alignment(tmp_path):
+    environment = {**os.environ, "ADANA_CACHE": str(tmp_path), "TRITON_CACHE_DIR": str(tmp_path)}
+    environment.pop("TRITON_INTERPRET", None)
+    command = [sys.executable, "-c", PRETENDED]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    signature = "*i64 *i32 *fp32 *fp32 *fp32 constexpr constexpr constexpr"
+    grids = ["grid 4", "grid 5"] * 2  # 4 whole blocks of the aligned tensor; its end and the other
+    expected = [*grids, f"wide {signature}", f"narrow {signature}"]
+    assert result.stdout.splitlines() == expected, result.stderr
