@@ -241,7 +241,11 @@ EXPRESSIONS: dict[str, Callable[..., str]] = {
     "neg": lambda kind, x: f"-{x}" if kind == "float" else f"(int32_t)(0u - (uint32_t){x})",
     "fma": _call("fma_of"),
     "sqrt": _call("sqrtf"),
-    "abs": lambda kind, x: f"fabsf({x})" if kind == "float" else f"({x} < 0 ? -{x} : {x})",
+    "abs": lambda kind, x: (
+        f"fabsf({x})" if kind == "float" else f"(int32_t)({x} < 0 ? 0u - (uint32_t){x} : (uint32_t){x})"
+    ),
+    "exp": _call("expf"),
+    "log": _call("logf"),
     "pow": _call("pow_of"),
     "floor": _call("floorf"),
     "where": lambda kind, condition, a, b: f"{condition} ? {a} : {b}",
