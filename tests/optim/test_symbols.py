@@ -74,7 +74,6 @@ BOTH = {
 }
 OF_FLOATS = {
     "quotient": lambda a, b: a / b,
-    "constant quotient": lambda a, b: 3 / a,
     "root": lambda a, b: a.sqrt(),
     "floor": lambda a, b: a.floor(),
     "clamp": lambda a, b: a.clamp(min=-1.5, max=0.25),
@@ -116,6 +115,11 @@ def test_operations_of_floats(name):
     assert_equal(in_c(OF_FLOATS[name], a, b), OF_FLOATS[name](a, b))
 
 
+def test_a_constant_is_divided_exactly_where_torch_multiplies_with_the_reciprocal():
+    x = torch.cat([FLOATS, torch.linspace(-100, 100, 1000)])
+    assert_equal(in_c(lambda a: 3 / a, x), (3 / x.double()).float())
+
+
 @pytest.mark.parametrize("name", OF_INTS)
 def test_operations_of_ints(name):
     a, b = pairs(INTS)
@@ -140,7 +144,7 @@ def ulps(found, exact):
     """How far floats are from float64 numbers, in units of the last place of those."""
     _, exponent = torch.frexp(exact)
     unit = torch.ldexp(torch.ones_like(exact), exponent - 24)
-    return ((found.double() - exact).abs() / unit).max().item()
+    return (found.double() - exact).abs() / unit
 
 
 @pytest.mark.parametrize("name", ["lerp", "addcmul", "add", "addcdiv"])
@@ -163,23 +167,25 @@ def test_sums_with_a_product_are_rounded_once_or_twice(name):
 def test_exp_and_log_alone(name):
     x = torch.linspace(0.01, 80, 5000)
     found = in_c(lambda a: getattr(a, name)(), x)
-    assert ulps(found, getattr(x.double(), name)()) <= 2
+    assert ulps(found, getattr(x.double(), name)()).max() <= 2
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.15, 0.5, 1.0, -0.85, 2.0])
-def test_powers_are_within_four_units_in_the_last_place(exponent):
-    low, high = (-60, 60) if exponent == 2 else (-125, 127)
-    x = torch.logspace(low, high, 200_001, base=2.0, dtype=torch.float64).float()
+def test_powers_are_as_close_as_the_helper_says(exponent):
+    """The rounding of the logarithm grows with it; no other error does."""
+    ends = 124 / max(1, abs(exponent))
+    x = torch.logspace(-ends, ends, 200_001, base=2.0, dtype=torch.float64).float()
     y = torch.tensor(exponent).float()
     found = in_c(lambda a, b: a.log().mul(b).exp(), x, y.expand_as(x).contiguous())
-    assert ulps(found, x.double() ** y.double()) <= 4
+    allowed = 2.6 * (1 + (y * x.double().log2()).abs())
+    assert (ulps(found, x.double() ** y.double()) <= allowed).all()
 
 
 def test_a_power_near_one_is_near_one():
     x = 1 + torch.arange(-2000, 2001) * 2.0**-24
     y = torch.full_like(x, 0.15)
     found = in_c(lambda a, b: a.log().mul(b).exp(), x, y)
-    assert ulps(found, x.double() ** y.double()) <= 4
+    assert ulps(found, x.double() ** y.double()).max() <= 4
 
 
 # --- what is refused ------------------------------------------------------------------------------
