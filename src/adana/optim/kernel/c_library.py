@@ -60,7 +60,9 @@ def library(text: str) -> ctypes.CDLL:
             "folder that can be written to", error,
         )  # fmt: skip
     try:
-        with tempfile.TemporaryDirectory(prefix="adana-") as folder:  # loaded code outlives its file
+        with tempfile.TemporaryDirectory(
+            prefix="adana-"
+        ) as folder:  # loaded code outlives its file
             return _compiled(text, command, Path(folder) / f"{name}.so")
     except OSError as error:
         raise CannotCompile(f"the compiled kernel cannot be written or loaded: {error}") from error
