@@ -40,6 +40,9 @@ PREAMBLE = """\
 static inline int32_t bits_to_int(float x) { int32_t y; memcpy(&y, &x, 4); return y; }
 static inline float bits_to_float(int32_t x) { float y; memcpy(&y, &x, 4); return y; }
 static inline float from_bf16(uint16_t x) { return bits_to_float((int32_t)((uint32_t)x << 16)); }
+static inline int32_t abs_of_int(int32_t x) {
+  return (int32_t)(x < 0 ? 0u - (uint32_t)x : (uint32_t)x);
+}
 
 /* a * b + c, rounded once where the processor does that in one instruction. */
 static inline float fma_of(float a, float b, float c) {
@@ -241,9 +244,7 @@ EXPRESSIONS: dict[str, Callable[..., str]] = {
     "neg": lambda kind, x: f"-{x}" if kind == "float" else f"(int32_t)(0u - (uint32_t){x})",
     "fma": _call("fma_of"),
     "sqrt": _call("sqrtf"),
-    "abs": lambda kind, x: (
-        f"fabsf({x})" if kind == "float" else f"(int32_t)({x} < 0 ? 0u - (uint32_t){x} : (uint32_t){x})"
-    ),
+    "abs": lambda kind, x: f"{'fabsf' if kind == 'float' else 'abs_of_int'}({x})",
     "exp": _call("expf"),
     "log": _call("logf"),
     "pow": _call("pow_of"),
