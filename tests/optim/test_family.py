@@ -169,7 +169,7 @@ def test_cutting_the_work_into_pieces_and_slices_changes_nothing(make, monkeypat
     together, apart = parameters(), parameters()
     monkeypatch.setattr(work, "PIECE_ON_CPU", limit)
     monkeypatch.setattr(work, "SLICE_ON_CPU", limit)
-    run(make, together, 3)
+    run(make, together, 3, foreach=True)
     run(make, apart, 3, foreach=False)
     assert same(together, apart)
 
@@ -180,7 +180,7 @@ def test_large_parameters_are_updated_in_slices_where_all_lie_alike(make, monkey
     sliced, single = parameters(shapes=[(3, 4, 5, 2)]), parameters(shapes=[(3, 4, 5, 2)])
     monkeypatch.setattr(work, "SLICE_ON_CPU", 50)
     monkeypatch.setattr(scratch, "LARGE", 1)
-    for params, options in ((sliced, {}), (single, {"foreach": False})):
+    for params, options in ((sliced, {"foreach": True}), (single, {"foreach": False})):
         (p,) = params
         p.data = p.data.to(memory_format=torch.channels_last)
         optimizer = make(params, **options)

@@ -23,11 +23,13 @@ from adana.optim.coded import Bf16Weights, StateDtype, decoded, is_coded, stored
 from adana.optim.fused import update_fused, wants_kernel
 from adana.optim.kernel.recipe import Rule
 from adana.optim.peak import multiplier
-from adana.optim.randomness import key
+from adana.optim.randomness import Key, at_step, key, stream
 from adana.optim.refusals import (
     no_weight_decay,
     refuse_gradient,
+    refuse_other_codes,
     refuse_parameter,
+    refuse_unequal_averages,
     unknown_argument,
 )
 from adana.optim.scratch import temporaries
@@ -157,6 +159,24 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         """Return the names and dtypes of the state tensors of `p` as they are kept."""
         return stored_parts(group, p, self.state_names(group, p))
 
+    def _check_codes(self, group: Mapping[str, Any], p: Tensor) -> None:
+        """Raise `ValueError` unless the states of `p` can be kept as the group says."""
+        if group["state_dtype"] == "fp32":
+            return
+        if p.dtype == torch.float64:
+            raise ValueError(
+                f"state_dtype={group['state_dtype']!r} is for weights of at most 32 bits, got one "
+                f"of {p.dtype}: say state_dtype='fp32' in its group, which keeps float64 for it"
+            )
+        if group["state_dtype"] == "log16":
+            at_peak = {**group, "lr": self.peak(group)}
+            numbers = [self.hyper(at_peak, t) for t in (1.0, 2.0, 30.0, 1e3, 1e5, 1e7)]
+            refuse_unequal_averages(
+                type(self).__name__,
+                self.state_names(group, p),
+                all(h.ema_m == h.ema_v for h in numbers),
+            )
+
     def resolve_group(self, group: dict[str, Any]) -> None:
         """Replace the `None`s of a complete group by what they stand for."""
         if group["decay_offset"] is None:
@@ -283,7 +303,8 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         try:
             for p in self.param_groups[-1]["params"]:
                 refuse_parameter(type(self).__name__, p)
-        except RuntimeError:
+                self._check_codes(self.param_groups[-1], p)
+        except (RuntimeError, ValueError):
             self.param_groups.pop()
             raise
 
@@ -358,12 +379,15 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             if p.grad is not None:
                 refuse_gradient(type(self).__name__, p, p.grad)
 
-    def _keys(self, group: dict[str, Any], params: list[Tensor]) -> list[tuple[int, int]]:
+    def _keys(self, group: dict[str, Any], params: list[Tensor]) -> list[Key]:
         """Return the keys of the random bits of this step, if it needs any."""
         if not is_coded(group, params[0]):
             return []
-        which = identities(self.param_groups)
-        return [key(group["seed"], int(self.state[p][STEP]), which[p]) for p in params]
+        which, seed = identities(self.param_groups), group["seed"]
+        if group["capturable"]:  # the counters may not be read
+            steps = [self.state[p][STEP].to(torch.int32) for p in params]
+            return [at_step(stream(seed, which[p]), t) for p, t in zip(params, steps, strict=True)]
+        return [key(seed, int(self.state[p][STEP]), which[p]) for p in params]
 
     def _numbers(
         self, group: dict[str, Any], params: list[Tensor], packed: bool
@@ -477,7 +501,10 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         Raises:
             ValueError: a name is unknown, or a value is out of range; nothing is changed then.
         """
-        fixed = {"version", "variant", "muon", "foreach", "capturable", "differentiable"}
+        fixed = {
+            "version", "variant", "muon", "foreach", "capturable", "differentiable",
+            "state_dtype", "bf16_weights",
+        }  # fmt: skip
         unknown = sorted(set(changes) - (set(self.DEFAULTS) - fixed))
         if unknown:
             raise ValueError(
@@ -500,11 +527,13 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         new["peak_lr_explicit"] = group["peak_lr_explicit"] or "peak_lr" in changes
         self.resolve_group(new)
         self.check_group(new)
-        if any(self.state_names(new, p) != self.state_names(group, p) for p in group["params"]):
-            raise ValueError(
-                f"{', '.join(sorted(changes))} cannot be rescheduled to that: the update would "
-                "need averages that were not kept"
-            )
+        for p in group["params"]:
+            if self.state_names(new, p) != self.state_names(group, p):
+                raise ValueError(
+                    f"{', '.join(sorted(changes))} cannot be rescheduled to that: the update would "
+                    "need averages that were not kept"
+                )
+            self._check_codes(new, p)
         return new
 
     # --- saving and restoring ---------------------------------------------------------------
@@ -526,6 +555,8 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             group.setdefault("peak_lr_explicit", False)
             self.resolve_group(group)
             self.check_group(group)
+            for p in group["params"]:
+                self._check_codes(group, p)
 
     def _refuse_other_writers(self, groups: list[dict[str, Any]]) -> None:
         """Raise where the saved groups are not of this class, of one it extends, or of ours."""
@@ -583,6 +614,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
                 capturable = group["capturable"]
                 saved = final["state"][i]
                 parts = self.stored(group, p)
+                refuse_other_codes(saved, parts)
                 self.state[p] = restored(saved, self.state[p], p, parts, capturable=capturable)
 
 

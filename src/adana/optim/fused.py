@@ -60,6 +60,8 @@ def update_fused(
         except CannotCompile as error:
             _say_once(str(error), bool(work.group["fused"]))
             left.extend(i for i, _ in rows)
+        else:  # as operations in place do, so that autograd sees a stale graph
+            torch.autograd.graph.increment_version([row.tensors[0] for _, row in rows])
     return chosen(work, sorted(left))
 
 
@@ -70,14 +72,17 @@ def _row(work: Work, i: int, parts: Mapping[str, torch.dtype]) -> c_launch.Row |
     state = [local(work.states[i][name]) for name in parts]
     if not _plain(mine) or any(not _plain(x) or x.stride() != mine.stride() for x in state):
         return None
+    coded = bool(work.keys)
+    if coded and not mine.is_contiguous():  # random bits go by the index, not by memory
+        return None
     if g.stride() != mine.stride() or g.is_neg() or not _plain(g):
         g = torch.empty_like(mine, dtype=g.dtype).copy_(g)
     if g.dtype not in FLOATS:
         return None
     numbers = i if isinstance(work.hyper, Tensor) else 0
-    coded = bool(work.keys)
     where = placement(p) if coded else placement(mine)
-    return c_launch.Row((mine, g, *state), numbers, where, work.keys[i] if coded else (0, 0))
+    first, second = work.keys[i] if coded else (0, 0)
+    return c_launch.Row((mine, g, *state), numbers, where, (int(first), int(second)))
 
 
 def _plain(x: Tensor) -> bool:

@@ -11,10 +11,10 @@ from torch.distributed.tensor import DTensor, Replicate
 
 from adana.checks import check_flag, check_integer, check_range
 from adana.newton_schulz import NORM_EPS, NS_STEPS, RMS_SCALE, iterate, step_size
+from adana.optim.coded import decoded, is_coded
 from adana.optim.damped import DampedArguments, DampedMomentum, Source
-from adana.optim.storage import local, local_like
-from adana.optim.update import Hyper, step_factor
-from adana.optim.work import Work, numbers_of
+from adana.optim.update import step_factor
+from adana.optim.work import Work, numbers_of, on_this_process, one
 
 
 class LogMuon(DampedMomentum):
@@ -100,21 +100,27 @@ class LogMuon(DampedMomentum):
         if not self.orthogonalised(work.group, work.params[0]):
             super().update(work)
             return
-        grads = [-g for g in work.grads] if work.group["maximize"] else work.grads
-        several = zip(work.params, grads, work.states, strict=True)
-        for i, (p, g, state) in enumerate(several):
-            self._update_matrix(p, g, state["m"], numbers_of(work.hyper, i), work.group)
+        names = self.stored(work.group, work.params[0])
+        for i, p in enumerate(work.params):
+            if is_coded(work.group, p):
+                with decoded(work, i, names) as wide:
+                    self._update_matrix(p, wide)
+            else:
+                self._update_matrix(p, on_this_process(one(work, i), names))
 
-    def _update_matrix(
-        self, p: Tensor, g: Tensor, m: Tensor, h: Hyper, group: Mapping[str, Any]
-    ) -> None:
-        """Update one matrix and its average; parameters narrower than m are rounded once.
+    def _update_matrix(self, p: Tensor, work: Work) -> None:
+        """Update the matrix `p`, of which `work` has this process's part, and its average.
+
+        Parameters narrower than m are rounded once.
 
         m <- m + ema_m (g - m);  x = grad * g + momentum * m
         p <- p - decay * p - lr * rms_scale * sqrt(max(rows, columns)) * orthogonal(x)
         """
-        form, mine, average = self.form(group), local(p), local(m)
-        g = local_like(g, p).to(average.dtype)
+        group, h, form = work.group, numbers_of(work.hyper, 0), self.form(work.group)
+        mine, average = work.params[0], work.states[0]["m"]
+        g = work.grads[0].to(average.dtype)
+        if group["maximize"]:
+            g = -g
         average.lerp_(g, h.ema_m)
         x = g * h.grad + average * (h.momentum + h.extra)
         step = _part(orthogonal(_whole(x, p), group["ns_steps"]), p)

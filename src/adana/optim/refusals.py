@@ -97,3 +97,36 @@ def refuse_gradient(owner: str, p: Tensor, g: Tensor) -> None:
             f"{owner} does not support complex gradients (got one of shape {tuple(g.shape)} for a "
             f"parameter of {p.dtype}); leave the parameter's grad_dtype at its default."
         )
+
+
+def refuse_unequal_averages(owner: str, names: Iterable[str], equal_weights: bool) -> None:
+    """Raise `ValueError` where "log16" has no bound on m: its averages are not those it is for."""
+    kept = set(names)
+    if {"m", "v"} <= kept <= {"m", "v", "tau"} and equal_weights:
+        return
+    why = (
+        "m and v have other weights there" if {"m", "v"} <= kept <= {"m", "v", "tau"}
+        else f"it keeps {', '.join(sorted(kept))} of a parameter"
+    )  # fmt: skip
+    raise ValueError(
+        f"state_dtype='log16' needs averages m and v of equal weights, which keep |m| below "
+        f"sqrt(v), and {owner} has none: {why}. Use 'fp24' or 'bf16_sr', for all or in the group "
+        "concerned."
+    )
+
+
+def refuse_other_codes(saved: Mapping[str, Any], parts: Mapping[str, torch.dtype]) -> None:
+    """Raise `ValueError` where what was saved of a state is not what `parts` says is stored.
+
+    float32 and float64 may stand for each other; codes, whose numbers mean nothing as floats, not.
+    """
+    wide = {torch.float32, torch.float64}
+    for name, dtype in parts.items():
+        found = saved[name].dtype if name in saved else None
+        if found == dtype or (found in wide and dtype in wide):
+            continue
+        raise ValueError(
+            f"the saved groups say that a state {name!r} of {dtype} is stored, but the state dict "
+            f"has {found or 'none'}. torch.distributed.checkpoint loads into the tensors that are "
+            "there: build the optimizer with the state_dtype and bf16_weights of the checkpoint."
+        )

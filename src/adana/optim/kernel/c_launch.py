@@ -6,12 +6,12 @@ import array
 import ctypes
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from adana.optim.kernel.c_library import library
+from adana.optim.kernel.c_library import CannotCompile, library
 from adana.optim.kernel.c_source import source
 from adana.optim.kernel.recipe import Recipe, trace
 from adana.optim.placement import Placement
@@ -33,13 +33,32 @@ class Row(NamedTuple):
     """Of its random bits."""
 
 
-@functools.cache
-def kernel(recipe: Recipe) -> tuple[ctypes._NamedFuncPointer, tuple[str, ...]]:
+Kernel = tuple[Any, tuple[str, ...]]
+"""A function of a compiled library, and names of sums."""
+
+
+def kernel(recipe: Recipe) -> Kernel:
     """Return the compiled kernel of `recipe` and the names of the sums it makes.
 
     Raises:
-        CannotCompile: see `c_library.library`.
+        CannotCompile: see `c_library.library`. What failed once in this process is not tried again,
+            so that steps without a working compiler cost no more than eager ones.
     """
+    found = _kernel_or_error(recipe)
+    if isinstance(found, CannotCompile):
+        raise found
+    return found
+
+
+@functools.cache
+def _kernel_or_error(recipe: Recipe) -> Kernel | CannotCompile:
+    try:
+        return _kernel(recipe)
+    except CannotCompile as error:
+        return error
+
+
+def _kernel(recipe: Recipe) -> Kernel:
     traced = trace(recipe)
     function = library(source(traced)).adana_step
     pointer = ctypes.c_void_p

@@ -43,17 +43,29 @@ def library(text: str) -> ctypes.CDLL:
     """
     command = (*compiler(), *FLAGS, *_tuning())
     name = hashlib.sha256("\0".join((text, *command, _processor())).encode()).hexdigest()[:24]
-    target = cache_folder() / f"{name}.so"
-    if not target.exists():
-        start = time.perf_counter()
-        _compile(text, command, target)
-        log.info("compiled a fused step in %.1f s: %s", time.perf_counter() - start, target)
     try:
-        return ctypes.CDLL(str(target))
+        target = cache_folder() / f"{name}.so"
+        if target.exists():
+            return ctypes.CDLL(str(target))
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
+        log.info("the kept kernel cannot be loaded, so it is compiled again: %s", error)
+    try:
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        return _compiled(text, command, target)
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, CannotCompile):
+            raise
+        log.warning(
+            "kernels cannot be kept (%s), so every process compiles its own; set ADANA_CACHE to a "
+            "folder that can be written to", error,
+        )  # fmt: skip
+    try:
+        with tempfile.TemporaryDirectory(
+            prefix="adana-"
+        ) as folder:  # loaded code outlives its file
+            return _compiled(text, command, Path(folder) / f"{name}.so")
     except OSError as error:
-        raise CannotCompile(
-            f"{target} cannot be loaded ({error}); delete it to try again"
-        ) from error
+        raise CannotCompile(f"the compiled kernel cannot be written or loaded: {error}") from error
 
 
 @functools.cache
@@ -96,22 +108,37 @@ def _processor() -> str:
     return "\n".join(sorted({line for line in lines if line.startswith(told)}))
 
 
-def _compile(text: str, command: tuple[str, ...], target: Path) -> None:
-    """Compile to a file beside the target, then rename it, so that no one loads half of it."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-            code, made = Path(folder) / "kernel.c", Path(folder) / "kernel.so"
-            code.write_text(text)
-            for openmp in (OPENMP, OPENMP_OF_LOOPS_ONLY):
-                result = subprocess.run(
-                    [*command, openmp, "-o", str(made), str(code), "-lm"],
-                    capture_output=True, text=True, check=False, timeout=TIME_LIMIT,
-                )  # fmt: skip
-                if result.returncode == 0:
-                    os.replace(made, target)
-                    return
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise CannotCompile(f"{command[0]} could not be run in {target.parent}: {error}") from error
+def _compiled(text: str, command: tuple[str, ...], target: Path) -> ctypes.CDLL:
+    """Compile beside the target, rename that, so that no one loads half of it, and load it.
+
+    Raises:
+        OSError: the folder of the target cannot be written to, or nothing loaded from it.
+    """
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        code, made = Path(folder) / "kernel.c", Path(folder) / "kernel.so"
+        code.write_text(text)
+        _compile(command, code, made)
+        os.replace(made, target)
+    log.info("compiled a fused step in %.1f s: %s", time.perf_counter() - start, target)
+    return ctypes.CDLL(str(target))
+
+
+def _compile(command: tuple[str, ...], code: Path, made: Path) -> None:
+    """Compile with threads where the compiler has them.
+
+    Raises:
+        CannotCompile: it fails either way.
+    """
+    for openmp in (OPENMP, OPENMP_OF_LOOPS_ONLY):
+        try:
+            result = subprocess.run(
+                [*command, openmp, "-o", str(made), str(code), "-lm"],
+                capture_output=True, text=True, check=False, timeout=TIME_LIMIT,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise CannotCompile(f"{command[0]} could not be run: {error}") from error
+        if result.returncode == 0:
+            return
     said = (result.stderr.strip().splitlines() or ["nothing"])[0]
     raise CannotCompile(f"{command[0]} failed with code {result.returncode}: {said}")

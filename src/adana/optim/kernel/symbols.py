@@ -8,6 +8,7 @@ in the language of a kernel (`c_source`, `triton_source`). A symbol has the oper
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -17,6 +18,13 @@ Kind = Literal["float", "int", "bool"]
 """What one element is: float32, int32 (wraps around; shifts right keep the sign) or a truth."""
 
 KINDS: dict[torch.dtype, Kind] = {torch.float32: "float", torch.int32: "int"}
+
+KINDS_OF: dict[str, tuple[Kind, ...]] = {
+    **dict.fromkeys(("div", "fma", "sqrt", "exp", "log", "floor"), ("float",)),
+    **dict.fromkeys(("and", "or"), ("int", "bool")),
+    **dict.fromkeys(("xor", "shl", "shr"), ("int",)),
+}
+"""The kinds that an operation takes, where it does not take floats and ints alike."""
 
 Operand = Any
 """A `Value`, or a Python number that takes the kind of what it is combined with."""
@@ -62,10 +70,19 @@ class Value:
         raise TypeError("a kernel cannot branch on its data: use `a.where(condition, b)`")
 
     def _made(self, operation: str, *others: Operand, kind: Kind | None = None) -> Value:
+        self._check(operation, *others)
+        return self.tape.record(operation, kind or self.kind, self, *others)
+
+    def _check(self, operation: str, *others: Operand) -> None:
+        """Raise `TypeError` unless the operation takes this kind, and the others are of it too."""
+        allowed = KINDS_OF.get(operation, ("float", "int"))
+        if self.kind not in allowed:
+            raise TypeError(f"{operation} of {self!r}: it must be of kind {' or '.join(allowed)}")
         for other in others:
             if isinstance(other, Value) and other.kind != self.kind:
                 raise TypeError(f"{operation} of {self!r} and {other!r}: the kinds differ")
-        return self.tape.record(operation, kind or self.kind, self, *others)
+            if not isinstance(other, Value) and not _fits(other, self.kind):
+                raise TypeError(f"{operation} of {self!r} and {other!r}: no constant of its kind")
 
     # --- arithmetic -------------------------------------------------------------------------
 
@@ -79,8 +96,6 @@ class Value:
         return self._made("mul", other)
 
     def __truediv__(self, other: Operand) -> Value:
-        if self.kind != "float":
-            raise TypeError(f"division of {self!r}: only floats are divided")
         return self._made("div", other)
 
     def __radd__(self, other: float) -> Value:
@@ -96,6 +111,7 @@ class Value:
         return self._reversed("div", other)
 
     def _reversed(self, operation: str, other: float) -> Value:
+        self._check(operation, other)
         return self.tape.record(operation, self.kind, other, self)
 
     def __neg__(self) -> Value:
@@ -179,6 +195,7 @@ class Value:
 
     def _plus_product(self, one: Value, two: Operand) -> Value:
         """Return `self + one * two`, rounded once where the processor can."""
+        self._check("fma", one, two)
         return self.tape.record("fma", self.kind, one, two, self)
 
     def addcdiv(self, one: Operand, two: Operand, *, value: float = 1.0) -> Value:
@@ -186,6 +203,9 @@ class Value:
 
     def where(self, condition: Value, other: Operand) -> Value:
         """Return self where the condition holds, else other."""
+        if not (isinstance(condition, Value) and condition.kind == "bool"):
+            raise TypeError(f"where of {self!r}: {condition!r} is no condition")
+        self._check("where", other)
         return self.tape.record("where", self.kind, condition, self, other)
 
     def minimum(self, other: Operand) -> Value:
@@ -202,13 +222,26 @@ class Value:
 
     def to(self, dtype: torch.dtype) -> Value:
         """Return self converted; floats are cut off towards zero."""
-        kind = KINDS[dtype]
+        kind = _kind_of(dtype)
         return self if kind == self.kind else self._made(f"to_{kind}", kind=kind)
 
     def view(self, dtype: torch.dtype) -> Value:
         """Return the same 32 bits read as another kind."""
-        kind = KINDS[dtype]
+        kind = _kind_of(dtype)
         return self if kind == self.kind else self._made(f"bits_to_{kind}", kind=kind)
+
+
+def _kind_of(dtype: torch.dtype) -> Kind:
+    if dtype not in KINDS:
+        raise TypeError(f"a kernel computes in float32 and int32, not in {dtype}")
+    return KINDS[dtype]
+
+
+def _fits(number: Any, kind: Kind) -> bool:
+    """Return whether a Python number is a constant of a kind; floats must be finite."""
+    if kind == "float":
+        return isinstance(number, int | float) and math.isfinite(number)
+    return kind == "int" and isinstance(number, int) and -(2**31) <= number < 2**31
 
 
 Result = Callable[..., dict[str, Value]]

@@ -1,0 +1,149 @@
+"""Kernels without a compiler, with a bad one, and with a cache that is spoilt or of no use."""
+
+import logging
+import os
+import subprocess
+import sys
+import warnings
+
+import pytest
+import torch
+
+import adana
+from adana.optim import fused
+from adana.optim.kernel import c_launch, c_library
+
+from .conftest import close, parameters, run
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch, tmp_path):
+    """A process that has compiled nothing yet, with a cache of its own."""
+    monkeypatch.setenv("ADANA_CACHE", str(tmp_path / "cache"))
+    caches = (c_launch._kernel_or_error, c_library.compiler, fused._say_once)
+    for function in caches:
+        function.cache_clear()
+    yield
+    for function in caches:
+        function.cache_clear()
+
+
+def trained(**options):
+    params = parameters()
+    run(adana.ADana, params, 2, lr=1e-2, **options)
+    return params
+
+
+def failing(tmp_path, monkeypatch, script):
+    path = tmp_path / "my-cc"
+    path.write_text(f"#!/bin/sh\necho call >> {tmp_path}/calls\n{script}\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("CC", str(path))
+
+
+def test_without_a_compiler_steps_are_computed_by_torch_and_a_line_says_so(monkeypatch, caplog):
+    expected = trained(foreach=False)
+    monkeypatch.setenv("CC", "/nonexistent/cc -m64")
+    with warnings.catch_warnings(), caplog.at_level(logging.INFO, "adana"):
+        warnings.simplefilter("error")
+        found = trained()
+    assert close(found, expected)
+    lines = [r.message for r in caplog.records if "not fused" in r.message]
+    assert len(lines) == 1
+    assert "/nonexistent/cc" in lines[0]
+    assert "CC" in lines[0]
+
+
+def test_asking_for_fused_steps_without_a_compiler_warns_once(monkeypatch):
+    monkeypatch.setenv("CC", "/nonexistent/cc")
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        trained(fused=True)
+        trained(fused=True)
+    assert ["not fused" in str(each.message) for each in seen] == [True]
+
+
+@pytest.mark.parametrize("script", ["echo 'no such flag' >&2; exit 3", "exit 0", "kill -9 $$"])
+def test_a_failing_compiler_is_not_asked_at_every_step(monkeypatch, tmp_path, script):
+    expected = trained(foreach=False)
+    failing(tmp_path, monkeypatch, script)
+    with pytest.warns(UserWarning, match="not fused"):
+        found = trained(fused=True)
+    calls = (tmp_path / "calls").read_text().count("call")
+    trained(fused=True)
+    assert (tmp_path / "calls").read_text().count("call") == calls
+    assert close(found, expected)
+
+
+def test_what_the_compiler_said_is_in_the_warning(monkeypatch, tmp_path):
+    failing(tmp_path, monkeypatch, "echo 'no such flag' >&2; exit 3")
+    with pytest.warns(UserWarning, match="code 3: no such flag"):
+        trained(fused=True)
+
+
+def test_kernels_are_kept_where_adana_cache_says(tmp_path):
+    trained()
+    (kept,) = (tmp_path / "cache" / "kernels").iterdir()
+    assert kept.suffix == ".so"
+    c_launch._kernel_or_error.cache_clear()
+    before = kept.stat().st_mtime_ns
+    trained()
+    assert kept.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("how", ["a file in its place", "no home"])
+def test_a_cache_that_cannot_be_used_costs_a_compilation_and_says_so(
+    monkeypatch, tmp_path, caplog, how
+):
+    if how == "no home":
+        monkeypatch.delenv("ADANA_CACHE")
+        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+        def homeless(self):
+            raise RuntimeError("Could not determine home directory.")
+
+        monkeypatch.setattr(c_library.Path, "expanduser", homeless)
+    else:
+        (tmp_path / "cache").write_text("not a folder")
+    with caplog.at_level(logging.WARNING, "adana"), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = trained(fused=True)
+    assert "ADANA_CACHE" in caplog.text
+    assert close(found, trained(foreach=False))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a library", None])
+def test_a_spoilt_library_in_the_cache_is_compiled_again(tmp_path, content):
+    code = "import torch, adana; p = torch.nn.Parameter(torch.ones(3)); p.grad = torch.ones(3)\n"
+    code += "adana.ADana([p], 1e-2, fused=True).step(); print(p.tolist())"
+    command = [sys.executable, "-W", "error::UserWarning", "-c", code]
+    first = subprocess.run(command, capture_output=True, text=True, check=True)
+    (kept,) = (tmp_path / "cache" / "kernels").glob("*.so")
+    whole = kept.read_bytes()
+    kept.unlink()
+    kept.write_bytes(whole[:100] if content is None else content)
+    second = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert second.stdout == first.stdout
+    assert kept.stat().st_size > 1000
+
+
+def test_processes_that_compile_at_once_do_not_disturb_each_other(tmp_path):
+    code = "import torch, adana; p = torch.nn.Parameter(torch.ones(3)); p.grad = torch.ones(3)\n"
+    code += "adana.ADana([p], 1e-2, fused=True).step(); print(p.tolist())"
+    command = [sys.executable, "-W", "error::UserWarning", "-c", code]
+    both = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ.copy())
+        for _ in range(2)
+    ]
+    said = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert said[0] == said[1] != ""
+    (kept,) = (tmp_path / "cache" / "kernels").iterdir()
+    assert kept.suffix == ".so"
+
+
+def test_three_hundred_tensors_compile_one_kernel(tmp_path):
+    params = parameters(shapes=[(3, 4), (5,)] * 150)
+    run(adana.ADana, params, 2, lr=1e-2)
+    assert len(list((tmp_path / "cache" / "kernels").iterdir())) == 1
+    assert all(torch.isfinite(p).all() for p in params)
