@@ -1,1 +1,1 @@
-"""Fused steps: kernels made from the one definition of the update, for CPUs (C) and GPUs (Triton)."""
+"""Fused steps: kernels made from the one definition of the update, in C and in Triton."""
