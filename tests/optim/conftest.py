@@ -77,6 +77,17 @@ CONFIGURATIONS = {
 }
 
 
+QUICK = (
+    "adana", "adana-released", "dana-mk4", "dana-star-grad-clip", "dana-star-mk4", "ademamix",
+    "adamw-log-decay-after", "log-muon", "dana",
+)  # fmt: skip
+"""One configuration for each kind of update."""
+SOME_QUICK = [
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CONFIGURATIONS
+]
+"""All configurations, for fixtures of tests that compile or train: the others are slow tests."""
+
+
 @pytest.fixture(params=list(CONFIGURATIONS))
 def make(request):
     """A function from parameters (and overrides) to an optimizer; runs once per configuration."""

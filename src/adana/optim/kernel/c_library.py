@@ -22,7 +22,7 @@ from pathlib import Path
 FLAGS = ("-O3", "-shared", "-fPIC", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math",
          "-freciprocal-math", "-ffp-contract=off")  # fmt: skip
 """Divisions by one number may share its reciprocal; nothing else about float32 changes. Products
-and sums are rounded together only where the text says so, so that codes decode to what was meant."""
+and sums are rounded together only where the text says so: codes must decode to what was meant."""
 OPENMP = "-fopenmp"
 OPENMP_OF_LOOPS_ONLY = "-fopenmp-simd"
 TIME_LIMIT = 120.0
