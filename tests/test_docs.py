@@ -212,7 +212,7 @@ def cost(make):
     return counter_of_interest.passes, counter_of_interest.operations, size
 
 
-SETTINGS = {"lr": 1e-3, "total_steps": 1000}
+SETTINGS = {"lr": 1e-3, "total_steps": 1000, "foreach": True}
 COSTS = {
     "torch.optim.AdamW": lambda ps: torch.optim.AdamW(ps, lr=1e-3, foreach=True),
     "LogMuon": lambda ps: adana.LogMuon(ps, muon=False, **SETTINGS),
