@@ -34,7 +34,7 @@ test-slow: $(VENV)/installed-dev  ## the slow tests: what takes more than about 
 test-libraries: $(VENV)/installed-libraries  ## with JAX, transformers, Ray, ... (installs them)
 	PYTHONPATH=$(VENV)/timm $(BIN)/python -m pytest -n 2 \
 	  tests/examples tests/optax tests/hf tests/trackers tests/tune/test_ray_engine.py tests/tune/test_ray_cluster.py \
-	  tests/data/test_sources.py tests/cli/test_runs_verbs.py tests/test_integrations.py tests/test_docs.py
+	  tests/data/test_sources.py tests/optim/test_triton.py tests/cli/test_runs_verbs.py tests/test_integrations.py tests/test_docs.py
 
 test-all: test test-slow test-libraries  ## all tests
 
@@ -75,9 +75,10 @@ $(VENV)/installed: $(VENV)/torch pyproject.toml
 
 # timm.optim works without torchvision, which has no build for this torch: hence --no-deps.
 $(VENV)/installed-libraries: $(VENV)/installed-dev
-	@echo "installing JAX, transformers, accelerate, lightning, timm, datasets, trackers and Ray"
+	@echo "installing JAX, transformers, accelerate, lightning, timm, datasets, trackers, Ray and Triton"
 	@$(PIP) -c $(PINS) --editable '.[dev,jax,examples,data,hf,trackers,ray]' 'jsonargparse[signatures]'
 	@$(PIP) -c $(PINS) --no-deps --upgrade --target $(VENV)/timm timm
+	@$(PIP) -c $(PINS) --no-deps triton || echo "no Triton for this system: its tests will be skipped"
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
