@@ -6,6 +6,7 @@ from adana.optim.adana import ADana
 from adana.optim.ademamix import AdEMAMix, LogAdEMAMix
 from adana.optim.averaging import log_time_average
 from adana.optim.base import LogTimeOptimizer
+from adana.optim.clipping import clip_grad_norm
 from adana.optim.dana import Dana
 from adana.optim.dana_mk4 import DanaMK4
 from adana.optim.dana_star import DanaStar, DanaStarMK4
@@ -30,6 +31,7 @@ __all__ = [
     "LogAdamW",
     "LogMuon",
     "LogTimeOptimizer",
+    "clip_grad_norm",
     "load_adamw_state",
     "log_time_average",
     "param_groups",

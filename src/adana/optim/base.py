@@ -30,6 +30,7 @@ from adana.optim.refusals import (
     refuse_parameter,
     unknown_argument,
 )
+from adana.optim.scaling import Clip, scaling_of
 from adana.optim.scratch import temporaries
 from adana.optim.storage import STEP, identities, new_state, restored, working_dtype
 from adana.optim.strength import check_first_decay, warn_of_strong_decay
@@ -98,6 +99,11 @@ class LogTimeOptimizer(torch.optim.Optimizer):
 
     rule: ClassVar[Rule] = staticmethod(updated)
     """The update of one parameter, a pure function: see `adana.optim.update.updated`."""
+
+    _step_supports_amp_scaling = True
+    """Tells `torch.amp.GradScaler` that `step` divides by its scale and skips by itself."""
+    clip: Clip | None = None
+    """What `adana.clip_grad_norm` left for the next step, which forgets it."""
 
     def __init_subclass__(cls) -> None:
         """Show every hyperparameter and its default in the signature (`help`, `inspect`)."""
@@ -312,6 +318,11 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             self.update(work)
         return loss
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients, and a clip of them that no step has used."""
+        self.clip = None
+        super().zero_grad(set_to_none)
+
     @torch.compiler.disable
     def _plan(self, packed: bool) -> list[Work]:
         """Advance the counters and return what is to be done, nothing of it done yet.
@@ -320,6 +331,10 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         """
         for group in self.param_groups:
             self._refuse(group)  # before any counter has moved
+        scaling = scaling_of(self, self.clip)
+        self.clip = None
+        if scaling.skip is True:
+            return []
         plan = []
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
@@ -333,7 +348,8 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             for alike, hyper in self._numbers(group, params, packed):
                 grads = [p.grad for p in alike if p.grad is not None]
                 states = [self.state[p] for p in alike]
-                plan.append(Work(group, alike, grads, states, hyper, self._keys(group, alike)))
+                work = Work(group, alike, grads, states, hyper, self._keys(group, alike))
+                plan.append(scaling.of(work))
         return plan
 
     def _refuse(self, group: dict[str, Any]) -> None:
@@ -393,7 +409,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
 
     def _update_fused(self, work: Work) -> Work:
         """Update by a kernel what can be, and return the rest."""
-        if not wants_kernel(work.group, work.params[0]):
+        if work.skip is not None or not wants_kernel(work.group, work.params[0]):
             return work
         p = work.params[0]
         names = self.state_names(work.group, p)
@@ -415,12 +431,19 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         """
         wide = working_dtype(work.params[0])
         params, grads = _as_dtype(work.params, wide), _as_dtype(work.grads, wide)
-        if work.group["maximize"]:
-            grads = [-g for g in grads]
+        if work.scaled:
+            grads = self._scaled(grads, work.hyper)
         self.update_wide(work._replace(params=params, grads=grads))
         for p, target in zip(work.params, params, strict=True):
             if p is not target:
                 p.copy_(target)
+
+    @staticmethod
+    def _scaled(grads: list[Tensor], hyper: Hyper | Tensor) -> list[Tensor]:
+        """Return new gradients, multiplied by the `scale` of the step."""
+        if isinstance(hyper, Hyper):
+            return list(torch._foreach_mul(grads, hyper.scale))
+        return [g * numbers_of(hyper, i).scale for i, g in enumerate(grads)]
 
     def update_wide(self, work: Work) -> None:
         """Apply the update to `work`, all of whose tensors are local and have the state's dtype."""
@@ -432,9 +455,8 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         several = zip(work.params, work.grads, work.states, strict=True)
         for i, (p, g, state) in enumerate(several):
             new = self.rule(p, g, state, numbers_of(hyper, i), form, see=False)
-            p.copy_(new.p)
-            for name, value in new.state.items():
-                state[name].copy_(value)
+            for old, value in ((p, new.p), *((state[name], x) for name, x in new.state.items())):
+                old.copy_(value if work.skip is None else old.where(work.skip, value))
 
     def update_lists(
         self,

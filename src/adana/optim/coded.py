@@ -65,11 +65,12 @@ def decoded(work: Work, i: int, names: Iterable[str]) -> Iterator[Work]:
         params=[wide_p], grads=[local_like(work.grads[i], work.params[i])], states=[wide]
     )
     for name, code in weights.encode(wide_p, random).items():
-        _store(of_weights[name], code)
+        _store(of_weights[name], code, work.skip)
     for name, code in codec.encode(wide, random).items():
-        _store(state[name], code)
+        _store(state[name], code, work.skip)
 
 
-def _store(target: Tensor, new: Tensor) -> None:
-    """Write floats, or codes cut to its dtype, into `target`."""
-    target.copy_(new if new.is_floating_point() else narrowed(new, target.dtype))
+def _store(target: Tensor, new: Tensor, skip: Tensor | None) -> None:
+    """Write floats, or codes cut to its dtype, into `target`, unless the step is skipped."""
+    new = new.to(target.dtype) if new.is_floating_point() else narrowed(new, target.dtype)
+    target.copy_(new if skip is None else target.where(skip, new))

@@ -100,21 +100,31 @@ class LogMuon(DampedMomentum):
         if not self.orthogonalised(work.group, work.params[0]):
             super().update(work)
             return
-        grads = [-g for g in work.grads] if work.group["maximize"] else work.grads
-        several = zip(work.params, grads, work.states, strict=True)
+        several = zip(work.params, work.grads, work.states, strict=True)
         for i, (p, g, state) in enumerate(several):
-            self._update_matrix(p, g, state["m"], numbers_of(work.hyper, i), work.group)
+            h, m = numbers_of(work.hyper, i), state["m"]
+            old = [] if work.skip is None else [(x, x.clone()) for x in (local(p), local(m))]
+            self._update_matrix(p, self._gradient(work, g, p, m, h), m, h, work.group)
+            for x, before in old:
+                x.copy_(before.where(work.skip, x))
+
+    @staticmethod
+    def _gradient(work: Work, g: Tensor, p: Tensor, m: Tensor, h: Hyper) -> Tensor:
+        """Return this process's part of a gradient as the average `m` takes it."""
+        mine = local_like(g, p).to(m.dtype)
+        return mine * h.scale if work.scaled else mine
 
     def _update_matrix(
         self, p: Tensor, g: Tensor, m: Tensor, h: Hyper, group: Mapping[str, Any]
     ) -> None:
         """Update one matrix and its average; parameters narrower than m are rounded once.
 
+        g is this process's part of the gradient, in the average's dtype.
+
         m <- m + ema_m (g - m);  x = grad * g + momentum * m
         p <- p - decay * p - lr * rms_scale * sqrt(max(rows, columns)) * orthogonal(x)
         """
         form, mine, average = self.form(group), local(p), local(m)
-        g = local_like(g, p).to(average.dtype)
         average.lerp_(g, h.ema_m)
         x = g * h.grad + average * (h.momentum + h.extra)
         step = _part(orthogonal(_whole(x, p), group["ns_steps"]), p)
