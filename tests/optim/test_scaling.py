@@ -4,35 +4,17 @@ import math
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import adana
 
 from .conftest import CONFIGURATIONS, close, parameters, run, same, set_gradients
+from .paths import PATHS, NothingRead, every_path, snapshot
 
 SHAPES = [(3, 4), (5,), (), (2, 0), (2, 3)]
-PATHS = {
-    "fused": {},
-    "fused-capturable": {"capturable": True},
-    "foreach": {"foreach": True},
-    "single": {"foreach": False},
-    "capturable": {"capturable": True, "foreach": False},
-}
-
-
-@pytest.fixture(params=list(PATHS))
-def path(request):
-    """Arguments that choose how a step is executed."""
-    return PATHS[request.param]
 
 
 def gradients(params):
     return [p.grad.clone() for p in params]
-
-
-def snapshot(optimizer, params):
-    """Copies of all weights, states and counters."""
-    return [x.clone() for p in params for x in (p, *optimizer.state[p].values())]
 
 
 def scaler_of(optimizer, params, scale):
@@ -43,6 +25,7 @@ def scaler_of(optimizer, params, scale):
 
 
 @pytest.mark.parametrize("unscale", [False, True])
+@every_path
 def test_a_scaler_takes_the_steps_without_it_and_skips_those_that_overflow(make, path, unscale):
     if "capturable" in path:  # a step that may be skipped on the device is not fused
         path = PATHS["capturable"]
@@ -72,6 +55,7 @@ def test_a_scaler_takes_the_steps_without_it_and_skips_those_that_overflow(make,
     assert same(snapshot(optimizer, scaled), snapshot(reference, plain))
 
 
+@every_path
 def test_a_step_after_clip_grad_norm_is_that_of_clipped_gradients(make, path):
     ours, theirs = parameters(shapes=SHAPES), parameters(shapes=SHAPES)
     optimizer, reference = make(ours, **path), make(theirs, **path)
@@ -89,6 +73,7 @@ def test_a_step_after_clip_grad_norm_is_that_of_clipped_gradients(make, path):
     assert close(snapshot(optimizer, ours), snapshot(reference, theirs), 2e-6)
 
 
+@every_path
 def test_a_factor_is_used_once_and_not_above_one(path):
     ours, theirs = parameters(), parameters()
     optimizer, reference = adana.ADana(ours, 1e-2, **path), adana.ADana(theirs, 1e-2, **path)
@@ -106,6 +91,7 @@ def test_a_factor_is_used_once_and_not_above_one(path):
 
 
 @pytest.mark.parametrize("unscale", [False, True])
+@every_path
 def test_clipping_under_a_scaler_is_by_the_norm_without_the_scale(make, path, unscale):
     if "capturable" in path:
         path = PATHS["capturable"]
@@ -173,6 +159,7 @@ def test_an_infinite_limit_only_measures():
     assert optimizer.clip is None
 
 
+@every_path
 def test_maximizing_clips_the_same(make, path):
     up, down = parameters(shapes=SHAPES), parameters(shapes=SHAPES)
     rising, falling = make(up, maximize=True, **path), make(down, **path)
@@ -202,15 +189,6 @@ def test_a_step_skipped_on_the_device_leaves_every_code(state_dtype):
     assert not same(before, snapshot(optimizer, params))
 
 
-class NothingRead(TorchDispatchMode):
-    """Raises where the value of a tensor is read on the host."""
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        if function is torch.ops.aten._local_scalar_dense.default:
-            raise AssertionError("a tensor was read")
-        return function(*args, **(kwargs or {}))
-
-
 def test_capturable_steps_read_neither_scale_nor_overflow_nor_norm(make):
     params = parameters(shapes=SHAPES)
     optimizer = make(params, capturable=True, foreach=False, lr=torch.tensor(1e-2))
@@ -225,6 +203,7 @@ def test_capturable_steps_read_neither_scale_nor_overflow_nor_norm(make):
         optimizer.grad_scale.item()
 
 
+@every_path
 def test_bfloat16_gradients_are_not_rounded_when_clipped(path):
     """A factor multiplies them in float32, while rewriting them would round."""
     params = [torch.nn.Parameter(torch.zeros(1000, dtype=torch.bfloat16))]

@@ -19,7 +19,14 @@ from torch import Tensor
 from adana import schedules
 from adana.checks import check_choice, check_integer, check_range
 from adana.optim.codecs import CODECS, WEIGHTS
-from adana.optim.coded import Bf16Weights, StateDtype, decoded, is_coded, stored_parts
+from adana.optim.coded import (
+    Bf16Weights,
+    StateDtype,
+    decoded,
+    in_full,
+    is_coded,
+    stored_parts,
+)
 from adana.optim.fused import update_fused, wants_kernel
 from adana.optim.kernel.recipe import Rule
 from adana.optim.peak import multiplier
@@ -32,8 +39,17 @@ from adana.optim.refusals import (
 )
 from adana.optim.scaling import Clip, scaling_of
 from adana.optim.scratch import temporaries
-from adana.optim.storage import STEP, identities, new_state, restored, working_dtype
+from adana.optim.storage import (
+    STEP,
+    identities,
+    local,
+    local_like,
+    new_state,
+    restored,
+    working_dtype,
+)
 from adana.optim.strength import check_first_decay, warn_of_strong_decay
+from adana.optim.telemetry import Telemetry, added_up
 from adana.optim.update import Form, Hyper, update_foreach, updated
 from adana.optim.work import (
     Work,
@@ -104,6 +120,8 @@ class LogTimeOptimizer(torch.optim.Optimizer):
     """Tells `torch.amp.GradScaler` that `step` divides by its scale and skips by itself."""
     clip: Clip | None = None
     """What `adana.clip_grad_norm` left for the next step, which forgets it."""
+    watch: Telemetry | None = None
+    """Telemetry that is on: see `telemetry`."""
 
     def __init_subclass__(cls) -> None:
         """Show every hyperparameter and its default in the signature (`help`, `inspect`)."""
@@ -350,6 +368,8 @@ class LogTimeOptimizer(torch.optim.Optimizer):
                 states = [self.state[p] for p in alike]
                 work = Work(group, alike, grads, states, hyper, self._keys(group, alike))
                 plan.append(scaling.of(work))
+                if packed:  # compiled code never sees telemetry
+                    self.observe(plan[-1])
         return plan
 
     def _refuse(self, group: dict[str, Any]) -> None:
@@ -398,6 +418,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             rest = self._update_fused(work)
             if not rest.params:
                 return
+            self.observe(rest)
         names = self.stored(rest.group, rest.params[0])
         if is_coded(rest.group, rest.params[0]):
             self._update_coded(rest, names)
@@ -414,7 +435,12 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         p = work.params[0]
         names = self.state_names(work.group, p)
         return update_fused(
-            work, self.rule, self.form(work.group), names, self.stored(work.group, p)
+            work,
+            self.rule,
+            self.form(work.group),
+            names,
+            self.stored(work.group, p),
+            watch=self.watching,
         )
 
     def _update_coded(self, work: Work, names: Iterable[str]) -> None:
@@ -469,6 +495,61 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         """Do the same as `rule` for lists of tensors, in place."""
         spare = temporaries(params, form.temporaries)
         update_foreach(params, grads, states, hyper, form, spare=spare)
+
+    # --- telemetry --------------------------------------------------------------------------
+
+    def telemetry(self, every: int = 1) -> Telemetry:
+        """Return a watch on the steps inside a `with` block: norms of g, u, m and the like.
+
+        Steps take the same weights, to the bit. A watched step takes a little longer where it is
+        fused, and about twice as long elsewhere; the others cost nothing. See docs/telemetry.md.
+        Replays of a captured step (CUDA graphs) are not seen.
+
+        Args:
+            every: watch the first step and each `every`-th after it.
+
+        Raises:
+            ValueError: `every` is not an integer >= 1.
+            RuntimeError: on entering it, another watch is on.
+
+        Example:
+            >>> import torch, adana
+            >>> layer = torch.nn.Linear(4, 2, bias=False)
+            >>> optimizer = adana.ADana(layer.named_parameters(), lr=1e-3, omega=0)
+            >>> layer(torch.ones(1, 4)).sum().backward()
+            >>> with optimizer.telemetry() as watch:
+            ...     optimizer.step()
+            >>> round(watch.read()["weight"].g, 4)
+            2.8284
+        """
+        return Telemetry(self, every)
+
+    @property
+    def watching(self) -> Telemetry | None:
+        """The watch that is on, if the coming step is one for it."""
+        return self.watch if self.watch is not None and self.watch.due else None
+
+    @torch.compiler.disable
+    def observe(self, work: Work) -> None:
+        """Tell a watch what the update will do, before it does: nothing changes."""
+        watch = self.watching
+        if watch is not None:
+            for i, p in enumerate(work.params):
+                watch.add([p], added_up(self.look(work, i)))
+
+    def look(self, work: Work, i: int) -> Mapping[str, Tensor]:
+        """Return what telemetry sees of the elements of the i-th parameter (`update.SEEN`)."""
+        p, state, h = work.params[i], work.states[i], numbers_of(work.hyper, i)
+        names = self.stored(work.group, p)
+        wide = working_dtype(p)
+        if is_coded(work.group, p):
+            weights, full = in_full(work, i, names)
+        else:
+            weights, full = local(p).to(wide), {name: local(state[name]) for name in names}
+        g = local_like(work.grads[i], p).to(wide)
+        if work.scaled:
+            g = g * h.scale
+        return self.rule(weights, g, full, h, self.form(work.group), see=True).seen
 
     # --- changing course --------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from adana.optim.kernel.recipe import FLOATS, Recipe, Rule
 from adana.optim.placement import placement
 from adana.optim.scratch import dense
 from adana.optim.storage import local, local_like
+from adana.optim.telemetry import Telemetry
 from adana.optim.update import Form, Hyper
 from adana.optim.work import Work, chosen
 
@@ -34,12 +35,18 @@ def wants_kernel(group: Mapping[str, Any], p: Tensor) -> bool:
 
 
 def update_fused(
-    work: Work, rule: Rule, form: Form, names: tuple[str, ...], parts: Mapping[str, torch.dtype]
+    work: Work,
+    rule: Rule,
+    form: Form,
+    names: tuple[str, ...],
+    parts: Mapping[str, torch.dtype],
+    *,
+    watch: Telemetry | None = None,
 ) -> Work:
     """Update in place what a kernel can, and return the work on the rest.
 
     Left are tensors with gaps, those of unknown classes, and all of them where there is no
-    compiler; with `fused=True` that is warned of.
+    compiler; with `fused=True` that is warned of. `watch` is told what the kernels add up.
     """
     together: dict[torch.dtype, list[tuple[int, c_launch.Row]]] = defaultdict(list)
     left = []
@@ -47,16 +54,18 @@ def update_fused(
         row = _row(work, i, parts)
         if row is None:
             left.append(i)
-        elif row.tensors[0].numel() > 0:
+        elif row.tensors[0].numel() > 0 or watch is not None:
             together[row.tensors[1].dtype].append((i, row))
     for gradients, rows in together.items():
         p = work.params[0]
         recipe = Recipe(
             rule, form, names, p.dtype, gradients, work.group["state_dtype"],
-            rounding(work.group, p),
+            rounding(work.group, p), watch is not None,
         )  # fmt: skip
         try:
-            c_launch.run(recipe, [row for _, row in rows], _numbers(work))
+            sums = c_launch.run(recipe, [row for _, row in rows], _numbers(work))
+            if watch is not None:
+                watch.add([work.params[i] for i, _ in rows], sums)
         except CannotCompile as error:
             _say_once(str(error), bool(work.group["fused"]))
             left.extend(i for i, _ in rows)

@@ -100,13 +100,26 @@ class LogMuon(DampedMomentum):
         if not self.orthogonalised(work.group, work.params[0]):
             super().update(work)
             return
+        if not torch.compiler.is_compiling():
+            self.observe(work)
         several = zip(work.params, work.grads, work.states, strict=True)
         for i, (p, g, state) in enumerate(several):
             h, m = numbers_of(work.hyper, i), state["m"]
-            old = [] if work.skip is None else [(x, x.clone()) for x in (local(p), local(m))]
+            before = [(x, x.clone()) for x in (local(p), local(m)) if work.skip is not None]
             self._update_matrix(p, self._gradient(work, g, p, m, h), m, h, work.group)
-            for x, before in old:
-                x.copy_(before.where(work.skip, x))
+            if work.skip is not None:
+                for x, old in before:
+                    x.copy_(old.where(work.skip, x))
+
+    def look(self, work: Work, i: int) -> Mapping[str, Tensor]:
+        """Return what telemetry sees of the elements of the i-th parameter."""
+        if not self.orthogonalised(work.group, work.params[i]):
+            return super().look(work, i)
+        p, m, h = work.params[i], work.states[i]["m"], numbers_of(work.hyper, i)
+        g = self._gradient(work, work.grads[i], p, m, h)
+        average = local(m).lerp(g, h.ema_m)
+        step, size = _step(p, g, average, h, work.group)
+        return {"g": g.square(), "u": (step * size).square(), "m": average.square()}
 
     @staticmethod
     def _gradient(work: Work, g: Tensor, p: Tensor, m: Tensor, h: Hyper) -> Tensor:
@@ -126,15 +139,22 @@ class LogMuon(DampedMomentum):
         """
         form, mine, average = self.form(group), local(p), local(m)
         average.lerp_(g, h.ema_m)
-        x = g * h.grad + average * (h.momentum + h.extra)
-        step = _part(orthogonal(_whole(x, p), group["ns_steps"]), p)
-        rows = p.shape[0]
-        size = step_size(rows, p.numel() // rows, group["rms_scale"])
+        step, size = _step(p, g, average, h, group)
         target = mine.to(average.dtype)
         change = step * (step_factor(h, form) * size)
         target.sub_(target * h.decay + change) if form.decay else target.add_(change)
         if target is not mine:
             mine.copy_(target)
+
+
+def _step(
+    p: Tensor, g: Tensor, m: Tensor, h: Hyper, group: Mapping[str, Any]
+) -> tuple[Tensor, float]:
+    """Return this process's part of the orthogonalised step of `p`, and its factor."""
+    x = g * h.grad + m * (h.momentum + h.extra)
+    rows = p.shape[0]
+    size = step_size(rows, p.numel() // rows, group["rms_scale"])
+    return _part(orthogonal(_whole(x, p), group["ns_steps"]), p), size
 
 
 def orthogonal(x: Tensor, steps: int = NS_STEPS) -> Tensor:

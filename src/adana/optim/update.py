@@ -178,7 +178,7 @@ def updated(p: Any, g: Any, s: dict[str, Any], h: Hyper, form: Form, *, see: boo
             first = ratio.clamp(max=1) * g
         d = d / root
 
-    def moved(start: Any, factor: Number) -> Any:
+    def moved(start: Any, factor: Number, d: Any) -> Any:
         """Return `start + factor * u`, gathered term by term."""
         if form.gradient:
             start = _add_quotient(start, first, d, factor * h.grad)
@@ -194,13 +194,16 @@ def updated(p: Any, g: Any, s: dict[str, Any], h: Hyper, form: Form, *, see: boo
         return _add(start, y, factor * h.momentum)
 
     factor = step_factor(h, form)
-    new = p - moved(p * h.decay, factor) if form.decay else moved(p, factor)
+    new = p - moved(p * h.decay, factor, d) if form.decay else moved(p, factor, d)
     if not see:
         return Updated(new, state)
+    # The same number, but another divisor to compilers, which share a reciprocal among divisions if
+    # they are many: then weights would be rounded otherwise than without telemetry.
+    d = d + 0.0
     y = m / d if growth is None else m / d * growth
     seen = {
         "g": g * g,
-        "u": moved(g * 0, 1.0).square(),
+        "u": moved(g * 0, 1.0, d).square(),
         "m": m * m,
         "clipped": y.abs() > limit if form.clip else None,
         "tau": state.get("tau"),
