@@ -149,7 +149,7 @@ class Driver:
 
 driver.set_active(Driver())
 from adana.optim.kernel import triton_launch
-from adana.optim.kernel.c_launch import Row
+from adana.optim.kernel.recipe import Row
 from adana.optim.kernel.recipe import Recipe
 from adana.optim.placement import Placement
 from adana.optim.update import Form, Hyper, updated

@@ -10,8 +10,7 @@ import torch
 import adana
 from adana.optim.codecs import CODECS, WEIGHTS, narrowed, widened
 from adana.optim.kernel import c_launch, triton_launch
-from adana.optim.kernel.c_launch import Row
-from adana.optim.kernel.recipe import Buffer, Recipe, Traced
+from adana.optim.kernel.recipe import Buffer, Recipe, Row, Traced
 from adana.optim.kernel.symbols import Tape
 from adana.optim.kernel.triton_library import interpreted, loaded
 from adana.optim.kernel.triton_source import source

@@ -6,6 +6,7 @@ from adana.optim.adana import ADana
 from adana.optim.ademamix import AdEMAMix, LogAdEMAMix
 from adana.optim.averaging import log_time_average
 from adana.optim.base import LogTimeOptimizer
+from adana.optim.clipping import clip_grad_norm
 from adana.optim.coded import Bf16Weights, StateDtype
 from adana.optim.dana import Dana
 from adana.optim.dana_mk4 import DanaMK4
@@ -35,6 +36,7 @@ __all__ = [
     "LogMuon",
     "LogTimeOptimizer",
     "StateDtype",
+    "clip_grad_norm",
     "float32_state_dict",
     "load_adamw_state",
     "log_time_average",

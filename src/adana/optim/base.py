@@ -19,7 +19,14 @@ from torch import Tensor
 from adana import schedules
 from adana.checks import check_choice, check_integer, check_range
 from adana.optim.codecs import CODECS, WEIGHTS
-from adana.optim.coded import Bf16Weights, StateDtype, decoded, is_coded, stored_parts
+from adana.optim.coded import (
+    Bf16Weights,
+    StateDtype,
+    decoded,
+    in_full,
+    is_coded,
+    stored_parts,
+)
 from adana.optim.fused import update_fused, wants_kernel
 from adana.optim.kernel.recipe import Rule
 from adana.optim.peak import multiplier
@@ -32,9 +39,19 @@ from adana.optim.refusals import (
     refuse_unequal_averages,
     unknown_argument,
 )
+from adana.optim.scaling import Clip, scaling_of
 from adana.optim.scratch import temporaries
-from adana.optim.storage import STEP, identities, new_state, restored, working_dtype
+from adana.optim.storage import (
+    STEP,
+    identities,
+    local,
+    local_like,
+    new_state,
+    restored,
+    working_dtype,
+)
 from adana.optim.strength import check_first_decay, warn_of_strong_decay
+from adana.optim.telemetry import Telemetry, added_up
 from adana.optim.update import Form, Hyper, update_foreach, updated
 from adana.optim.work import (
     Work,
@@ -102,6 +119,13 @@ class LogTimeOptimizer(torch.optim.Optimizer):
 
     rule: ClassVar[Rule] = staticmethod(updated)
     """The update of one parameter, a pure function: see `adana.optim.update.updated`."""
+
+    _step_supports_amp_scaling = True
+    """Tells `torch.amp.GradScaler` that `step` divides by its scale and skips by itself."""
+    clip: Clip | None = None
+    """What `adana.clip_grad_norm` left for the next step, which forgets it."""
+    watch: Telemetry | None = None
+    """Telemetry that is on: see `telemetry`."""
 
     def __init_subclass__(cls) -> None:
         """Show every hyperparameter and its default in the signature (`help`, `inspect`)."""
@@ -345,6 +369,11 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         for work in self._plan(torch.compiler.is_compiling(), chosen):
             self.update(work)
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients, and a clip of them that no step has used."""
+        self.clip = None
+        super().zero_grad(set_to_none)
+
     @torch.compiler.disable
     def _plan(self, packed: bool, chosen: Sequence[Chosen] | None = None) -> list[Work]:
         """Advance the counters and return what is to be done, nothing of it done yet.
@@ -356,6 +385,10 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             chosen = [(group, group["params"]) for group in self.param_groups]
         for group, some in chosen:
             self._refuse(group, some)  # before any counter has moved
+        scaling = scaling_of(self, self.clip)
+        self.clip = None
+        if scaling.skip is True:
+            return []
         plan = []
         for group, some in chosen:
             params = [p for p in some if p.grad is not None]
@@ -369,7 +402,10 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             for alike, hyper in self._numbers(group, params, packed):
                 grads = [p.grad for p in alike if p.grad is not None]
                 states = [self.state[p] for p in alike]
-                plan.append(Work(group, alike, grads, states, hyper, self._keys(group, alike)))
+                work = Work(group, alike, grads, states, hyper, self._keys(group, alike))
+                plan.append(scaling.of(work))
+                if packed:  # compiled code never sees telemetry
+                    self.observe(plan[-1])
         return plan
 
     def _refuse(self, group: dict[str, Any], params: Iterable[Tensor]) -> None:
@@ -421,6 +457,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             rest = self._update_fused(work)
             if not rest.params:
                 return
+            self.observe(rest)
         names = self.stored(rest.group, rest.params[0])
         if is_coded(rest.group, rest.params[0]):
             self._update_coded(rest, names)
@@ -432,12 +469,17 @@ class LogTimeOptimizer(torch.optim.Optimizer):
 
     def _update_fused(self, work: Work) -> Work:
         """Update by a kernel what can be, and return the rest."""
-        if not wants_kernel(work.group, work.params[0]):
+        if work.skip is not None or not wants_kernel(work.group, work.params[0]):
             return work
         p = work.params[0]
         names = self.state_names(work.group, p)
         return update_fused(
-            work, self.rule, self.form(work.group), names, self.stored(work.group, p)
+            work,
+            self.rule,
+            self.form(work.group),
+            names,
+            self.stored(work.group, p),
+            watch=self.watching,
         )
 
     def _update_coded(self, work: Work, names: Iterable[str]) -> None:
@@ -454,12 +496,19 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         """
         wide = working_dtype(work.params[0])
         params, grads = _as_dtype(work.params, wide), _as_dtype(work.grads, wide)
-        if work.group["maximize"]:
-            grads = [-g for g in grads]
+        if work.scaled:
+            grads = self._scaled(grads, work.hyper)
         self.update_wide(work._replace(params=params, grads=grads))
         for p, target in zip(work.params, params, strict=True):
             if p is not target:
                 p.copy_(target)
+
+    @staticmethod
+    def _scaled(grads: list[Tensor], hyper: Hyper | Tensor) -> list[Tensor]:
+        """Return new gradients, multiplied by the `scale` of the step."""
+        if isinstance(hyper, Hyper):
+            return list(torch._foreach_mul(grads, hyper.scale))
+        return [g * numbers_of(hyper, i).scale for i, g in enumerate(grads)]
 
     def update_wide(self, work: Work) -> None:
         """Apply the update to `work`, all of whose tensors are local and have the state's dtype."""
@@ -471,9 +520,8 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         several = zip(work.params, work.grads, work.states, strict=True)
         for i, (p, g, state) in enumerate(several):
             new = self.rule(p, g, state, numbers_of(hyper, i), form, see=False)
-            p.copy_(new.p)
-            for name, value in new.state.items():
-                state[name].copy_(value)
+            for old, value in ((p, new.p), *((state[name], x) for name, x in new.state.items())):
+                old.copy_(value if work.skip is None else old.where(work.skip, value))
 
     def update_lists(
         self,
@@ -486,6 +534,61 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         """Do the same as `rule` for lists of tensors, in place."""
         spare = temporaries(params, form.temporaries)
         update_foreach(params, grads, states, hyper, form, spare=spare)
+
+    # --- telemetry --------------------------------------------------------------------------
+
+    def telemetry(self, every: int = 1) -> Telemetry:
+        """Return a watch on the steps inside a `with` block: norms of g, u, m and the like.
+
+        Steps take the same weights, to the bit. A watched step takes a little longer where it is
+        fused, and about twice as long elsewhere; the others cost nothing. See docs/telemetry.md.
+        Replays of a captured step (CUDA graphs) are not seen.
+
+        Args:
+            every: watch the first step and each `every`-th after it.
+
+        Raises:
+            ValueError: `every` is not an integer >= 1.
+            RuntimeError: on entering it, another watch is on.
+
+        Example:
+            >>> import torch, adana
+            >>> layer = torch.nn.Linear(4, 2, bias=False)
+            >>> optimizer = adana.ADana(layer.named_parameters(), lr=1e-3, omega=0)
+            >>> layer(torch.ones(1, 4)).sum().backward()
+            >>> with optimizer.telemetry() as watch:
+            ...     optimizer.step()
+            >>> round(watch.read()["weight"].g, 4)
+            2.8284
+        """
+        return Telemetry(self, every)
+
+    @property
+    def watching(self) -> Telemetry | None:
+        """The watch that is on, if the coming step is one for it."""
+        return self.watch if self.watch is not None and self.watch.due else None
+
+    @torch.compiler.disable
+    def observe(self, work: Work) -> None:
+        """Tell a watch what the update will do, before it does: nothing changes."""
+        watch = self.watching
+        if watch is not None:
+            for i, p in enumerate(work.params):
+                watch.add([p], added_up(self.look(work, i)))
+
+    def look(self, work: Work, i: int) -> Mapping[str, Tensor]:
+        """Return what telemetry sees of the elements of the i-th parameter (`update.SEEN`)."""
+        p, state, h = work.params[i], work.states[i], numbers_of(work.hyper, i)
+        names = self.stored(work.group, p)
+        wide = working_dtype(p)
+        if is_coded(work.group, p):
+            weights, full = in_full(work, i, names)
+        else:
+            weights, full = local(p).to(wide), {name: local(state[name]) for name in names}
+        g = local_like(work.grads[i], p).to(wide)
+        if work.scaled:
+            g = g * h.scale
+        return self.rule(weights, g, full, h, self.form(work.group), see=True).seen
 
     # --- changing course --------------------------------------------------------------------
 

@@ -11,9 +11,10 @@ from torch.distributed.tensor import DTensor, Replicate
 
 from adana.checks import check_flag, check_integer, check_range
 from adana.newton_schulz import NORM_EPS, NS_STEPS, RMS_SCALE, iterate, step_size
-from adana.optim.coded import decoded, is_coded
+from adana.optim.coded import decoded, in_full, is_coded
 from adana.optim.damped import DampedArguments, DampedMomentum, Source
-from adana.optim.update import step_factor
+from adana.optim.storage import local
+from adana.optim.update import Hyper, step_factor
 from adana.optim.work import Work, numbers_of, on_this_process, one
 
 
@@ -100,6 +101,8 @@ class LogMuon(DampedMomentum):
         if not self.orthogonalised(work.group, work.params[0]):
             super().update(work)
             return
+        if not torch.compiler.is_compiling():
+            self.observe(work)
         names = self.stored(work.group, work.params[0])
         for i, p in enumerate(work.params):
             if is_coded(work.group, p):
@@ -107,6 +110,22 @@ class LogMuon(DampedMomentum):
                     self._update_matrix(p, wide)
             else:
                 self._update_matrix(p, on_this_process(one(work, i), names))
+
+    def look(self, work: Work, i: int) -> Mapping[str, Tensor]:
+        """Return what telemetry sees of the elements of the i-th parameter."""
+        p = work.params[i]
+        if not self.orthogonalised(work.group, p):
+            return super().look(work, i)
+        names = self.stored(work.group, p)
+        if is_coded(work.group, p):
+            m = in_full(work, i, names)[1]["m"]
+        else:
+            m = local(work.states[i]["m"])
+        h = numbers_of(work.hyper, i)
+        g = _gradient(on_this_process(one(work, i), names), m, h)
+        m = m.lerp(g, h.ema_m)
+        step, size = _step(p, g, m, h, work.group)
+        return {"g": g.square(), "u": (step * size).square(), "m": m.square()}
 
     def _update_matrix(self, p: Tensor, work: Work) -> None:
         """Update the matrix `p`, of which `work` has this process's part, and its average.
@@ -118,19 +137,34 @@ class LogMuon(DampedMomentum):
         """
         group, h, form = work.group, numbers_of(work.hyper, 0), self.form(work.group)
         mine, average = work.params[0], work.states[0]["m"]
-        g = work.grads[0].to(average.dtype)
-        if group["maximize"]:
-            g = -g
+        before = [(x, x.clone()) for x in (mine, average) if work.skip is not None]
+        g = _gradient(work, average, h)
         average.lerp_(g, h.ema_m)
-        x = g * h.grad + average * (h.momentum + h.extra)
-        step = _part(orthogonal(_whole(x, p), group["ns_steps"]), p)
-        rows = p.shape[0]
-        size = step_size(rows, p.numel() // rows, group["rms_scale"])
+        step, size = _step(p, g, average, h, group)
         target = mine.to(average.dtype)
         change = step * (step_factor(h, form) * size)
         target.sub_(target * h.decay + change) if form.decay else target.add_(change)
         if target is not mine:
             mine.copy_(target)
+        if work.skip is not None:
+            for x, old in before:
+                x.copy_(old.where(work.skip, x))
+
+
+def _gradient(work: Work, m: Tensor, h: Hyper) -> Tensor:
+    """Return the gradient of the one parameter of `work` as the average `m` takes it."""
+    g = work.grads[0].to(m.dtype)
+    return g * h.scale if work.scaled else g
+
+
+def _step(
+    p: Tensor, g: Tensor, m: Tensor, h: Hyper, group: Mapping[str, Any]
+) -> tuple[Tensor, float]:
+    """Return this process's part of the orthogonalised step of `p`, and its factor."""
+    x = g * h.grad + m * (h.momentum + h.extra)
+    rows = p.shape[0]
+    size = step_size(rows, p.numel() // rows, group["rms_scale"])
+    return _part(orthogonal(_whole(x, p), group["ns_steps"]), p), size
 
 
 def orthogonal(x: Tensor, steps: int = NS_STEPS) -> Tensor:

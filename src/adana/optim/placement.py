@@ -26,6 +26,10 @@ class Placement(NamedTuple):
     """How far the next such run is, in elements."""
 
 
+UNPLACED = Placement(0, 2**62, 0)
+"""For tensors that need no random bits: all elements follow each other."""
+
+
 def placement(p: Tensor) -> Placement:
     """Return where this process's part of `p` lies in the whole, in row-major order.
 

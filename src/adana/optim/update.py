@@ -57,12 +57,19 @@ class Hyper(NamedTuple):
     shift: Number = 0.0
     """Added to the effective time q before the power."""
     scale: Number = 1.0
-    """Multiplier on the gradient before anything else."""
+    """Multiplier on the gradient before anything else. The one number that may be a 0-d tensor on
+    the parameters' device among floats: a norm that the host has not read."""
 
     def packed(self, like: Tensor) -> Tensor:
         """Return all numbers as one small vector of `like`'s dtype on its device."""
-        vector = torch.tensor(self, dtype=torch.float64).to(like.dtype)
-        return vector if like.device.type == "cpu" else vector.to(like.device, non_blocking=True)
+        on_device = self.scale if isinstance(self.scale, Tensor) else None
+        numbers = self if on_device is None else self._replace(scale=1.0)
+        vector = torch.tensor(numbers, dtype=torch.float64).to(like.dtype)
+        if like.device.type != "cpu":
+            vector = vector.to(like.device, non_blocking=True)
+        if on_device is not None:
+            vector[Hyper._fields.index("scale")].mul_(on_device.to(vector))
+        return vector
 
     @classmethod
     def unpacked(cls, vector: Tensor) -> Hyper:
@@ -126,7 +133,8 @@ class Updated(NamedTuple):
 
 
 SEEN = ("g", "u", "m", "clipped", "tau", "r")
-"""What telemetry sees of an element: g^2, u^2, m^2, whether a clip bound it, tau, m^2/v."""
+"""What telemetry sees of an element: g^2, u^2, m^2, whether the momentum's clip
+bound it, tau, and m^2/v (0 where v is)."""
 
 
 def updated(p: Any, g: Any, s: dict[str, Any], h: Hyper, form: Form, *, see: bool) -> Updated:
@@ -170,7 +178,7 @@ def updated(p: Any, g: Any, s: dict[str, Any], h: Hyper, form: Form, *, see: boo
             first = ratio.clamp(max=1) * g
         d = d / root
 
-    def moved(start: Any, factor: Number) -> Any:
+    def moved(start: Any, factor: Number, d: Any) -> Any:
         """Return `start + factor * u`, gathered term by term."""
         if form.gradient:
             start = _add_quotient(start, first, d, factor * h.grad)
@@ -186,17 +194,20 @@ def updated(p: Any, g: Any, s: dict[str, Any], h: Hyper, form: Form, *, see: boo
         return _add(start, y, factor * h.momentum)
 
     factor = step_factor(h, form)
-    new = p - moved(p * h.decay, factor) if form.decay else moved(p, factor)
+    new = p - moved(p * h.decay, factor, d) if form.decay else moved(p, factor, d)
     if not see:
         return Updated(new, state)
+    # The same number, but another divisor to compilers, which share a reciprocal among divisions if
+    # they are many: then weights would be rounded otherwise than without telemetry.
+    d = d + 0.0
     y = m / d if growth is None else m / d * growth
     seen = {
         "g": g * g,
-        "u": moved(g * 0, 1.0).square(),
+        "u": moved(g * 0, 1.0, d).square(),
         "m": m * m,
         "clipped": y.abs() > limit if form.clip else None,
         "tau": state.get("tau"),
-        "r": m * m / v,
+        "r": (m * m / v).where(v != 0, 0.0),
     }
     return Updated(new, state, {name: x for name, x in seen.items() if x is not None})
 

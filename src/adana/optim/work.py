@@ -31,6 +31,10 @@ class Work(NamedTuple):
     """Floats, or packed: one vector for all parameters, or a row for each (capturable)."""
     keys: Sequence[Key] = ()
     """Keys of the parameters' random bits; empty where none are needed."""
+    scaled: bool = False
+    """Whether `Hyper.scale` may be another number than 1."""
+    skip: Tensor | None = None
+    """Where not None, a truth on the device: nothing is to change. Only with packed numbers."""
 
 
 class _Row(NamedTuple):

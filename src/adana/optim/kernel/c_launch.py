@@ -6,31 +6,17 @@ import array
 import ctypes
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from adana.optim.kernel.c_library import CannotCompile, library
 from adana.optim.kernel.c_source import source
-from adana.optim.kernel.recipe import Recipe, trace
-from adana.optim.placement import Placement
+from adana.optim.kernel.recipe import Recipe, Row, trace
 
 SHARE = 1 << 15
 """Elements that are worth another thread."""
-
-
-class Row(NamedTuple):
-    """What a kernel works on of one parameter, all of it alike and without gaps in memory."""
-
-    tensors: tuple[Tensor, ...]
-    """p, g and the parts of the state, in the order of `recipe.parts`."""
-    numbers: int
-    """Which row of the numbers is its own."""
-    placement: Placement
-    """Where its elements are in the whole parameter, for random bits."""
-    key: tuple[int, int]
-    """Of its random bits."""
 
 
 Kernel = tuple[Any, tuple[str, ...]]
@@ -82,7 +68,8 @@ def run(recipe: Recipe, rows: Sequence[Row], numbers: Tensor) -> dict[str, Tenso
         size = row.tensors[0].numel()
         place = row.placement
         total += size
-        table.extend((size, row.numbers * numbers.shape[1], *place, *row.key))
+        key = (int(x) for x in row.key)
+        table.extend((size, row.numbers * numbers.shape[1], *place, *key))
         table.extend([x.data_ptr() for x in row.tensors])
     threads = max(1, min(torch.get_num_threads(), total // SHARE))
     sums = torch.zeros(threads, len(rows), max(len(names), 1), dtype=torch.float64)

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from adana.optim.codecs import CODECS, WEIGHTS
 from adana.optim.kernel.symbols import Kind, Statement, Tape, Value, needed
-from adana.optim.randomness import words
+from adana.optim.placement import Placement
+from adana.optim.randomness import Key, words
 from adana.optim.update import SEEN, Form, Hyper, Updated
 
 Rule = Callable[..., Updated]
@@ -39,6 +41,19 @@ class Recipe(NamedTuple):
     """Name of the codec of the weights."""
     see: bool = False
     """Whether telemetry is wanted."""
+
+
+class Row(NamedTuple):
+    """What a kernel works on of one parameter, all of it alike and without gaps in memory."""
+
+    tensors: tuple[Tensor, ...]
+    """p, g and the parts of the state, in the order of `recipe.parts`."""
+    numbers: int
+    """Which row of the numbers is its own."""
+    placement: Placement
+    """Where its elements are in the whole parameter, for random bits."""
+    key: Key
+    """Of its random bits."""
 
 
 class Buffer(NamedTuple):

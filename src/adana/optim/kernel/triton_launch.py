@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from adana.optim.kernel.c_launch import Row
 from adana.optim.kernel.c_library import CannotCompile
-from adana.optim.kernel.recipe import Recipe, symbols_used, trace
+from adana.optim.kernel.recipe import Recipe, Row, symbols_used, trace
 from adana.optim.kernel.triton_library import loaded
 from adana.optim.kernel.triton_source import ALIGNMENT, COLUMNS, source
 from adana.optim.kernel.uploads import Tables, sent
