@@ -445,7 +445,7 @@ def test_weights_have_their_mean_exactly(name, low, sign):
         assert found.double().mean() == p[0].double()
 
 
-@pytest.mark.parametrize("name", WEIGHTS)
+@pytest.mark.parametrize("name", ["stochastic", "split24", "split32"])
 def test_weights_that_are_not_finite_are_seen_in_the_parameter(name):
     p = torch.cat([torch.tensor([INF, -INF]), NANS.view(torch.float32)])
     for word in EXTREME:

@@ -230,6 +230,7 @@ def test_narrow_weights_are_rounded_once_per_step(name, dtype, path):
     for p in (exact, narrow):
         wide = p is exact
         given = {"lr": 0.01, "omega": 1.0, "decay_offset": 20.0, "decay": "log-time"}
+        given["bf16_weights"] = "nearest"
         optimizer = ROWS[name].make([p], **given, **({} if wide else PATHS[path]))
         p.grad = g[0].to(p.dtype)
         optimizer.step()

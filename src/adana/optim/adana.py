@@ -62,9 +62,9 @@ class ADana(DampedMomentum):
             a CUDA graph can hold the step; pass `lr` as a tensor then.
         differentiable: not supported; True is an error.
         fused: one kernel for the whole update, made for this machine by its C compiler (about half
-            a second, once). Default None: where there is a compiler and `foreach` is not given.
-            True warns where there is none. Tensors a kernel does not take (float64, with gaps in
-            memory, of foreign classes) are updated as with False.
+            a second, once), or by Triton for a GPU. Default None: on a CPU with a compiler, if
+            `foreach` is not given. True warns where there is no compiler. Tensors a kernel does not
+            take (float64, with gaps in memory, of foreign classes) are updated as with False.
         state_dtype: how m, v and tau are kept, all but "fp32" with stochastic rounding:
             "fp32" (default, 4 bytes each), "fp24" (3 bytes), "log16" (2 bytes, for log-time
             averages: codes without scales that a long memory survives) or "bf16_sr" (2 bytes, any

@@ -15,7 +15,7 @@ from adana.optim.coded import decoded, in_full, is_coded
 from adana.optim.damped import DampedArguments, DampedMomentum, Source
 from adana.optim.storage import local
 from adana.optim.update import Hyper, step_factor
-from adana.optim.work import Work, numbers_of, on_this_process, one
+from adana.optim.work import Work, numbers_of, on_this_process
 
 
 class LogMuon(DampedMomentum):
@@ -104,12 +104,14 @@ class LogMuon(DampedMomentum):
         if not torch.compiler.is_compiling():
             self.observe(work)
         names = self.stored(work.group, work.params[0])
-        for i, p in enumerate(work.params):
-            if is_coded(work.group, p):
+        if is_coded(work.group, work.params[0]):
+            for i, p in enumerate(work.params):
                 with decoded(work, i, names) as wide:
-                    self._update_matrix(p, wide)
-            else:
-                self._update_matrix(p, on_this_process(one(work, i), names))
+                    self._update_matrix(p, wide, 0)
+            return
+        mine = on_this_process(work, names)
+        for i, p in enumerate(work.params):
+            self._update_matrix(p, mine, i)
 
     def look(self, work: Work, i: int) -> Mapping[str, Tensor]:
         """Return what telemetry sees of the elements of the i-th parameter."""
@@ -122,23 +124,25 @@ class LogMuon(DampedMomentum):
         else:
             m = local(work.states[i]["m"])
         h = numbers_of(work.hyper, i)
-        g = _gradient(on_this_process(one(work, i), names), m, h)
+        g = _gradient(on_this_process(work, names), i, m, h)
         m = m.lerp(g, h.ema_m)
         step, size = _step(p, g, m, h, work.group)
         return {"g": g.square(), "u": (step * size).square(), "m": m.square()}
 
-    def _update_matrix(self, p: Tensor, work: Work) -> None:
-        """Update the matrix `p`, of which `work` has this process's part, and its average.
+    def _update_matrix(self, p: Tensor, work: Work, i: int) -> None:
+        """Update the matrix `p`, of which `work` has this process's part as its i-th.
 
         Parameters narrower than m are rounded once.
 
         m <- m + ema_m (g - m);  x = grad * g + momentum * m
         p <- p - decay * p - lr * rms_scale * sqrt(max(rows, columns)) * orthogonal(x)
         """
-        group, h, form = work.group, numbers_of(work.hyper, 0), self.form(work.group)
-        mine, average = work.params[0], work.states[0]["m"]
-        before = [(x, x.clone()) for x in (mine, average) if work.skip is not None]
-        g = _gradient(work, average, h)
+        group, h, form = work.group, numbers_of(work.hyper, i), self.form(work.group)
+        mine, average = work.params[i], work.states[i]["m"]
+        skip, before = work.skip, (mine, average)
+        if skip is not None:
+            before = (mine.clone(), average.clone())
+        g = _gradient(work, i, average, h)
         average.lerp_(g, h.ema_m)
         step, size = _step(p, g, average, h, group)
         target = mine.to(average.dtype)
@@ -146,14 +150,14 @@ class LogMuon(DampedMomentum):
         target.sub_(target * h.decay + change) if form.decay else target.add_(change)
         if target is not mine:
             mine.copy_(target)
-        if work.skip is not None:
-            for x, old in before:
-                x.copy_(old.where(work.skip, x))
+        if skip is not None:
+            mine.copy_(before[0].where(skip, mine))
+            average.copy_(before[1].where(skip, average))
 
 
-def _gradient(work: Work, m: Tensor, h: Hyper) -> Tensor:
-    """Return the gradient of the one parameter of `work` as the average `m` takes it."""
-    g = work.grads[0].to(m.dtype)
+def _gradient(work: Work, i: int, m: Tensor, h: Hyper) -> Tensor:
+    """Return the i-th gradient of `work` as the average `m` takes it."""
+    g = work.grads[i].to(m.dtype)
     return g * h.scale if work.scaled else g
 
 

@@ -105,6 +105,7 @@ class ReleasedGradients:
         self._scaling = _SCALING in vars(optimizer)
         setattr(optimizer, _SCALING, True)
         setattr(optimizer, _ATTACHED, self)
+        optimizer.clip = None
 
     @property
     def updated(self) -> list[Tensor]:
