@@ -68,7 +68,7 @@ def losses(runs: Path, way: str) -> dict[int, float]:
     found = {}
     for run in find_runs(runs / way):
         summary = run.summary()
-        if summary is not None and run.finished():
+        if summary is not None and run.finished:
             found[run.config()["seed"]] = summary["val_loss"]
     return found
 
