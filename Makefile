@@ -14,7 +14,7 @@ PINS := $(VENV)/pins.txt
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: FORCE help demo smoke test test-slow test-libraries test-all lint format clean
+.PHONY: FORCE help demo smoke test test-slow test-exhaustive test-libraries test-all lint format clean
 
 help:  ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,17 +26,20 @@ smoke: $(VENV)/installed  ## a tiny ladder to its report: 3 optimizers x 4 sizes
 	$(BIN)/adana ladder run --preset smoke
 
 test: $(VENV)/installed-dev  ## the tests, without the slow ones and those of other libraries
-	$(BIN)/python -m pytest -n 2 -m "not slow" --ignore tests/optax --ignore tests/examples
+	$(BIN)/python -m pytest -n 2 -m "not slow and not exhaustive" --ignore tests/optax --ignore tests/examples
 
 test-slow: $(VENV)/installed-dev  ## the slow tests: what takes more than about 20 seconds
-	$(BIN)/python -m pytest -n 2 -m slow
+	$(BIN)/python -m pytest -n 2 -m "slow and not exhaustive"
+
+test-exhaustive: $(VENV)/installed-dev  ## every optimizer where the others test one of a kind
+	$(BIN)/python -m pytest -n 2 -m exhaustive
 
 test-libraries: $(VENV)/installed-libraries  ## with JAX, transformers, Ray, ... (installs them)
 	PYTHONPATH=$(VENV)/timm $(BIN)/python -m pytest -n 2 \
 	  tests/examples tests/optax tests/hf tests/trackers tests/tune/test_ray_engine.py tests/tune/test_ray_cluster.py \
 	  tests/data/test_sources.py tests/optim/test_triton.py tests/cli/test_runs_verbs.py tests/test_integrations.py tests/test_docs.py
 
-test-all: test test-slow test-libraries  ## all tests
+test-all: test test-slow test-exhaustive test-libraries  ## all tests
 
 lint: $(VENV)/installed-dev  ## style, types, and who may import whom
 	$(BIN)/ruff check .

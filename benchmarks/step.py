@@ -213,9 +213,9 @@ def speeds(
 ) -> dict[str, float]:
     """Return what the times of one candidate say, beside the reference's and the copy's."""
     mine, theirs, copies = times[name].step, times[reference].step, times[COPY].step
-    low, middle, high = statistics.quantiles(mine, n=4)
+    low, middle, high = statistics.quantiles(mine, n=4, method="inclusive")
     ratios = [x / y for x, y in zip(mine, theirs, strict=True)]
-    ratio_low, ratio, ratio_high = statistics.quantiles(ratios, n=4)
+    ratio_low, ratio, ratio_high = statistics.quantiles(ratios, n=4, method="inclusive")
     scale = traffic[name] / traffic[reference]
     of_copy = [scale * y / x for x, y in zip(mine, copies, strict=True)]
     return {

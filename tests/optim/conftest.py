@@ -83,9 +83,10 @@ QUICK = (
 )  # fmt: skip
 """One configuration for each kind of update."""
 SOME_QUICK = [
-    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CONFIGURATIONS
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.exhaustive)
+    for name in CONFIGURATIONS
 ]
-"""All configurations, for fixtures of tests that compile or train: the others are slow tests."""
+"""All configurations, for fixtures of tests that compile or train: most are exhaustive tests."""
 
 
 @pytest.fixture(params=list(CONFIGURATIONS))
