@@ -4,7 +4,7 @@
 `Prefetcher` reads ahead.
 """
 
-from adana.data.cache import Entry, cache_folder, delete, entries, find
+from adana.data.cache import Entry, delete, entries, find
 from adana.data.config import DataConfig
 from adana.data.errors import CorpusError, ShardError, Unreachable
 from adana.data.kept import run_tokenizer, save_tokenizer
@@ -15,6 +15,7 @@ from adana.data.sources import Corpus, read_corpus
 from adana.data.stream import BatchStream, validation_windows
 from adana.data.tokenizer import Tokenizer, model_vocab_size, padded
 from adana.data.tokens import Tokens
+from adana.places import cache_folder
 
 __all__ = [
     "BatchStream",

@@ -43,15 +43,6 @@ class Entry:
     """``complete``, ``unfinished``, or why it cannot be used."""
 
 
-def cache_folder() -> Path:
-    """Return ``$ADANA_CACHE``, else ``$XDG_CACHE_HOME/adana``, else ``~/.cache/adana``."""
-    if chosen := os.environ.get("ADANA_CACHE"):
-        return Path(chosen).expanduser()
-    if shared := os.environ.get("XDG_CACHE_HOME"):
-        return Path(shared).expanduser() / "adana"
-    return Path.home() / ".cache" / "adana"
-
-
 def entries(cache: Path) -> list[Entry]:
     """Return the folders of the cache, sorted by name; an absent cache has none."""
     if not cache.is_dir():

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from adana.data.config import TRAINED
 from adana.data.errors import ShardError
-from adana.data.prepare import cache_folder
 from adana.data.shards import MANIFEST, TOKENIZER, open_shards
 from adana.data.tokenizer import Tokenizer
+from adana.places import cache_folder
 from adana.runs import Run, RunError, read_json, write_bytes
 
 

@@ -21,7 +21,6 @@ from pathlib import Path
 from adana.data.build import SAMPLE_BYTES, Job, Progress, build
 from adana.data.cache import (
     BUILDING,
-    cache_folder,
     clear,
     find_prepared,
     hold,
@@ -34,6 +33,7 @@ from adana.data.journal import JOURNAL
 from adana.data.shards import FORMAT_VERSION, MANIFEST, SHARD_TOKENS, Shards, open_shards
 from adana.data.sources import open_text
 from adana.data.tokenizer import check_vocabulary, ready_made
+from adana.places import cache_folder
 from adana.runs import RunError
 
 

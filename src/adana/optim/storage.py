@@ -80,14 +80,22 @@ def local_like(x: Tensor, p: Tensor) -> Tensor:
     return local(x)
 
 
+def named(groups: Sequence[Mapping[str, Any]]) -> list[tuple[str | int, Tensor]]:
+    """Return the parameters of all groups by name, else by their index in the state dict."""
+    params = [p for group in groups for p in group["params"]]
+    names = [name for group in groups for name in group.get("param_names", group["params"])]
+    return [
+        (name if isinstance(name, str) else i, p)
+        for i, (name, p) in enumerate(zip(names, params, strict=True))
+    ]
+
+
 def identities(groups: Sequence[Mapping[str, Any]]) -> dict[Tensor, int]:
     """Return a number for each parameter that no layout changes: of its name, else of its place.
 
     Names are those that the optimizer was given, without what wrappers put before them.
     """
-    params = [p for group in groups for p in group["params"]]
-    names = [name for group in groups for name in group.get("param_names", group["params"])]
     return {
-        p: zlib.crc32(plain_name(name).encode()) if isinstance(name, str) else i
-        for i, (p, name) in enumerate(zip(params, names, strict=True))
+        p: zlib.crc32(plain_name(name).encode()) if isinstance(name, str) else name
+        for name, p in named(groups)
     }

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from adana.checks import check_integer
 from adana.optim.across_ranks import summed
+from adana.optim.storage import named
 
 if TYPE_CHECKING:
     from adana.optim.base import LogTimeOptimizer
@@ -85,9 +86,9 @@ class Telemetry:
         sharded, every rank must read, and gets the numbers of whole parameters.
         """
         sums, self._ready = self._ready, {}
-        named = [(name, p) for name, p in _named(self.optimizer.param_groups) if p in sums]
+        of_these = [(name, p) for name, p in named(self.optimizer.param_groups) if p in sums]
         together: dict[tuple[Any, ...], list[Tensor]] = defaultdict(list)
-        for _, p in named:  # in an order that all ranks have
+        for _, p in of_these:  # in an order that all ranks have
             together[sums[p][next(iter(sums[p]))].device, tuple(sums[p])].append(p)
         found: dict[Tensor, Seen] = {}
         for (_, names), some in together.items():
@@ -95,7 +96,7 @@ class Telemetry:
             rows = summed(flat.view(len(some), len(names)).unbind(), some)
             for p, row in zip(some, torch.stack(rows).tolist(), strict=True):
                 found[p] = _seen(dict(zip(names, row, strict=True)), p.numel())
-        return {name: found[p] for name, p in named}
+        return {name: found[p] for name, p in of_these}
 
     def add(self, params: Sequence[Tensor], sums: Mapping[str, Tensor]) -> None:
         """Take the sums over this process's elements: vectors by name, an entry a parameter."""
@@ -125,13 +126,3 @@ def _seen(sums: Mapping[str, float], size: int) -> Seen:
     return Seen(
         **{name: math.sqrt(x) if name in NORMS else x / max(size, 1) for name, x in sums.items()}
     )
-
-
-def _named(groups: Sequence[Mapping[str, Any]]) -> list[tuple[str | int, Tensor]]:
-    """Return the parameters of all groups by name, else by index."""
-    params = [p for group in groups for p in group["params"]]
-    names = [name for group in groups for name in group.get("param_names", group["params"])]
-    return [
-        (name if isinstance(name, str) else i, p)
-        for i, (name, p) in enumerate(zip(names, params, strict=True))
-    ]

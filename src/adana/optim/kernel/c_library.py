@@ -19,6 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from adana import places
+
 FLAGS = ("-O3", "-shared", "-fPIC", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math",
          "-freciprocal-math", "-ffp-contract=off")  # fmt: skip
 """Divisions by one number may share its reciprocal; nothing else about float32 changes. Products
@@ -44,13 +46,13 @@ def library(text: str) -> ctypes.CDLL:
     command = (*compiler(), *FLAGS, *_tuning())
     name = hashlib.sha256("\0".join((text, *command, _processor())).encode()).hexdigest()[:24]
     try:
-        target = cache_folder() / f"{name}.so"
+        target = kernel_folder() / f"{name}.so"
         if target.exists():
             return ctypes.CDLL(str(target))
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
         log.info("the kept kernel cannot be loaded, so it is compiled again: %s", error)
     try:
-        cache_folder().mkdir(parents=True, exist_ok=True)
+        kernel_folder().mkdir(parents=True, exist_ok=True)
         return _compiled(text, command, target)
     except (OSError, RuntimeError) as error:
         if isinstance(error, CannotCompile):
@@ -83,11 +85,9 @@ def compiler() -> tuple[str, ...]:
     raise CannotCompile(f"no C compiler was found (looked for {tried}; set CC to yours)")
 
 
-def cache_folder() -> Path:
-    """Return where kernels are kept: `kernels` in `$ADANA_CACHE`, else in the user's cache."""
-    chosen, home = os.environ.get("ADANA_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    root = Path(chosen) if chosen else Path(home or "~/.cache").expanduser() / "adana"
-    return root / "kernels"
+def kernel_folder() -> Path:
+    """Return where kernels are kept."""
+    return places.cache_folder() / "kernels"
 
 
 def _tuning() -> tuple[str, ...]:

@@ -197,9 +197,9 @@ def _store(buffer: Buffer, value: Value) -> str:
 
 def _statement(statement: Statement) -> str:
     """Return a statement as a line."""
-    operands = statement.operands
-    kind = next(x.kind for x in reversed(operands) if isinstance(x, Value))
-    text = EXPRESSIONS[statement.operation](kind, *(_operand(x, kind) for x in operands))
+    kind = statement.kind
+    operands = (_operand(x, kind) for x in statement.operands)
+    text = EXPRESSIONS[statement.operation](kind, *operands)
     return f"    const {TYPES[statement.result.kind]} {statement.result.name} = {text};"
 
 

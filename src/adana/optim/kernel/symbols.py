@@ -9,7 +9,6 @@ in the language of a kernel (`c_source`, `triton_source`). A symbol has the oper
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -36,6 +35,11 @@ class Statement(NamedTuple):
     result: Value
     operation: str
     operands: tuple[Operand, ...]
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of what it works on, which constants among the operands take."""
+        return next(x.kind for x in reversed(self.operands) if isinstance(x, Value))
 
 
 class Tape:
@@ -242,9 +246,6 @@ def _fits(number: Any, kind: Kind) -> bool:
     if kind == "float":
         return isinstance(number, int | float) and math.isfinite(number)
     return kind == "int" and isinstance(number, int) and -(2**31) <= number < 2**31
-
-
-Result = Callable[..., dict[str, Value]]
 
 
 def needed(statements: list[Statement], results: list[Value]) -> list[Statement]:

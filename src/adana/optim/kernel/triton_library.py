@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from adana.optim.kernel.c_library import CannotCompile, cache_folder
+from adana.optim.kernel.c_library import CannotCompile, kernel_folder
 
 CAPABILITY = (8, 0)
 """The oldest GPUs whose bfloat16 and NaN-aware minimum Triton compiles."""
@@ -72,7 +72,7 @@ def loaded(text: str) -> Any:
 
 def _kept(text: str, name: str) -> Path:
     """Return the file with this text, written in full or not at all."""
-    target = cache_folder() / name
+    target = kernel_folder() / name
     if target.exists() and target.read_text() == text:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
