@@ -120,8 +120,8 @@ class LogTimeOptimizer(torch.optim.Optimizer):
     rule: ClassVar[Rule] = staticmethod(updated)
     """The update of one parameter, a pure function: see `adana.optim.update.updated`."""
 
-    _step_supports_amp_scaling = True
-    """Tells `torch.amp.GradScaler` that `step` divides by its scale and skips by itself."""
+    takes_scaled_gradients: bool = False
+    """Whether a `torch.amp.GradScaler` must leave its part to `step`, which may refuse it."""
     clip: Clip | None = None
     """What `adana.clip_grad_norm` left for the next step, which forgets it."""
     watch: Telemetry | None = None
@@ -562,6 +562,18 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             2.8284
         """
         return Telemetry(self, every)
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Return whether a `torch.amp.GradScaler` leaves division and skipping to `step`.
+
+        As for torch's own optimizers, where the fused step was asked for by name; and where steps
+        are captured or a clip is pending. Otherwise the scaler does both, and does not call `step`
+        to skip it, which is how Accelerate and Lightning notice.
+        """
+        groups = self.param_groups
+        asked = all(group["fused"] or group["capturable"] for group in groups)
+        return asked or self.clip is not None or self.takes_scaled_gradients
 
     @property
     def watching(self) -> Telemetry | None:

@@ -22,8 +22,6 @@ from adana.optim.base import LogTimeOptimizer
 
 _ATTACHED = "_gradients_released_by"
 """Attribute of an optimizer that holds its handle."""
-_SCALING = "_step_supports_amp_scaling"
-"""Attribute by which a `GradScaler` leaves scaling to `step`, which can then refuse it."""
 CLIPPED_BY_NORM = ("max_norm", "max_grad_norm", "clip_norm", "grad_norm_clip")
 """Names that a limit on the norm of all gradients has in parameter groups."""
 
@@ -102,8 +100,7 @@ class ReleasedGradients:
             for p in group["params"]:
                 if p.requires_grad:
                     self._hooks.append(self._watch(p, index))
-        self._scaling = _SCALING in vars(optimizer)
-        setattr(optimizer, _SCALING, True)
+        optimizer.takes_scaled_gradients = True
         setattr(optimizer, _ATTACHED, self)
         optimizer.clip = None
 
@@ -129,8 +126,7 @@ class ReleasedGradients:
         self._updated.clear()
         if getattr(self.optimizer, _ATTACHED, None) is self:
             delattr(self.optimizer, _ATTACHED)
-            if not self._scaling:
-                delattr(self.optimizer, _SCALING)
+            del self.optimizer.takes_scaled_gradients
 
     def __enter__(self) -> ReleasedGradients:
         """Return the handle."""
