@@ -91,7 +91,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--dtype", default="float32", choices=DTYPES, help="of weights and gradients")
     add("--variants", nargs="+", default=["default"], choices=VARIANTS, help="of the family")
     add("--state-dtypes", nargs="+", default=["fp32"], help="of the family: fp32, log16, ...")
-    add("--only", nargs="+", default=[], metavar="WORD", help="names with one of these words")
+    add("--only", nargs="+", default=[], metavar="NAME", help="names that begin with one of these")
     add("--reference", default="AdamW fused", help="what ratios are to")
     add("--longest", type=float, default=5.0, help="leave out whose step takes more seconds")
     add("--first-step", action="store_true", help="also measure it in new processes")
@@ -108,11 +108,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def chosen(name: str, arguments: argparse.Namespace) -> bool:
     """Return whether a candidate is asked for; the reference always is."""
-    return (
-        not arguments.only
-        or name == arguments.reference
-        or any(word.lower() in name.lower().split(":")[0].split() for word in arguments.only)
-    )
+    name, reference = name.split(":", maxsplit=1)[0].lower(), arguments.reference.lower()
+    asked = any(f"{name} ".startswith(f"{start.lower()} ") for start in arguments.only)
+    return not arguments.only or name == reference or asked
 
 
 def machine(arguments: argparse.Namespace) -> str:
@@ -164,6 +162,8 @@ def measured(
     times, rebuilt = measure.in_turns(optimizers, {COPY: copy}, arguments.rounds, device)
     rows = []
     for candidate, one in ready.items():
+        measure.progress(f"memory, first steps in new processes: {candidate}"
+                         if arguments.first_step else f"memory: {candidate}")  # fmt: skip
         shares = {"list": name, "optimizer": candidate, "ours": candidate.split()[0] in FAMILY,
                   "millions": count / 1e6, "tensors": len(entries)}  # fmt: skip
         rows.append({
@@ -175,6 +175,7 @@ def measured(
             **elsewhere(candidate, name, arguments),
             "built": one.built, "rebuilt": rebuilt[candidate],
         })  # fmt: skip
+    measure.progress("")
     show(rows, traffic[arguments.reference] / statistics.median(times[COPY].step))
     return rows
 
@@ -190,19 +191,22 @@ def prepared(
     ready: dict[str, Ready] = {}
     count = sum(entry.count for entry in entries)
     for name, make in found:
+        measure.progress(f"first steps: {name}")
         if measure.free_bytes(arguments.device) < count * measure.STATE_AND_ROOM:
             print(f"{name}: left out, no memory for its state")
             continue
         before = measure.Compilations.count()
         try:
             optimizer = make(params, entries)
-            first, _ = measure.timed(optimizer.step, arguments.device)
-            second, _ = measure.timed(optimizer.step, arguments.device)
+            seconds = first = measure.timed(optimizer.step, arguments.device)[0]
+            built = measure.Compilations.count() - before
+            if built or first <= arguments.longest:  # else a second would take as long
+                seconds, _ = measure.timed(optimizer.step, arguments.device)
         except (ValueError, TypeError, RuntimeError) as error:
             print(f"{name}: left out, refused: {str(error).splitlines()[0]}")
             continue
-        if second > arguments.longest:
-            print(f"{name}: left out, a step takes {second:.1f} s (--longest)")
+        if seconds > arguments.longest:
+            print(f"{name}: left out, a step takes {seconds:.1f} s (--longest)")
             continue
         ready[name] = Ready(optimizer, first, measure.Compilations.count() - before)
     return ready

@@ -40,6 +40,12 @@ class Times(NamedTuple):
     """Until the call returned."""
 
 
+def progress(text: str) -> None:
+    """Say on a terminal what is being done, in one line that the next one replaces."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
 # --- compilations ---------------------------------------------------------------------------------
 
 
@@ -111,6 +117,7 @@ def in_turns(
     highest = {name: float(o.param_groups[0]["lr"]) for name, o in optimizers.items()}
     runs = {**{name: o.step for name, o in optimizers.items()}, **others}
     for round_ in range(WARM_UP + rounds):
+        progress(f"round {round_ + 1} of {WARM_UP + rounds}")
         for name, run in runs.items():
             if name in optimizers:
                 share = 1 - round_ / (WARM_UP + rounds)
