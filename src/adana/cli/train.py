@@ -74,6 +74,9 @@ class TrainArguments(Settings):
     mfu: bool = False
     """Measure this machine's matrix product at the start, and report the share of it the run used
     (model FLOP utilization) in summary.json."""
+    telemetry: bool = False
+    """Write to metrics.jsonl and trackers, in every training row, each parameter's norms of
+    gradient, update and average, share clipped, mean tau and signal-to-noise ratio."""
     time_limit: str | None = None
     """Stop with a checkpoint after this long: 3:50:00, 45:00 (minutes) or 90 (seconds)."""
 
@@ -153,6 +156,7 @@ def train_config(arguments: TrainArguments, train_tokens: int | None = None) -> 
         keep=arguments.keep,
         keep_every=arguments.keep_every,
         measure_peak=arguments.mfu,
+        telemetry=arguments.telemetry,
         time_limit=parse_duration(arguments.time_limit) if arguments.time_limit else None,
     )
     return dataclasses.replace(config, layout=layout)

@@ -156,6 +156,9 @@ class LayoutConfig:
     """Mirrors of the metrics: tensorboard, wandb, trackio (`adana.trackers`)."""
     measure_peak: bool = False
     """Measure the device's matmul peak at the start, for the summary's MFU."""
+    telemetry: bool = False
+    """Training rows also tell what the update looks like, parameter by parameter, at their step
+    (`adana.optim.telemetry`); for optimizers of this package."""
     time_limit: float | None = None
     """Seconds after which the run stops with a checkpoint, to be gone on with later."""
     checkpoint_every: int | None = None

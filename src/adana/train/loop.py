@@ -33,6 +33,7 @@ from adana.train.progress import OnProgress, Outcome, Progress
 from adana.train.state import Averages, TrainState
 from adana.train.summary import summarise
 from adana.train.timescales import decay_timescales
+from adana.train.watch import Watch
 from adana.train.world import World
 
 
@@ -63,6 +64,7 @@ class Trainer:
             WeightAverage(parse_average(name), model, config.steps) for name in config.averages
         ]
         self.state = TrainState(model, optimizer, averages)
+        self.watch = Watch(model, optimizer, wanted=config.layout.telemetry)
         trackers = open_trackers(config.layout.trackers)  # refused on all ranks, used on the first
         self.mirror = Mirror(run, trackers if world.first else [], on_message=self._say)
         self.clock = Clock(world.device)
@@ -126,7 +128,7 @@ class Trainer:
         if not _finite(norm_value):
             problem = f"the norm of the gradient became {norm_value} at step {t}"
             return f"{problem} (loss {loss:.4g})", False
-        with clock.section("optimizer"):
+        with clock.section("optimizer"), self.watch.step(watched=self._logged(t)):
             state.optimizer.step()
         for average in state.weight_averages:
             average.update(t)
@@ -173,9 +175,13 @@ class Trainer:
 
     # --- what is written --------------------------------------------------------------------------
 
-    def _due(self, every: int | None) -> bool:
-        step = self.state.step
+    def _due(self, every: int | None, step: int | None = None) -> bool:
+        """Return whether something is to be done after a step, by default the one made last."""
+        step = self.state.step if step is None else step
         return step == self.config.steps or bool(every and step % every == 0)
+
+    def _logged(self, step: int) -> bool:
+        return self._due(self.config.log_every, step)
 
     def _checkpoint_due(self) -> bool:
         layout = self.config.layout
@@ -183,14 +189,14 @@ class Trainer:
 
     def _log(self) -> None:
         state, config = self.state, self.config
-        if not self._due(config.log_every):
+        if not self._logged(state.step):
             return
         lap = self.clock.lap()
         row = state.averages.row()
         state.averages = Averages()
         t = state.step
         schedule = schedule_values(state.optimizer, self.gamma(t), t)
-        self._record({**row, "schedule": schedule}, timing=lap)
+        self._record({**row, "schedule": schedule, **self.watch.columns()}, timing=lap)
         rate = lap["tokens_per_second"]
         self._report(Progress(t, config.steps, loss=row["train_loss"], tokens_per_second=rate))
 
