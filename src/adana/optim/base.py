@@ -9,6 +9,7 @@ each parameter's state, so that both are saved and restored.
 from __future__ import annotations
 
 import inspect
+import numbers
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypedDict, overload
@@ -29,8 +30,9 @@ from adana.optim.coded import (
 )
 from adana.optim.fused import update_fused, wants_kernel
 from adana.optim.kernel.recipe import Rule
+from adana.optim.keys import Streams
 from adana.optim.peak import multiplier
-from adana.optim.randomness import Key, at_step, key, stream
+from adana.optim.randomness import Keys
 from adana.optim.refusals import (
     no_weight_decay,
     refuse_gradient,
@@ -43,7 +45,6 @@ from adana.optim.scaling import Clip, scaling_of
 from adana.optim.scratch import temporaries
 from adana.optim.storage import (
     STEP,
-    identities,
     local,
     local_like,
     new_state,
@@ -126,6 +127,8 @@ class LogTimeOptimizer(torch.optim.Optimizer):
     """What `adana.clip_grad_norm` left for the next step, which forgets it."""
     watch: Telemetry | None = None
     """Telemetry that is on: see `telemetry`."""
+    _streams: Streams | None = None
+    """Of the random bits; made when a step first needs some."""
 
     def __init_subclass__(cls) -> None:
         """Show every hyperparameter and its default in the signature (`help`, `inspect`)."""
@@ -202,7 +205,9 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             )
 
     def resolve_group(self, group: dict[str, Any]) -> None:
-        """Replace the `None`s of a complete group by what they stand for."""
+        """Replace the `None`s of a complete group by what they stand for, and numpy's integers."""
+        if isinstance(group["seed"], numbers.Integral) and not isinstance(group["seed"], bool):
+            group["seed"] = int(group["seed"])  # else torch.load would not read it again
         if group["decay_offset"] is None:
             group["decay_offset"] = schedules.default_decay_offset(
                 group["omega"], group["total_steps"]
@@ -232,7 +237,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
     def _check_execution(self, group: Mapping[str, Any]) -> None:
         check_choice("state_dtype", group["state_dtype"], tuple(CODECS))
         check_choice("bf16_weights", group["bf16_weights"], tuple(WEIGHTS))
-        check_integer("seed", group["seed"], low=0)
+        check_integer("seed", group["seed"], low=0, high=2**64 - 1)
         if group["fused"] and group["foreach"] is not None:
             raise ValueError("pass fused=True or foreach, not both: they are two ways to step")
 
@@ -389,6 +394,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         self.clip = None
         if scaling.skip is True:
             return []
+        keys = self._keys(packed)
         plan = []
         for group, some in chosen:
             params = [p for p in some if p.grad is not None]
@@ -402,7 +408,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             for alike, hyper in self._numbers(group, params, packed):
                 grads = [p.grad for p in alike if p.grad is not None]
                 states = [self.state[p] for p in alike]
-                work = Work(group, alike, grads, states, hyper, self._keys(group, alike))
+                work = Work(group, alike, grads, states, hyper, keys(group, alike))
                 plan.append(scaling.of(work))
                 if packed:  # compiled code never sees telemetry
                     self.observe(plan[-1])
@@ -415,15 +421,23 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             if p.grad is not None:
                 refuse_gradient(type(self).__name__, p, p.grad)
 
-    def _keys(self, group: dict[str, Any], params: list[Tensor]) -> list[Key]:
-        """Return the keys of the random bits of this step, if it needs any."""
-        if not is_coded(group, params[0]):
-            return []
-        which, seed = identities(self.param_groups), group["seed"]
-        if group["capturable"]:  # the counters may not be read
-            steps = [self.state[p][STEP].to(torch.int32) for p in params]
-            return [at_step(stream(seed, which[p]), t) for p, t in zip(params, steps, strict=True)]
-        return [key(seed, int(self.state[p][STEP]), which[p]) for p in params]
+    def _keys(self, packed: bool) -> Callable[[dict[str, Any], list[Tensor]], list[Keys]]:
+        """Return what gives the keys of the random bits of this step, if it needs any."""
+        valid: Streams | None = None
+
+        def keys(group: dict[str, Any], params: list[Tensor]) -> list[Keys]:
+            nonlocal valid
+            if not is_coded(group, params[0]):
+                return []
+            if valid is None:  # once a step, which would be slow for many groups otherwise
+                self._streams = self._streams or Streams()
+                valid = self._streams.of(self.param_groups)
+            steps = [self.state[p][STEP] for p in params]
+            if group["capturable"]:  # the counters may not be read
+                return valid.keys_on_device(group, params, steps)
+            return valid.keys(group, params, int(steps[0]), as_tensors=packed)
+
+        return keys
 
     def _numbers(
         self, group: dict[str, Any], params: list[Tensor], packed: bool
@@ -439,7 +453,9 @@ class LogTimeOptimizer(torch.optim.Optimizer):
                 yield some, self._numbers_on_device(group, some)
             else:
                 h = self.hyper(group, t)
-                yield some, h.packed(self.state[some[0]]["m"]) if packed else h
+                # Not as the state is kept: codes are integers.
+                dtype, device = working_dtype(some[0]), some[0].device
+                yield some, h.packed(torch.empty((), dtype=dtype, device=device)) if packed else h
 
     def _numbers_on_device(self, group: dict[str, Any], params: list[Tensor]) -> Tensor:
         """Return a row of numbers for each parameter, computed on its device without waiting."""
@@ -485,7 +501,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
     def _update_coded(self, work: Work, names: Iterable[str]) -> None:
         """Update parameters whose states or weights are kept in fewer bits, one by one."""
         for i in range(len(work.params)):
-            with decoded(work, i, names) as wide:
+            for wide in decoded(work, i, names):
                 self._update_together(wide)
 
     def _update_together(self, work: Work) -> None:
