@@ -23,6 +23,7 @@ from adana.optim.codecs import CODECS, WEIGHTS
 from adana.optim.coded import (
     Bf16Weights,
     StateDtype,
+    add_missing_parts,
     decoded,
     in_full,
     is_coded,
@@ -38,6 +39,7 @@ from adana.optim.refusals import (
     refuse_gradient,
     refuse_other_codes,
     refuse_parameter,
+    refuse_tiny_eps,
     refuse_unequal_averages,
     unknown_argument,
 )
@@ -196,6 +198,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
                 f"of {p.dtype}: say state_dtype='fp32' in its group, which keeps float64 for it"
             )
         if group["state_dtype"] == "log16":
+            refuse_tiny_eps(group["eps"])
             at_peak = {**group, "lr": self.peak(group)}
             numbers = [self.hyper(at_peak, t) for t in (1.0, 2.0, 30.0, 1e3, 1e5, 1e7)]
             refuse_unequal_averages(
@@ -402,8 +405,11 @@ class LogTimeOptimizer(torch.optim.Optimizer):
                 continue
             for p in params:
                 if not self.state[p]:
+                    self._check_codes(group, p)  # it may have another dtype than when it was added
                     parts = self.stored(group, p)
                     self.state[p].update(new_state(p, parts, capturable=group["capturable"]))
+                elif p.dtype == torch.bfloat16:
+                    add_missing_parts(self.state[p], group, p)
             torch._foreach_add_([self.state[p][STEP] for p in params], 1)
             for alike, hyper in self._numbers(group, params, packed):
                 grads = [p.grad for p in alike if p.grad is not None]
@@ -741,7 +747,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         saved_ids = [i for group in final["param_groups"] for i in group["params"]]
         owners = [(p, group) for group in self.param_groups for p in group["params"]]
         for i, (p, group) in zip(saved_ids, owners, strict=True):
-            if p in self.state:
+            if self.state.get(p):  # whoever looks for a state that is not there leaves an empty one
                 capturable = group["capturable"]
                 saved = final["state"][i]
                 parts = self.stored(group, p)

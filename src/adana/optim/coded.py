@@ -49,6 +49,16 @@ def stored_parts(
     return {**{k: dtype for name in names for k, dtype in codec.parts(name).items()}, **parts}
 
 
+def add_missing_parts(state: dict[str, Tensor], group: Mapping[str, Any], p: Tensor) -> None:
+    """Add what is kept beside bfloat16 weights, if the parameter became bfloat16 after a step.
+
+    Zeros: the weights are then what the parameter says.
+    """
+    for name, dtype in WEIGHTS[rounding(group, p)].parts().items():
+        if name not in state:
+            state[name] = torch.zeros_like(p, dtype=dtype, memory_format=torch.preserve_format)
+
+
 class _Stored(NamedTuple):
     """What this process keeps of a parameter and its state, and how."""
 

@@ -115,6 +115,22 @@ def refuse_unequal_averages(owner: str, names: Iterable[str], equal_weights: boo
     )
 
 
+SMALLEST_EPS = 2.0**-52
+"""Of "log16", whose v is a multiple of 2^-105: zero at most steps for gradients below 2^-52."""
+
+
+def refuse_tiny_eps(eps: float) -> None:
+    """Raise `ValueError` where a v that is read as zero would leave next to nothing to divide by.
+
+    An update is at most about `g / eps` there, and must not be larger than it is elsewhere.
+    """
+    if eps < SMALLEST_EPS:
+        raise ValueError(
+            f"state_dtype='log16' needs eps of at least 2^-52 = {SMALLEST_EPS:.3g}, got {eps:g}: v "
+            "of smaller gradients is kept as zero. Use 'fp24' or 'bf16_sr', or scale the loss up."
+        )
+
+
 def refuse_other_codes(saved: Mapping[str, Any], parts: Mapping[str, torch.dtype]) -> None:
     """Raise `ValueError` where what was saved of a state is not what `parts` says is stored.
 
