@@ -2,6 +2,8 @@
 
 import io
 import math
+import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -112,6 +114,22 @@ def test_codes_loaded_as_other_dtypes_are_refused():
         del state["m_low"]
     with pytest.raises(ValueError, match="m_low"):
         adana.ADana(params, 1e-2).load_state_dict(saved)
+
+
+@pytest.mark.parametrize("asked", ["log16", "fp24"])
+def test_states_saved_in_other_codes_go_on_so_and_a_warning_says_it(asked):
+    params = parameters()
+    saved = run(adana.ADana, params, 1, lr=1e-2).state_dict()
+    optimizer = adana.ADana(params, 1e-2, state_dtype=asked)
+    with pytest.warns(UserWarning, match=rf"'fp32'.*'{asked}'") as seen:
+        optimizer.load_state_dict(saved)
+    assert [Path(each.filename).name for each in seen] == [Path(__file__).name]
+    assert optimizer.state[params[0]]["m"].dtype == torch.float32
+    saved = run(adana.ADana, params, 1, lr=1e-2, state_dtype=asked).state_dict()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        adana.ADana(params, 1e-2).load_state_dict(saved)
+        adana.ADana(params, 1e-2, state_dtype=asked).load_state_dict(saved)
 
 
 # --- random bits ----------------------------------------------------------------------------------

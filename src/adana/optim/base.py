@@ -42,6 +42,7 @@ from adana.optim.refusals import (
     refuse_tiny_eps,
     refuse_unequal_averages,
     unknown_argument,
+    warn_of_other_codes,
 )
 from adana.optim.scaling import Clip, scaling_of
 from adana.optim.scratch import temporaries
@@ -726,11 +727,15 @@ class LogTimeOptimizer(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state dict, keeping every state tensor in the dtype it was saved in.
 
-        The saved hyperparameters replace the constructor's, as in `torch.optim`. Checkpoints from
-        before a hyperparameter existed get its default.
+        The saved hyperparameters replace the constructor's, as in `torch.optim`; so states go on in
+        the codes they were saved in (`state_dtype`, `bf16_weights`). Checkpoints from before a
+        hyperparameter existed get its default.
 
         Raises:
             ValueError: the groups do not fit, or a newer adana wrote them.
+
+        Warns:
+            UserWarning: a group was built with other codes than float32, which are not the saved.
         """
         final = state_dict
 
@@ -739,11 +744,13 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             final = hooked  # what the hooks registered before made of it
             self._refuse_other_writers(hooked["param_groups"])
 
+        asked = [group["state_dtype"] for group in self.param_groups]
         handle = self.register_load_state_dict_pre_hook(keep)
         try:
             super().load_state_dict(state_dict)
         finally:
             handle.remove()
+        warn_of_other_codes(asked, [group["state_dtype"] for group in self.param_groups])
         saved_ids = [i for group in final["param_groups"] for i in group["params"]]
         owners = [(p, group) for group in self.param_groups for p in group["params"]]
         for i, (p, group) in zip(saved_ids, owners, strict=True):
