@@ -242,12 +242,15 @@ def test_float64_weights_have_no_codes(code):
 
 
 def test_weights_that_became_float64_before_their_first_step_have_no_codes():
-    model = torch.nn.Linear(2, 2)
-    optimizer = adana.ADana(model.parameters(), 1e-2, state_dtype="log16")
+    (other,), model = parameters(shapes=[(3,)]), torch.nn.Linear(2, 2)
+    optimizer = adana.ADana([other, *model.parameters()], 1e-2, state_dtype="log16")
+    set_gradients([other], 0)
+    optimizer.step()
     model.double()
     set_gradients(list(model.parameters()), 0)
     with pytest.raises(ValueError, match="float64"):
         optimizer.step()
+    assert optimizer.state[other]["step"] == 1
 
 
 @pytest.mark.parametrize("eps", [0.0, 1e-20])

@@ -358,7 +358,8 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             RuntimeError: a gradient is sparse (of any layout but strided) or complex, or a
                 parameter became so since it was added; real parameters have complex gradients only
                 where their `grad_dtype` allows it. Nothing has changed then.
-            ValueError: the learning rate is above its peak (see `gamma`); nothing has changed.
+            ValueError: the learning rate is above its peak (see `gamma`), or a parameter became
+                float64, which has no codes; nothing has changed.
         """
         loss = None
         if closure is not None:
@@ -406,7 +407,6 @@ class LogTimeOptimizer(torch.optim.Optimizer):
                 continue
             for p in params:
                 if not self.state[p]:
-                    self._check_codes(group, p)  # it may have another dtype than when it was added
                     parts = self.stored(group, p)
                     self.state[p].update(new_state(p, parts, capturable=group["capturable"]))
                 elif p.dtype == torch.bfloat16:
@@ -422,11 +422,13 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         return plan
 
     def _refuse(self, group: dict[str, Any], params: Iterable[Tensor]) -> None:
-        """Raise for a learning rate above its peak, and for sparse and complex gradients."""
+        """Raise for a learning rate above its peak, and for what the update does not work on."""
         self.gamma(group)
         for p in params:
             if p.grad is not None:
                 refuse_gradient(type(self).__name__, p, p.grad)
+                if not self.state.get(p):  # it may have another dtype than when it was added
+                    self._check_codes(group, p)
 
     def _keys(self, packed: bool) -> Callable[[dict[str, Any], list[Tensor]], list[Keys]]:
         """Return what gives the keys of the random bits of this step, if it needs any."""
