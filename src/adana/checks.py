@@ -44,11 +44,12 @@ def check_flag(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be True or False, got {value!r}")
 
 
-def check_integer(name: str, value: Any, *, low: int) -> None:
-    """Raise `ValueError` unless `value` is an integer of at least `low`."""
+def check_integer(name: str, value: Any, *, low: int, high: int | None = None) -> None:
+    """Raise `ValueError` unless `value` is an integer of at least `low`, and at most `high`."""
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not whole or value < low:
-        raise ValueError(f"{name} must be an integer of at least {low}, got {value!r}")
+    if not whole or value < low or (high is not None and value > high):
+        most = "" if high is None else f" and at most {high}"
+        raise ValueError(f"{name} must be an integer of at least {low}{most}, got {value!r}")
 
 
 def check_betas(betas: Any) -> None:

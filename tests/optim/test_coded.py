@@ -2,6 +2,8 @@
 
 import io
 import math
+import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -114,6 +116,22 @@ def test_codes_loaded_as_other_dtypes_are_refused():
         adana.ADana(params, 1e-2).load_state_dict(saved)
 
 
+@pytest.mark.parametrize("asked", ["log16", "fp24"])
+def test_states_saved_in_other_codes_go_on_so_and_a_warning_says_it(asked):
+    params = parameters()
+    saved = run(adana.ADana, params, 1, lr=1e-2).state_dict()
+    optimizer = adana.ADana(params, 1e-2, state_dtype=asked)
+    with pytest.warns(UserWarning, match=rf"'fp32'.*'{asked}'") as seen:
+        optimizer.load_state_dict(saved)
+    assert [Path(each.filename).name for each in seen] == [Path(__file__).name]
+    assert optimizer.state[params[0]]["m"].dtype == torch.float32
+    saved = run(adana.ADana, params, 1, lr=1e-2, state_dtype=asked).state_dict()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        adana.ADana(params, 1e-2).load_state_dict(saved)
+        adana.ADana(params, 1e-2, state_dtype=asked).load_state_dict(saved)
+
+
 # --- random bits ----------------------------------------------------------------------------------
 
 
@@ -221,6 +239,47 @@ def test_log16_takes_adamw_with_equal_betas_and_muons_rest():
 def test_float64_weights_have_no_codes(code):
     with pytest.raises(ValueError, match="float64"):
         adana.ADana(parameters(torch.float64), 1e-2, state_dtype=code)
+
+
+def test_weights_that_became_float64_before_their_first_step_have_no_codes():
+    (other,), model = parameters(shapes=[(3,)]), torch.nn.Linear(2, 2)
+    optimizer = adana.ADana([other, *model.parameters()], 1e-2, state_dtype="log16")
+    set_gradients([other], 0)
+    optimizer.step()
+    model.double()
+    set_gradients(list(model.parameters()), 0)
+    with pytest.raises(ValueError, match="float64"):
+        optimizer.step()
+    assert optimizer.state[other]["step"] == 1
+
+
+@pytest.mark.parametrize("eps", [0.0, 1e-20])
+def test_log16_needs_something_to_divide_by_where_v_is_read_as_zero(eps):
+    params = parameters(shapes=[(4,), (3,)])
+    with pytest.raises(ValueError, match=r"eps.*fp24"):
+        adana.ADana(params, 1e-2, state_dtype="log16", eps=eps)
+    adana.ADana(params, 1e-2, state_dtype="fp24", eps=eps)
+    optimizer = adana.ADana(params, 1e-2, state_dtype="log16")
+    with pytest.raises(ValueError, match=r"eps.*fp24"):
+        optimizer.reschedule(eps=eps)
+
+
+@pytest.mark.parametrize("scale", [1e-14, 1e-15, 1e-16, 1e-17, 1e-20])
+def test_log16_with_the_smallest_eps_takes_no_larger_steps_than_float32(scale):
+    """Whatever is kept of v."""
+    moved = {}
+    for code in ("fp32", "log16"):
+        p = torch.nn.Parameter(torch.zeros(512))
+        optimizer = adana.ADana([p], 1.0, omega=0, state_dtype=code, eps=2.3e-16)
+        generator = torch.Generator().manual_seed(0)
+        largest = 0.0
+        for _ in range(40):
+            p.grad = scale * torch.randn(512, generator=generator)
+            before = p.detach().clone()
+            optimizer.step()
+            largest = max(largest, (p - before).abs().max().item())
+        moved[code] = largest
+    assert moved["log16"] < 2 * moved["fp32"]
 
 
 @pytest.mark.parametrize("change", [{"state_dtype": "log16"}, {"bf16_weights": "split24"}])

@@ -66,3 +66,46 @@ def test_a_model_without_a_step_and_float32_parameters_are_exported_too():
     module.p = p
     same = adana.float32_state_dict(module, adana.ADana([p], lr=1e-3))
     assert same["p"].data_ptr() == p.data_ptr()
+
+
+def test_an_export_leaves_no_trace_in_the_optimizer():
+    """Empty states would be saved, and could not be loaded again."""
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)).bfloat16()
+    optimizer = adana.ADana(model.parameters(), lr=1e-3, bf16_weights="split32")
+    adana.float32_state_dict(model, optimizer)
+    assert len(optimizer.state) == 0
+    model[0](torch.ones(1, 3).bfloat16()).sum().backward()  # the other layer gets no gradient
+    optimizer.step()
+    adana.float32_state_dict(model, optimizer)
+    assert len(optimizer.state) == 2
+
+
+def test_a_state_dict_with_empty_states_is_loaded():
+    params = parameters(torch.bfloat16, [(4,), (3,)])
+    optimizer = adana.ADana(params, lr=1e-3, bf16_weights="split24")
+    params[0].grad = torch.ones_like(params[0])
+    optimizer.step()
+    assert not optimizer.state[params[1]]  # asking for it has made it
+    again = adana.ADana(params, lr=1e-3, bf16_weights="split24")
+    again.load_state_dict(optimizer.state_dict())
+    params[1].grad = torch.ones_like(params[1])
+    again.step()
+    assert "low" in again.state[params[1]]
+
+
+@pytest.mark.parametrize("options", [{}, {"foreach": True}], ids=["fused", "eager"])
+@pytest.mark.parametrize("kind", ["split24", "split32"])
+def test_a_model_that_becomes_bf16_after_a_step_goes_on(kind, options):
+    model = nn.Linear(3, 3)
+    optimizer = adana.ADana(model.parameters(), lr=1e-3, bf16_weights=kind, **options)
+    for dtype in (torch.float32, torch.bfloat16):
+        model.to(dtype)
+        for p in model.parameters():
+            p.grad = torch.ones_like(p)
+        before = adana.float32_state_dict(model, optimizer)
+        before = {name: x.detach().clone() for name, x in before.items()}
+        optimizer.step()
+    after = adana.float32_state_dict(model, optimizer)
+    for name, x in before.items():
+        assert ((after[name] - x).abs() > 0).all()
+        assert ((after[name] - x).abs() < 0.02).all()

@@ -9,6 +9,7 @@ each parameter's state, so that both are saved and restored.
 from __future__ import annotations
 
 import inspect
+import numbers
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypedDict, overload
@@ -22,6 +23,7 @@ from adana.optim.codecs import CODECS, WEIGHTS
 from adana.optim.coded import (
     Bf16Weights,
     StateDtype,
+    add_missing_parts,
     decoded,
     in_full,
     is_coded,
@@ -29,21 +31,23 @@ from adana.optim.coded import (
 )
 from adana.optim.fused import update_fused, wants_kernel
 from adana.optim.kernel.recipe import Rule
+from adana.optim.keys import Streams
 from adana.optim.peak import multiplier
-from adana.optim.randomness import Key, at_step, key, stream
+from adana.optim.randomness import Keys
 from adana.optim.refusals import (
     no_weight_decay,
     refuse_gradient,
     refuse_other_codes,
     refuse_parameter,
+    refuse_tiny_eps,
     refuse_unequal_averages,
     unknown_argument,
+    warn_of_other_codes,
 )
 from adana.optim.scaling import Clip, scaling_of
 from adana.optim.scratch import temporaries
 from adana.optim.storage import (
     STEP,
-    identities,
     local,
     local_like,
     new_state,
@@ -126,6 +130,8 @@ class LogTimeOptimizer(torch.optim.Optimizer):
     """What `adana.clip_grad_norm` left for the next step, which forgets it."""
     watch: Telemetry | None = None
     """Telemetry that is on: see `telemetry`."""
+    _streams: Streams | None = None
+    """Of the random bits; made when a step first needs some."""
 
     def __init_subclass__(cls) -> None:
         """Show every hyperparameter and its default in the signature (`help`, `inspect`)."""
@@ -193,6 +199,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
                 f"of {p.dtype}: say state_dtype='fp32' in its group, which keeps float64 for it"
             )
         if group["state_dtype"] == "log16":
+            refuse_tiny_eps(group["eps"])
             at_peak = {**group, "lr": self.peak(group)}
             numbers = [self.hyper(at_peak, t) for t in (1.0, 2.0, 30.0, 1e3, 1e5, 1e7)]
             refuse_unequal_averages(
@@ -202,7 +209,9 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             )
 
     def resolve_group(self, group: dict[str, Any]) -> None:
-        """Replace the `None`s of a complete group by what they stand for."""
+        """Replace the `None`s of a complete group by what they stand for, and numpy's integers."""
+        if isinstance(group["seed"], numbers.Integral) and not isinstance(group["seed"], bool):
+            group["seed"] = int(group["seed"])  # else torch.load would not read it again
         if group["decay_offset"] is None:
             group["decay_offset"] = schedules.default_decay_offset(
                 group["omega"], group["total_steps"]
@@ -232,7 +241,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
     def _check_execution(self, group: Mapping[str, Any]) -> None:
         check_choice("state_dtype", group["state_dtype"], tuple(CODECS))
         check_choice("bf16_weights", group["bf16_weights"], tuple(WEIGHTS))
-        check_integer("seed", group["seed"], low=0)
+        check_integer("seed", group["seed"], low=0, high=2**64 - 1)
         if group["fused"] and group["foreach"] is not None:
             raise ValueError("pass fused=True or foreach, not both: they are two ways to step")
 
@@ -349,7 +358,8 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             RuntimeError: a gradient is sparse (of any layout but strided) or complex, or a
                 parameter became so since it was added; real parameters have complex gradients only
                 where their `grad_dtype` allows it. Nothing has changed then.
-            ValueError: the learning rate is above its peak (see `gamma`); nothing has changed.
+            ValueError: the learning rate is above its peak (see `gamma`), or a parameter became
+                float64, which has no codes; nothing has changed.
         """
         loss = None
         if closure is not None:
@@ -389,6 +399,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         self.clip = None
         if scaling.skip is True:
             return []
+        keys = self._keys(packed)
         plan = []
         for group, some in chosen:
             params = [p for p in some if p.grad is not None]
@@ -398,32 +409,44 @@ class LogTimeOptimizer(torch.optim.Optimizer):
                 if not self.state[p]:
                     parts = self.stored(group, p)
                     self.state[p].update(new_state(p, parts, capturable=group["capturable"]))
+                elif p.dtype == torch.bfloat16:
+                    add_missing_parts(self.state[p], group, p)
             torch._foreach_add_([self.state[p][STEP] for p in params], 1)
             for alike, hyper in self._numbers(group, params, packed):
                 grads = [p.grad for p in alike if p.grad is not None]
                 states = [self.state[p] for p in alike]
-                work = Work(group, alike, grads, states, hyper, self._keys(group, alike))
+                work = Work(group, alike, grads, states, hyper, keys(group, alike))
                 plan.append(scaling.of(work))
                 if packed:  # compiled code never sees telemetry
                     self.observe(plan[-1])
         return plan
 
     def _refuse(self, group: dict[str, Any], params: Iterable[Tensor]) -> None:
-        """Raise for a learning rate above its peak, and for sparse and complex gradients."""
+        """Raise for a learning rate above its peak, and for what the update does not work on."""
         self.gamma(group)
         for p in params:
             if p.grad is not None:
                 refuse_gradient(type(self).__name__, p, p.grad)
+                if not self.state.get(p):  # it may have another dtype than when it was added
+                    self._check_codes(group, p)
 
-    def _keys(self, group: dict[str, Any], params: list[Tensor]) -> list[Key]:
-        """Return the keys of the random bits of this step, if it needs any."""
-        if not is_coded(group, params[0]):
-            return []
-        which, seed = identities(self.param_groups), group["seed"]
-        if group["capturable"]:  # the counters may not be read
-            steps = [self.state[p][STEP].to(torch.int32) for p in params]
-            return [at_step(stream(seed, which[p]), t) for p, t in zip(params, steps, strict=True)]
-        return [key(seed, int(self.state[p][STEP]), which[p]) for p in params]
+    def _keys(self, packed: bool) -> Callable[[dict[str, Any], list[Tensor]], list[Keys]]:
+        """Return what gives the keys of the random bits of this step, if it needs any."""
+        valid: Streams | None = None
+
+        def keys(group: dict[str, Any], params: list[Tensor]) -> list[Keys]:
+            nonlocal valid
+            if not is_coded(group, params[0]):
+                return []
+            if valid is None:  # once a step, which would be slow for many groups otherwise
+                self._streams = self._streams or Streams()
+                valid = self._streams.of(self.param_groups)
+            steps = [self.state[p][STEP] for p in params]
+            if group["capturable"]:  # the counters may not be read
+                return valid.keys_on_device(group, params, steps)
+            return valid.keys(group, params, int(steps[0]), as_tensors=packed)
+
+        return keys
 
     def _numbers(
         self, group: dict[str, Any], params: list[Tensor], packed: bool
@@ -439,7 +462,9 @@ class LogTimeOptimizer(torch.optim.Optimizer):
                 yield some, self._numbers_on_device(group, some)
             else:
                 h = self.hyper(group, t)
-                yield some, h.packed(self.state[some[0]]["m"]) if packed else h
+                # Not as the state is kept: codes are integers.
+                dtype, device = working_dtype(some[0]), some[0].device
+                yield some, h.packed(torch.empty((), dtype=dtype, device=device)) if packed else h
 
     def _numbers_on_device(self, group: dict[str, Any], params: list[Tensor]) -> Tensor:
         """Return a row of numbers for each parameter, computed on its device without waiting."""
@@ -485,7 +510,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
     def _update_coded(self, work: Work, names: Iterable[str]) -> None:
         """Update parameters whose states or weights are kept in fewer bits, one by one."""
         for i in range(len(work.params)):
-            with decoded(work, i, names) as wide:
+            for wide in decoded(work, i, names):
                 self._update_together(wide)
 
     def _update_together(self, work: Work) -> None:
@@ -704,11 +729,15 @@ class LogTimeOptimizer(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state dict, keeping every state tensor in the dtype it was saved in.
 
-        The saved hyperparameters replace the constructor's, as in `torch.optim`. Checkpoints from
-        before a hyperparameter existed get its default.
+        The saved hyperparameters replace the constructor's, as in `torch.optim`; so states go on in
+        the codes they were saved in (`state_dtype`, `bf16_weights`). Checkpoints from before a
+        hyperparameter existed get its default.
 
         Raises:
             ValueError: the groups do not fit, or a newer adana wrote them.
+
+        Warns:
+            UserWarning: a group was built with other codes than float32, which are not the saved.
         """
         final = state_dict
 
@@ -717,15 +746,17 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             final = hooked  # what the hooks registered before made of it
             self._refuse_other_writers(hooked["param_groups"])
 
+        asked = [group["state_dtype"] for group in self.param_groups]
         handle = self.register_load_state_dict_pre_hook(keep)
         try:
             super().load_state_dict(state_dict)
         finally:
             handle.remove()
+        warn_of_other_codes(asked, [group["state_dtype"] for group in self.param_groups])
         saved_ids = [i for group in final["param_groups"] for i in group["params"]]
         owners = [(p, group) for group in self.param_groups for p in group["params"]]
         for i, (p, group) in zip(saved_ids, owners, strict=True):
-            if p in self.state:
+            if self.state.get(p):  # whoever looks for a state that is not there leaves an empty one
                 capturable = group["capturable"]
                 saved = final["state"][i]
                 parts = self.stored(group, p)

@@ -7,20 +7,23 @@ where there is no kernel.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from adana.optim.codecs import CODECS, WEIGHTS, Codec, Weights, narrowed, widened
-from adana.optim.placement import global_index, placement
+from adana.optim.codecs import CODECS, WEIGHTS, Codec, Random, Weights, X, narrowed, widened
+from adana.optim.placement import Section, global_index, placement, sections
 from adana.optim.randomness import words
 from adana.optim.storage import local, local_like, working_dtype
 from adana.optim.work import Work, one
 
 StateDtype = Literal["fp32", "bf16_sr", "fp24", "log16"]
 Bf16Weights = Literal["stochastic", "nearest", "split24", "split32"]
+AT_ONCE = 1 << 24
+"""Elements that are in full precision at once on a GPU: about 1 GB with what is between."""
+AT_ONCE_ON_CPU = 1 << 18
+"""Elements that are in full precision at once on a CPU: they fit the caches."""
 
 
 def rounding(group: Mapping[str, Any], p: Tensor) -> str:
@@ -46,6 +49,16 @@ def stored_parts(
     return {**{k: dtype for name in names for k, dtype in codec.parts(name).items()}, **parts}
 
 
+def add_missing_parts(state: dict[str, Tensor], group: Mapping[str, Any], p: Tensor) -> None:
+    """Add what is kept beside bfloat16 weights, if the parameter became bfloat16 after a step.
+
+    Zeros: the weights are then what the parameter says.
+    """
+    for name, dtype in WEIGHTS[rounding(group, p)].parts().items():
+        if name not in state:
+            state[name] = torch.zeros_like(p, dtype=dtype, memory_format=torch.preserve_format)
+
+
 class _Stored(NamedTuple):
     """What this process keeps of a parameter and its state, and how."""
 
@@ -57,9 +70,22 @@ class _Stored(NamedTuple):
     state: dict[str, Tensor]
 
     def wide(self) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return weights and state in full precision, as new tensors."""
+        """Return weights and state in full precision, as new tensors unless they are kept so."""
         p = self.weights.decode({name: self.load(x) for name, x in self.of_weights.items()})
         return p, self.codec.decode({name: widened(x) for name, x in self.state.items()})
+
+    def part(self, section: Section) -> _Stored:
+        """Return what is kept of a section, as views."""
+        return self._replace(
+            of_weights=_part(self.of_weights, section), state=_part(self.state, section)
+        )
+
+    def store(self, p: Tensor, state: dict[str, X], random: Random, skip: Tensor | None) -> None:
+        """Encode weights and state, and keep them, unless the step is skipped."""
+        for name, code in self.weights.encode(p, random).items():
+            _store(self.of_weights[name], code, skip)
+        for name, code in self.codec.encode(state, random).items():
+            _store(self.state[name], code, skip)
 
 
 def _stored(work: Work, i: int, names: Iterable[str]) -> _Stored:
@@ -73,27 +99,55 @@ def _stored(work: Work, i: int, names: Iterable[str]) -> _Stored:
 
 
 def in_full(work: Work, i: int, names: Iterable[str]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return weights and state of the i-th parameter of `work` in full precision, as copies."""
+    """Return weights and state of the i-th parameter of `work` in full precision."""
     return _stored(work, i, names).wide()
 
 
-@contextmanager
-def decoded(work: Work, i: int, names: Iterable[str]) -> Iterator[Work]:
+def decoded(work: Work, i: int, names: Iterable[str], *, whole: bool = False) -> Iterator[Work]:
     """Give the i-th parameter of `work` in full precision, and encode what becomes of it.
 
-    `names` are those of what is stored of its state.
+    In sections, one after another, that keep what is in full precision small, unless the update
+    needs the parameter `whole`. What a section became is encoded when the next is asked for: go on
+    to the end. `names` are those of what is stored of its state.
     """
-    stored = _stored(work, i, names)
-    p = work.params[i]
-    random = words(global_index(placement(p), local(p)), work.keys[i])
-    wide_p, wide = stored.wide()
-    yield one(work, i)._replace(
-        params=[wide_p], grads=[local_like(work.grads[i], p)], states=[wide]
-    )
-    for name, code in stored.weights.encode(wide_p, random).items():
-        _store(stored.of_weights[name], code, work.skip)
-    for name, code in stored.codec.encode(wide, random).items():
-        _store(stored.state[name], code, work.skip)
+    p, stored = work.params[i], _stored(work, i, names)
+    grad = local_like(work.grads[i], p)
+    if whole:
+        wide_p, wide = stored.wide()
+        yield one(work, i)._replace(params=[wide_p], grads=[grad], states=[wide])
+    for section in _sections(p, (grad, *stored.of_weights.values(), *stored.state.values())):
+        piece = stored.part(section)
+        if whole:
+            new_p, new = _flat(wide_p, section), _part(wide, section)
+        else:
+            new_p, new = piece.wide()
+            given = [_flat(grad, section)]
+            yield one(work, i)._replace(params=[new_p], grads=given, states=[new])
+        random = words(global_index(section.placement, new_p), work.keys[i][section.key])
+        piece.store(new_p, new, random, work.skip)
+
+
+def _sections(p: Tensor, tensors: Iterable[Tensor]) -> list[Section]:
+    """Return what to work on at once of `p`, of which this process has these tensors.
+
+    Compiled code needs no room for what is between. Tensors with other layouts than the index goes
+    by are not cut: beyond 2^32 elements of those, random bits repeat.
+    """
+    where, size = placement(p), local(p).numel()
+    if not all(x.is_contiguous() for x in tensors):
+        return [Section(0, size, where, 0)]
+    limit = AT_ONCE_ON_CPU if p.device.type == "cpu" else AT_ONCE
+    return list(sections(where, size, size if torch.compiler.is_compiling() else limit))
+
+
+def _part(tensors: dict[str, Tensor], section: Section) -> dict[str, Tensor]:
+    return {name: _flat(x, section) for name, x in tensors.items()}
+
+
+def _flat(x: Tensor, section: Section) -> Tensor:
+    """Return the elements of a section, as a view; `x` itself where it has all."""
+    whole = section.end - section.begin == x.numel()
+    return x if whole else x.view(-1)[section.begin : section.end]
 
 
 def _store(target: Tensor, new: Tensor, skip: Tensor | None) -> None:

@@ -35,7 +35,8 @@ def float32_state_dict(model: nn.Module, optimizer: LogTimeOptimizer) -> dict[st
             continue
         if p not in exact:
             group = groups.get(p)
-            exact[p] = p.float() if group is None else _exact(p, group, optimizer.state[p])
+            state = optimizer.state.get(p, {})  # `state[p]` would make one
+            exact[p] = p.float() if group is None else _exact(p, group, state)
         found[name] = exact[p]
     return found
 

@@ -16,7 +16,8 @@ from adana.optim.coded import rounding
 from adana.optim.kernel import c_launch, triton_launch, triton_library
 from adana.optim.kernel.c_library import CannotCompile
 from adana.optim.kernel.recipe import FLOATS, Recipe, Row, Rule
-from adana.optim.placement import UNPLACED, placement
+from adana.optim.placement import UNPLACED, placement, sections
+from adana.optim.randomness import Keys
 from adana.optim.scratch import dense
 from adana.optim.storage import local, local_like
 from adana.optim.telemetry import Telemetry
@@ -66,7 +67,8 @@ def update_fused(
         if row is None:
             left.append(i)
         elif row.tensors[0].numel() > 0 or watch is not None:
-            together[row.tensors[1].dtype].append((i, row))
+            parts_of_row = _by_key(row, work.keys[i]) if work.keys else [row]
+            together[row.tensors[1].dtype].extend((i, part) for part in parts_of_row)
     for gradients, rows in together.items():
         p = work.params[0]
         recipe = Recipe(
@@ -76,7 +78,7 @@ def update_fused(
         try:
             sums = run(recipe, [row for _, row in rows], _numbers(work))
             if watch is not None:
-                watch.add([work.params[i] for i, _ in rows], sums)
+                watch.add(*_of_parameters(work, [i for i, _ in rows], sums))
         except CannotCompile as error:
             _say_once(str(error), bool(work.group["fused"]))
             left.extend(i for i, _ in rows)
@@ -102,7 +104,32 @@ def _row(work: Work, i: int, parts: Mapping[str, torch.dtype]) -> Row | None:
         return None
     where = placement(p) if coded else UNPLACED
     numbers = i if isinstance(work.hyper, Tensor) else 0
-    return Row((mine, g, *state), numbers, where, work.keys[i] if coded else (0, 0))
+    return Row((mine, g, *state), numbers, where, work.keys[i][0] if coded else (0, 0))
+
+
+def _by_key(row: Row, keys: Keys) -> list[Row]:
+    """Return a row for each key of a parameter, which nearly always has one."""
+    if len(keys) == 1:
+        return [row]
+    flat = [x.view(-1) for x in row.tensors]
+    return [
+        Row(tuple(x[begin:end] for x in flat), row.numbers, where, keys[key])
+        for begin, end, where, key in sections(row.placement, len(flat[0]), len(flat[0]))
+    ]
+
+
+def _of_parameters(
+    work: Work, which: list[int], sums: dict[str, Tensor]
+) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """Return parameters and the sums over all of their rows, of which each is `which`'s."""
+    first = list(dict.fromkeys(which))
+    if len(first) < len(which):
+        place = torch.tensor([first.index(i) for i in which])
+        sums = {
+            name: x.new_zeros(len(first)).index_add_(0, place.to(x.device), x)
+            for name, x in sums.items()
+        }
+    return [work.params[i] for i in first], sums
 
 
 def _ordinary(x: Tensor) -> bool:

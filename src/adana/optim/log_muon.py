@@ -106,7 +106,7 @@ class LogMuon(DampedMomentum):
         names = self.stored(work.group, work.params[0])
         if is_coded(work.group, work.params[0]):
             for i, p in enumerate(work.params):
-                with decoded(work, i, names) as wide:
+                for wide in decoded(work, i, names, whole=True):
                     self._update_matrix(p, wide, 0)
             return
         mine = on_this_process(work, names)

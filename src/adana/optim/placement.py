@@ -1,11 +1,13 @@
 """Where a process's elements of a parameter are in the whole of it.
 
-Random bits depend on the global index of an element, so that sharding never changes them.
+Random bits depend on the global index of an element, so that sharding never changes them. Its low
+32 bits are hashed with a key, and each 2^32 elements have a key of their own.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -13,6 +15,11 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+
+from adana.optim.randomness import signed
+
+REACH = 1 << 32
+"""Elements of a parameter that one key is for: as many as the low bits of an index tell apart."""
 
 
 class Placement(NamedTuple):
@@ -56,9 +63,41 @@ def placement(p: Tensor) -> Placement:
     return Placement(index, run, strides[outer[-1]] if outer else 0)
 
 
+class Section(NamedTuple):
+    """Local elements that can be worked on apart from the others."""
+
+    begin: int
+    end: int
+    placement: Placement
+    key: int
+    """Which of the parameter's keys they have."""
+
+
+def sections(where: Placement, size: int, limit: int) -> Iterator[Section]:
+    """Cut `size` local elements where the key changes, and into at most `limit` elements."""
+    begin = 0
+    while begin < size:
+        run, within = where.run, begin % where.run
+        first = where.first + begin // run * where.stride + within
+        room = min(limit, REACH - first % REACH)
+        if within == 0 and run <= room and begin + run < size:
+            runs = min((size - begin) // run, limit // run)
+            runs = min(runs, (REACH - first % REACH - run) // where.stride + 1)
+            count, placed = runs * run, Placement(first, run, where.stride)
+        else:
+            count = min(run - within, size - begin, room)
+            placed = Placement(first, count, 0)
+        yield Section(begin, begin + count, placed, first // REACH)
+        begin += count
+
+
 def global_index(where: Placement, like: Tensor) -> Tensor:
     """Return the global index of every element of the local tensor `like`, its low 32 bits."""
-    i = torch.arange(like.numel(), device=like.device)
+    size = like.numel()
+    if size <= min(where.run, 1 << 31):
+        i = torch.arange(size, dtype=torch.int32, device=like.device)
+        return (i + signed(where.first)).view(like.shape)  # int32 wraps around
+    i = torch.arange(size, device=like.device)
     index = where.first + i // where.run * where.stride + i % where.run
     low = index & 0xFFFFFFFF
     return (low - ((low >> 31) << 32)).to(torch.int32).view(like.shape)

@@ -17,6 +17,8 @@ X = Any
 """Elements, all int32 here: a tensor, or a symbol that records what is done to it."""
 Key = tuple[Any, Any]
 """Two 32-bit numbers, as signed ints or 0-d int32 tensors."""
+Keys = tuple[Key, ...]
+"""Of one parameter: a key for each 2^32 of its elements, so nearly always one."""
 
 GOLDEN = 0x9E3779B9
 """2^32 over the golden ratio: what successive words of an element differ by before mixing."""
@@ -39,7 +41,7 @@ def stream(seed: int, parameter: int, high: int = 0) -> Key:
     """Return what of a parameter's key does not depend on the step, to be computed once."""
     mixed = 0
     for number in (seed, parameter, high):
-        mixed = _mixed_64(mixed ^ number)
+        mixed = _mixed_64(mixed ^ int(number))  # numpy's integers would overflow
     return signed(mixed), signed(mixed >> 32)
 
 

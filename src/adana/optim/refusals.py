@@ -5,6 +5,7 @@ Arguments of other optimizers, and tensors that the update does not work on.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -113,6 +114,34 @@ def refuse_unequal_averages(owner: str, names: Iterable[str], equal_weights: boo
         f"sqrt(v), and {owner} has none: {why}. Use 'fp24' or 'bf16_sr', for all or in the group "
         "concerned."
     )
+
+
+SMALLEST_EPS = 2.0**-52
+"""Of "log16", whose v is a multiple of 2^-105: zero at most steps for gradients below 2^-52."""
+
+
+def refuse_tiny_eps(eps: float) -> None:
+    """Raise `ValueError` where a v that is read as zero would leave next to nothing to divide by.
+
+    An update is at most about `g / eps` there, and must not be larger than it is elsewhere.
+    """
+    if eps < SMALLEST_EPS:
+        raise ValueError(
+            f"state_dtype='log16' needs eps of at least 2^-52 = {SMALLEST_EPS:.3g}, got {eps:g}: v "
+            "of smaller gradients is kept as zero. Use 'fp24' or 'bf16_sr', or scale the loss up."
+        )
+
+
+def warn_of_other_codes(asked: Iterable[str], saved: Iterable[str]) -> None:
+    """Warn where a group asked for few bytes and what was loaded has others: memory differs."""
+    for code, found in zip(asked, saved, strict=True):
+        if code not in ("fp32", found):
+            warnings.warn(
+                f"the state dict has states in state_dtype={found!r}, and they go on so: not in "
+                f"{code!r}, which this optimizer was built with. States are not converted.",
+                stacklevel=3,
+            )
+            return
 
 
 def refuse_other_codes(saved: Mapping[str, Any], parts: Mapping[str, torch.dtype]) -> None:

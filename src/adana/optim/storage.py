@@ -93,9 +93,15 @@ def named(groups: Sequence[Mapping[str, Any]]) -> list[tuple[str | int, Tensor]]
 def identities(groups: Sequence[Mapping[str, Any]]) -> dict[Tensor, int]:
     """Return a number for each parameter that no layout changes: of its name, else of its place.
 
-    Names are those that the optimizer was given, without what wrappers put before them.
+    Names are those that the optimizer was given, without what wrappers put before them. No two
+    parameters have the same number: of those that would, the later ones get others.
     """
-    return {
-        p: zlib.crc32(plain_name(name).encode()) if isinstance(name, str) else name
-        for name, p in named(groups)
-    }
+    numbers: dict[Tensor, int] = {}
+    taken: set[int] = set()
+    for name, p in named(groups):
+        number = zlib.crc32(plain_name(name).encode()) if isinstance(name, str) else name
+        while number in taken:
+            number += 1 << 32
+        taken.add(number)
+        numbers[p] = number
+    return numbers

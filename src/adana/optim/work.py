@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from adana.optim.randomness import Key
+from adana.optim.randomness import Keys
 from adana.optim.scratch import slices
 from adana.optim.storage import local, local_like
 from adana.optim.update import Hyper
@@ -29,7 +29,7 @@ class Work(NamedTuple):
     states: list[dict[str, Tensor]]
     hyper: Hyper | Tensor
     """Floats, or packed: one vector for all parameters, or a row for each (capturable)."""
-    keys: Sequence[Key] = ()
+    keys: Sequence[Keys] = ()
     """Keys of the parameters' random bits; empty where none are needed."""
     scaled: bool = False
     """Whether `Hyper.scale` may be another number than 1."""

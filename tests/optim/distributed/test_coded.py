@@ -5,11 +5,13 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
 
 import adana
 
-from .training import assert_identical, whole
+from .training import assert_identical, split_twice, whole
 
 SHAPES = [(5, 7), (3, 2, 5), (1, 4), (9,)]
 """On 2 ranks every first dimension is split unevenly, and one rank has none of the third."""
@@ -87,6 +89,46 @@ def train_alone(kind, steps=3, **options):
 def test_any_sharding_gives_the_bits_of_one_process(worlds, kind, dimension, options):
     expected = train_alone(kind, **options)
     for found in worlds(2).run(train_sharded, kind, dimension, options):
+        assert_identical(found, expected)
+
+
+class Rows(torch.nn.Module):
+    """Two matrices whose gradients do not depend on them: whole numbers, on any number of ranks."""
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = torch.nn.Linear(4, 10), torch.nn.Linear(4, 6)
+        generator = torch.Generator().manual_seed(0)
+        for p in self.parameters():
+            p.data = torch.randn(p.shape, generator=generator)
+
+    def forward(self, x):
+        return self.up(x) @ torch.arange(10.0) + self.down(x) @ torch.arange(6.0)
+
+
+def train_rows(model):
+    named = list(model.named_parameters())
+    optimizer = adana.DanaStarMK4(named, 1e-2, state_dtype="log16")
+    for step in range(3):
+        model(torch.arange(8.0).view(2, 4) - step).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return result(optimizer, [p for _, p in named])
+
+
+def train_split_twice():
+    mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("data", "tensor"))
+    model = Rows()
+    plan = {name: ColwiseParallel(output_layouts=Replicate()) for name in ("up", "down")}
+    parallelize_module(model, mesh["tensor"], plan)
+    fully_shard(model, mesh=mesh["data"])
+    return train_rows(model)
+
+
+@split_twice
+def test_rows_that_fsdp_and_tensor_parallel_split_both_have_the_bits_of_one_process(worlds):
+    expected = train_rows(Rows())
+    for found in worlds(4).run(train_split_twice):
         assert_identical(found, expected)
 
 
