@@ -71,12 +71,29 @@ def test_other_devices_than_cuda_have_no_triton_kernel(monkeypatch):
     assert "not on cpu" in triton_library.why_not(torch.device("cpu"))
 
 
-@needs_triton
-def test_a_kernel_that_cannot_be_kept_is_reported_as_one_that_cannot_compile(monkeypatch, tmp_path):
+def test_a_kernel_that_cannot_be_kept_is_loaded_from_elsewhere(monkeypatch, tmp_path, caplog):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ADANA_CACHE", str(tmp_path / "file"))
+    assert triton_library.loaded("adana_step = 1\n") == 1
+    assert "cannot be kept" in caplog.text
+
+
+def test_a_kernel_is_not_loaded_from_where_everyone_may_write(monkeypatch, tmp_path, caplog):
+    text = "adana_step = __file__\n"
+    monkeypatch.setenv("ADANA_CACHE", str(tmp_path))
+    assert triton_library.loaded(text).startswith(str(tmp_path))
+    (tmp_path / "kernels").chmod(0o777)
+    triton_library.loaded.cache_clear()
+    assert not triton_library.loaded(text).startswith(str(tmp_path))
+    assert "everyone may write" in caplog.text
+
+
+def test_a_kernel_that_cannot_be_imported_is_reported_as_one_that_cannot_compile(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setenv("ADANA_CACHE", str(tmp_path))
     with pytest.raises(triton_library.CannotCompile, match="could not be loaded"):
-        triton_library.loaded("import triton\n")
+        triton_library.loaded("import no_such_module_of_triton\n")
 
 
 @functools.cache

@@ -91,28 +91,36 @@ def _row(work: Work, i: int, parts: Mapping[str, torch.dtype]) -> Row | None:
     if not _ordinary(p):
         g, state = local_like(g, p), [local(x) for x in state]
     mine, coded = local(p), bool(work.keys)
-    if not _ordinary(mine) or any(not _ordinary(x) or not _alike(x, mine) for x in state):
+    if not _ordinary(mine):
         return None
+    for x, dtype in zip(state, parts.values(), strict=True):  # whoever moved it, or cast it
+        if x.dtype != dtype or not _ordinary(x) or not _alike(x, mine):
+            return None
     # Random bits go by the index, not by memory.
     if not (mine.is_contiguous() or (dense(mine) and not coded)):
         return None
-    if not _ordinary(g) or not _alike(g, mine) or g.is_neg():
+    if not _ordinary(g) or not _alike(g, mine):
         g = torch.empty_like(mine, dtype=g.dtype).copy_(g)
     if g.dtype not in FLOATS:
         return None
     where = placement(p) if coded else UNPLACED
-    numbers = i if isinstance(work.hyper, Tensor) else 0
+    numbers = i if isinstance(work.hyper, Tensor) and work.hyper.ndim == 2 else 0
     return Row((mine, g, *state), numbers, where, work.keys[i] if coded else (0, 0))
 
 
 def _ordinary(x: Tensor) -> bool:
-    """Return whether `x` is a plain strided tensor, and no subclass that only looks like one."""
-    return type(x) in (Tensor, torch.nn.Parameter) and x.layout is torch.strided
+    """Return whether the elements of `x` are those in its memory, and it is a plain tensor."""
+    return (
+        type(x) in (Tensor, torch.nn.Parameter)  # subclasses may only look like one
+        and x.layout is torch.strided
+        and not x.is_neg()
+        and not x._is_zerotensor()
+    )
 
 
 def _alike(x: Tensor, y: Tensor) -> bool:
-    """Return whether elements of both lie in memory in one order."""
-    return x.shape == y.shape and x.stride() == y.stride()
+    """Return whether elements of both lie in one memory in one order."""
+    return x.shape == y.shape and x.stride() == y.stride() and x.device == y.device
 
 
 def _numbers(work: Work) -> Tensor:
