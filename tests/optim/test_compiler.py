@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import warnings
+import weakref
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ import adana
 from adana.optim import fused
 from adana.optim.kernel import c_launch, c_library
 
-from .conftest import close, parameters, run
+from .conftest import close, parameters, run, set_gradients
 
 
 @pytest.fixture(autouse=True)
@@ -231,3 +232,49 @@ def test_three_hundred_tensors_compile_one_kernel(tmp_path):
     run(adana.ADana, params, 2, lr=1e-2)
     assert len(list((tmp_path / "cache" / "kernels").iterdir())) == 1
     assert all(torch.isfinite(p).all() for p in params)
+
+
+def test_steps_without_a_compiler_keep_no_gradients(monkeypatch):
+    """An exception that is raised again and again has a traceback of all the steps."""
+    monkeypatch.setenv("CC", "/nonexistent/cc")
+    (p,) = parameters(shapes=[(5,)])
+    optimizer = adana.ADana([p], 1e-2)
+    alive = []
+    for step in range(3):
+        set_gradients([p], step)
+        alive.append(weakref.ref(p.grad))
+        optimizer.step()
+    p.grad = None
+    assert [x() for x in alive] == [None] * 3
+
+
+FORK = """
+import os, time, torch, adana
+torch.set_num_threads(2)
+params = [torch.nn.Parameter(torch.ones(1000)) for _ in range(100)]  # torch's threads are for more
+for p in params: p.grad = torch.ones(1000)
+optimizer = adana.ADana(params, 1e-2, fused=True)
+optimizer.step()
+child = os.fork()
+if child == 0:
+    optimizer.step()
+    os._exit(7)
+end = time.monotonic() + 60
+while True:
+    done, status = os.waitpid(child, os.WNOHANG)
+    if done:
+        print(os.waitstatus_to_exitcode(status))
+        break
+    if time.monotonic() > end:
+        os.kill(child, 9)
+        print("the child hangs")
+        break
+    time.sleep(0.01)
+optimizer.step()
+"""
+
+
+def test_a_process_that_was_forked_after_a_step_steps_too():
+    command = [sys.executable, "-W", "ignore", "-c", FORK]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "7"

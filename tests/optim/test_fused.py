@@ -114,6 +114,19 @@ def test_every_layout_of_weight_and_gradient(of_weight, of_gradient, kernels):
     assert found[0].stride() == eager[0].stride()
 
 
+def test_a_checkpoint_of_another_memory_format_is_stepped_by_the_kernel(kernels):
+    (p,) = parameters(shapes=[(4, 3, 2, 2)])
+    last = torch.nn.Parameter(p.detach().to(memory_format=torch.channels_last))
+    saved = run(adana.ADana, [last], 1, lr=1e-2).state_dict()
+    q = torch.nn.Parameter(last.detach().contiguous())
+    optimizer = adana.ADana([q], 1e-2)
+    optimizer.load_state_dict(saved)
+    run(None, [q], 1, start=1, optimizer=optimizer)
+    assert len(kernels) == 2
+    run(adana.ADana, [p], 2, lr=1e-2)
+    assert same([p], [q])
+
+
 class Marked(torch.Tensor):
     """A subclass that may mean anything."""
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from adana.optim.kernel import c_source, triton_library, triton_source
+from adana.optim.kernel import c_source, triton_launch, triton_library, triton_source
 from adana.optim.kernel.recipe import Recipe, trace
 from adana.optim.kernel.triton_launch import BLOCK, OPTIONS
 from adana.optim.update import Form, updated
@@ -199,3 +199,18 @@ def test_a_launch_compiles_each_way_once_and_for_pointers_of_any_alignment(tmp_p
     grids = ["grid 4", "grid 5"] * 2  # 4 whole blocks of the aligned tensor; its end and the other
     expected = [*grids, f"wide {signature}", f"narrow {signature}"]
     assert result.stdout.splitlines() == expected, result.stderr
+
+
+def test_what_triton_cannot_compile_is_not_tried_at_every_step():
+    calls = []
+
+    class Function:
+        def run(self, *arguments, **options):
+            calls.append(options)
+            raise ValueError("no such instruction")
+
+    step = triton_launch.Kernel(Function(), (), keyed=False)
+    for _ in range(2):
+        with pytest.raises(triton_library.CannotCompile, match="no such instruction"):
+            triton_launch._compile(step, torch.device("cpu"), (), {"ALIGNED": True})
+    assert len(calls) == 1

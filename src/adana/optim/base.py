@@ -388,6 +388,8 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         scaling = scaling_of(self, self.clip)
         self.clip = None
         if scaling.skip is True:
+            if self.watch is not None:
+                self.watch.skip()
             return []
         plan = []
         for group, some in chosen:
@@ -398,7 +400,11 @@ class LogTimeOptimizer(torch.optim.Optimizer):
                 if not self.state[p]:
                     parts = self.stored(group, p)
                     self.state[p].update(new_state(p, parts, capturable=group["capturable"]))
-            torch._foreach_add_([self.state[p][STEP] for p in params], 1)
+            steps = [self.state[p][STEP] for p in params]
+            if group["capturable"]:
+                torch._foreach_add_(steps, 1)
+            else:  # torch would make a tensor of the number anew for each of them
+                torch._foreach_add_(steps, torch.ones_like(steps[0]), alpha=1)
             for alike, hyper in self._numbers(group, params, packed):
                 grads = [p.grad for p in alike if p.grad is not None]
                 states = [self.state[p] for p in alike]
@@ -432,7 +438,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         together: dict[Any, list[Tensor]] = defaultdict(list)
         for p in params:
             state = self.state[p]
-            t = 0 if group["capturable"] else int(state[STEP])
+            t = 0 if group["capturable"] else state[STEP].item()
             together[t, tuple(state), p.dtype, p.device].append(p)
         for (t, *_), some in together.items():
             if group["capturable"]:

@@ -23,6 +23,8 @@ from adana.optim.telemetry import Telemetry
 from adana.optim.update import Form, Hyper
 from adana.optim.work import Work, chosen
 
+PLAIN = (Tensor, torch.nn.Parameter)
+
 log = logging.getLogger("adana")
 
 
@@ -88,18 +90,23 @@ def update_fused(
 def _row(work: Work, i: int, parts: Mapping[str, torch.dtype]) -> Row | None:
     """Return the tensors of the i-th parameter as a kernel takes them, or None if it cannot."""
     p, g, state = work.params[i], work.grads[i], [work.states[i][name] for name in parts]
+    mine, coded = p, bool(work.keys)
     if not _ordinary(p):
-        g, state = local_like(g, p), [local(x) for x in state]
-    mine, coded = local(p), bool(work.keys)
-    if not _ordinary(mine):
-        return None
-    for x, dtype in zip(state, parts.values(), strict=True):  # whoever moved it, or cast it
-        if x.dtype != dtype or not _ordinary(x) or not _alike(x, mine):
+        mine, g, state = local(p), local_like(g, p), [local(x) for x in state]
+        if not _ordinary(mine):
+            return None
+    shape, stride, device = mine.shape, mine.stride(), mine.device
+    for x, dtype in zip(state, parts.values(), strict=True):
+        # Written out for speed. Someone may have cast or moved it: a kernel would not notice.
+        if (
+            type(x) not in PLAIN or x.layout is not torch.strided or x.dtype is not dtype
+            or x.shape != shape or x.stride() != stride or x.device != device
+        ):  # fmt: skip
             return None
     # Random bits go by the index, not by memory.
     if not (mine.is_contiguous() or (dense(mine) and not coded)):
         return None
-    if not _ordinary(g) or not _alike(g, mine):
+    if not _ordinary(g) or g.shape != shape or g.stride() != stride or g.device != device:
         g = torch.empty_like(mine, dtype=g.dtype).copy_(g)
     if g.dtype not in FLOATS:
         return None
@@ -111,16 +118,11 @@ def _row(work: Work, i: int, parts: Mapping[str, torch.dtype]) -> Row | None:
 def _ordinary(x: Tensor) -> bool:
     """Return whether the elements of `x` are those in its memory, and it is a plain tensor."""
     return (
-        type(x) in (Tensor, torch.nn.Parameter)  # subclasses may only look like one
+        type(x) in PLAIN  # subclasses may only look like one
         and x.layout is torch.strided
         and not x.is_neg()
         and not x._is_zerotensor()
     )
-
-
-def _alike(x: Tensor, y: Tensor) -> bool:
-    """Return whether elements of both lie in one memory in one order."""
-    return x.shape == y.shape and x.stride() == y.stride() and x.device == y.device
 
 
 def _numbers(work: Work) -> Tensor:

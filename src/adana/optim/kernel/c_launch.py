@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import ctypes
 import functools
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,30 @@ SHARE = 1 << 15
 """Elements that are worth another thread."""
 
 
+_has_threads = False
+"""Whether a kernel of this process, or of one it was forked from, has run on several threads."""
+_forked = False
+"""Whether this process was forked from one that had them: they are not there, and OpenMP would wait
+for them for ever."""
+
+
+def _note_fork() -> None:
+    global _forked
+    _forked = _has_threads
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+def _threads(elements: int) -> int:
+    """Return how many threads are to share the work on these elements."""
+    global _has_threads
+    threads = 1 if _forked else max(1, min(torch.get_num_threads(), elements // SHARE))
+    _has_threads |= threads > 1
+    return threads
+
+
 Kernel = tuple[Any, tuple[str, ...]]
 """A function of a compiled library, and names of sums."""
 
@@ -31,17 +56,18 @@ def kernel(recipe: Recipe) -> Kernel:
             so that steps without a working compiler cost no more than eager ones.
     """
     found = _kernel_or_error(recipe)
-    if isinstance(found, CannotCompile):
-        raise found
+    if isinstance(found, str):
+        raise CannotCompile(found)
     return found
 
 
 @functools.cache
-def _kernel_or_error(recipe: Recipe) -> Kernel | CannotCompile:
+def _kernel_or_error(recipe: Recipe) -> Kernel | str:
+    """Return the kernel or what went wrong: a kept exception would keep the gradients of a step."""
     try:
         return _kernel(recipe)
     except CannotCompile as error:
-        return error
+        return str(error)
 
 
 def _kernel(recipe: Recipe) -> Kernel:
@@ -63,15 +89,13 @@ def run(recipe: Recipe, rows: Sequence[Row], numbers: Tensor) -> dict[str, Tenso
     """
     function, names = kernel(recipe)
     table = array.array("q")
-    total = 0
-    for row in rows:
-        size = row.tensors[0].numel()
-        place = row.placement
+    total, width = 0, numbers.shape[1]
+    for tensors, i, place, key in rows:
+        size = tensors[0].numel()
         total += size
-        key = (int(x) for x in row.key)
-        table.extend((size, row.numbers * numbers.shape[1], *place, *key))
-        table.extend([x.data_ptr() for x in row.tensors])
-    threads = max(1, min(torch.get_num_threads(), total // SHARE))
+        table.extend((size, i * width, *place, *map(int, key)))
+        table.extend([x.data_ptr() for x in tensors])
+    threads = _threads(total)
     sums = torch.zeros(threads, len(rows), max(len(names), 1), dtype=torch.float64)
     function(len(rows), table.buffer_info()[0], numbers.data_ptr(), sums.data_ptr(), threads)
     of_each = sums.sum(0)
