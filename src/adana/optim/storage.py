@@ -64,9 +64,7 @@ def restored(
             kept[name] = value.detach().to(device=device, dtype=torch.int64, copy=True)
         else:
             dtype = parts.get(name, value.dtype)
-            kept[name] = _as_laid_out(
-                value.detach().to(device=p.device, dtype=dtype, copy=True), p
-            )
+            kept[name] = _as_laid_out(value.detach().to(device=p.device, dtype=dtype, copy=True), p)
     return kept
 
 

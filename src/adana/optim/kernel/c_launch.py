@@ -20,29 +20,27 @@ SHARE = 1 << 15
 """Elements that are worth another thread."""
 
 
-_has_threads = False
-"""Whether a kernel of this process, or of one it was forked from, has run on several threads."""
-_forked = False
-"""Whether this process was forked from one that had them: they are not there, and OpenMP would wait
-for them for ever."""
+class _Threads:
+    """OpenMP's threads: a forked process does not have them, but would wait for them for ever."""
+
+    used = False
+    """Whether a kernel of this process, or of one it was forked from, has run on several."""
+    lost = False
+    """Whether this process was forked from one that had used them."""
+
+    def after_fork(self) -> None:
+        self.lost = self.used
+
+    def count(self, elements: int) -> int:
+        """Return how many are to share the work on these elements."""
+        count = 1 if self.lost else max(1, min(torch.get_num_threads(), elements // SHARE))
+        self.used |= count > 1
+        return count
 
 
-def _note_fork() -> None:
-    global _forked
-    _forked = _has_threads
-
-
+_threads = _Threads()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_note_fork)
-
-
-def _threads(elements: int) -> int:
-    """Return how many threads are to share the work on these elements."""
-    global _has_threads
-    threads = 1 if _forked else max(1, min(torch.get_num_threads(), elements // SHARE))
-    _has_threads |= threads > 1
-    return threads
-
+    os.register_at_fork(after_in_child=_threads.after_fork)
 
 Kernel = tuple[Any, tuple[str, ...]]
 """A function of a compiled library, and names of sums."""
@@ -95,7 +93,7 @@ def run(recipe: Recipe, rows: Sequence[Row], numbers: Tensor) -> dict[str, Tenso
         total += size
         table.extend((size, i * width, *place, *map(int, key)))
         table.extend([x.data_ptr() for x in tensors])
-    threads = _threads(total)
+    threads = _threads.count(total)
     sums = torch.zeros(threads, len(rows), max(len(names), 1), dtype=torch.float64)
     function(len(rows), table.buffer_info()[0], numbers.data_ptr(), sums.data_ptr(), threads)
     of_each = sums.sum(0)
