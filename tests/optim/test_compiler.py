@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import warnings
+import weakref
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ import adana
 from adana.optim import fused
 from adana.optim.kernel import c_launch, c_library
 
-from .conftest import close, parameters, run
+from .conftest import close, parameters, run, set_gradients
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +64,15 @@ def test_asking_for_fused_steps_without_a_compiler_warns_once(monkeypatch):
     assert ["not fused" in str(each.message) for each in seen] == [True]
 
 
-@pytest.mark.parametrize("script", ["echo 'no such flag' >&2; exit 3", "exit 0", "kill -9 $$"])
+BROKEN = {
+    "an error": "echo 'no such flag' >&2; exit 3",
+    "no output": "exit 0",
+    "killed": "kill -9 $$",
+    "bytes of another encoding": "printf 'Fl\\344che\\n' >&2; exit 3",
+}
+
+
+@pytest.mark.parametrize("script", BROKEN.values(), ids=BROKEN)
 def test_a_failing_compiler_is_not_asked_at_every_step(monkeypatch, tmp_path, script):
     expected = trained(foreach=False)
     failing(tmp_path, monkeypatch, script)
@@ -79,6 +88,34 @@ def test_what_the_compiler_said_is_in_the_warning(monkeypatch, tmp_path):
     failing(tmp_path, monkeypatch, "echo 'no such flag' >&2; exit 3")
     with pytest.warns(UserWarning, match="code 3: no such flag"):
         trained(fused=True)
+
+
+WORKING = {
+    "it says something in another encoding": "printf '\\344\\377\\n' >&2",
+    "it does not know this processor": 'case "$*" in *native*) exit 1;; esac',
+    "it has no OpenMP": 'case "$*" in *-fopenmp\\ *) exit 1;; esac',
+    "it reads what is typed": "cat > /dev/null",
+}
+
+
+@pytest.mark.parametrize("script", WORKING.values(), ids=WORKING)
+def test_a_compiler_that_works_after_all_is_used(monkeypatch, tmp_path, script):
+    real = " ".join(c_library.compiler())
+    c_library.compiler.cache_clear()
+    failing(tmp_path, monkeypatch, f'{script}\nexec {real} "$@"')
+    reading, writing = os.pipe()  # nobody ever types
+    before = os.dup(0)
+    os.dup2(reading, 0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = trained(fused=True)
+    finally:
+        os.dup2(before, 0)
+        for each in (reading, writing, before):
+            os.close(each)
+    assert (tmp_path / "calls").exists()
+    assert close(found, trained(foreach=False))
 
 
 def test_kernels_are_kept_where_adana_cache_says(tmp_path):
@@ -112,8 +149,9 @@ def test_a_cache_that_cannot_be_used_costs_a_compilation_and_says_so(
     assert close(found, trained(foreach=False))
 
 
-@pytest.mark.parametrize("content", [b"", b"not a library", None])
+@pytest.mark.parametrize("content", [b"", b"not a library", 100, 5000])
 def test_a_spoilt_library_in_the_cache_is_compiled_again(tmp_path, content):
+    """Loading one that ends in the middle would end the process."""
     code = "import torch, adana; p = torch.nn.Parameter(torch.ones(3)); p.grad = torch.ones(3)\n"
     code += "adana.ADana([p], 1e-2, fused=True).step(); print(p.tolist())"
     command = [sys.executable, "-W", "error::UserWarning", "-c", code]
@@ -121,10 +159,57 @@ def test_a_spoilt_library_in_the_cache_is_compiled_again(tmp_path, content):
     (kept,) = (tmp_path / "cache" / "kernels").glob("*.so")
     whole = kept.read_bytes()
     kept.unlink()
-    kept.write_bytes(whole[:100] if content is None else content)
+    kept.write_bytes(whole[:content] if isinstance(content, int) else content)
     second = subprocess.run(command, capture_output=True, text=True, check=True)
     assert second.stdout == first.stdout
-    assert kept.stat().st_size > 1000
+    assert kept.read_bytes() == whole
+
+
+def test_code_that_someone_else_may_have_written_is_not_loaded(monkeypatch, tmp_path, caplog):
+    expected = trained()
+    (kept,) = (tmp_path / "cache" / "kernels").iterdir()
+    loaded = []
+    load = c_library.ctypes.CDLL
+    monkeypatch.setattr(c_library.ctypes, "CDLL", lambda path: loaded.append(path) or load(path))
+
+    def again():
+        loaded.clear()
+        caplog.clear()
+        c_launch._kernel_or_error.cache_clear()
+        assert close(trained(), expected)
+        return str(kept) in loaded
+
+    assert again()
+    kept.parent.chmod(0o777)
+    assert not again()
+    assert "everyone may write" in caplog.text
+    kept.parent.chmod(0o700)
+    assert again()
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    if os.getuid() != 0:  # what is root's is trusted
+        assert not again()
+        assert "another user's" in caplog.text
+
+
+def test_the_folder_of_kernels_is_for_its_user_alone(tmp_path):
+    before = os.umask(0o000)
+    try:
+        trained()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "cache" / "kernels").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_full_cache_folder_costs_a_compilation_and_says_so(monkeypatch, caplog):
+    def full(source, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(c_library.shutil, "copy", full)
+    with caplog.at_level(logging.WARNING, "adana"), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = trained(fused=True)
+    assert "No space left" in caplog.text
+    assert close(found, trained(foreach=False))
 
 
 def test_processes_that_compile_at_once_do_not_disturb_each_other(tmp_path):
@@ -147,3 +232,49 @@ def test_three_hundred_tensors_compile_one_kernel(tmp_path):
     run(adana.ADana, params, 2, lr=1e-2)
     assert len(list((tmp_path / "cache" / "kernels").iterdir())) == 1
     assert all(torch.isfinite(p).all() for p in params)
+
+
+def test_steps_without_a_compiler_keep_no_gradients(monkeypatch):
+    """An exception that is raised again and again has a traceback of all the steps."""
+    monkeypatch.setenv("CC", "/nonexistent/cc")
+    (p,) = parameters(shapes=[(5,)])
+    optimizer = adana.ADana([p], 1e-2)
+    alive = []
+    for step in range(3):
+        set_gradients([p], step)
+        alive.append(weakref.ref(p.grad))
+        optimizer.step()
+    p.grad = None
+    assert [x() for x in alive] == [None] * 3
+
+
+FORK = """
+import os, time, torch, adana
+torch.set_num_threads(2)
+params = [torch.nn.Parameter(torch.ones(1000)) for _ in range(100)]  # torch's threads are for more
+for p in params: p.grad = torch.ones(1000)
+optimizer = adana.ADana(params, 1e-2, fused=True)
+optimizer.step()
+child = os.fork()
+if child == 0:
+    optimizer.step()
+    os._exit(7)
+end = time.monotonic() + 60
+while True:
+    done, status = os.waitpid(child, os.WNOHANG)
+    if done:
+        print(os.waitstatus_to_exitcode(status))
+        break
+    if time.monotonic() > end:
+        os.kill(child, 9)
+        print("the child hangs")
+        break
+    time.sleep(0.01)
+optimizer.step()
+"""
+
+
+def test_a_process_that_was_forked_after_a_step_steps_too():
+    command = [sys.executable, "-W", "ignore", "-c", FORK]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "7"

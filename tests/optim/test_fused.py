@@ -114,6 +114,19 @@ def test_every_layout_of_weight_and_gradient(of_weight, of_gradient, kernels):
     assert found[0].stride() == eager[0].stride()
 
 
+def test_a_checkpoint_of_another_memory_format_is_stepped_by_the_kernel(kernels):
+    (p,) = parameters(shapes=[(4, 3, 2, 2)])
+    last = torch.nn.Parameter(p.detach().to(memory_format=torch.channels_last))
+    saved = run(adana.ADana, [last], 1, lr=1e-2).state_dict()
+    q = torch.nn.Parameter(last.detach().contiguous())
+    optimizer = adana.ADana([q], 1e-2)
+    optimizer.load_state_dict(saved)
+    run(None, [q], 1, start=1, optimizer=optimizer)
+    assert len(kernels) == 2
+    run(adana.ADana, [p], 2, lr=1e-2)
+    assert same([p], [q])
+
+
 class Marked(torch.Tensor):
     """A subclass that may mean anything."""
 
@@ -163,6 +176,66 @@ def test_gradients_that_are_lazily_negative():
         adana.ADana([p], 1e-2, **options).step()
         results.append([p])
     assert close(*results)
+
+
+def of_zeros(like):
+    """Zeros that have no memory, as autograd makes them."""
+    return torch._efficientzerotensor(like.shape)
+
+
+def test_gradients_without_memory_are_zeros(kernels):
+    results = []
+    for options in ({"foreach": False}, {}):
+        (p,) = parameters(shapes=[(5,)])
+        optimizer = adana.ADana([p], 1e-2, **options)
+        run(None, [p], 1, optimizer=optimizer)
+        p.grad = of_zeros(p)
+        optimizer.step()
+        results.append([p, *rows_of(optimizer)])
+    assert len(kernels) == 2
+    assert close(*results)
+
+
+MEDDLED = {
+    "cast": lambda x: x.bfloat16(),
+    "cast to the wider": lambda x: x.double(),
+    "moved": lambda x: x.to("meta"),
+    "of another shape": lambda x: x[:3],
+}
+
+
+@pytest.mark.parametrize("how", MEDDLED)
+def test_states_that_someone_cast_or_moved_are_an_error_not_read_past_their_end(how, kernels):
+    """As after `model.double()`, training and `model.float()`, or after `model.cuda()`."""
+    (p,) = parameters(shapes=[(1000,)])
+    optimizer = run(adana.ADana, [p], 1, lr=1e-2)
+    optimizer.state[p]["m"] = MEDDLED[how](optimizer.state[p]["m"])
+    set_gradients([p], 1)
+    with pytest.raises(RuntimeError):
+        optimizer.step()
+    assert len(kernels) == 1
+
+
+def test_weights_that_are_lazily_negative_are_left_to_torch(kernels):
+    p = torch.nn.Parameter(torch._neg_view(torch.ones(3)))
+    p.grad = torch.ones(3)
+    optimizer = adana.ADana([p], 1e-2, omega=0.0)
+    with pytest.raises(RuntimeError, match="negation"):
+        optimizer.step()
+    assert not kernels
+
+
+def test_numbers_that_parameters_share_are_read_by_all_of_them(kernels):
+    """Compiled steps have them; where torch gives up compiling, they reach the kernel."""
+    eager, packed = parameters(shapes=[(3,)] * 40), parameters(shapes=[(3,)] * 40)
+    run(adana.ADana, eager, 1, lr=1e-2)
+    optimizer = adana.ADana(packed, 1e-2)
+    set_gradients(packed, 0)
+    with torch.no_grad():
+        for work in optimizer._plan(True):
+            optimizer.update(work)
+    assert len(kernels) == 2
+    assert close(eager, packed)
 
 
 # --- the place of an element means nothing ------------------------------------------------------

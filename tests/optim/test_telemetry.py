@@ -193,6 +193,12 @@ def test_a_skipped_step_is_not_counted():
         optimizer.found_inf = torch.tensor(0.0)
         optimizer.step()
         assert watch.read()
+        for skipped in (1.0, 1.0, 0.0, 0.0, 0.0, 0.0):
+            optimizer.found_inf = torch.tensor(skipped)
+            optimizer.step()
+            assert watch.read() == {}
+        optimizer.step()
+        assert watch.read()
 
 
 def test_watched_capturable_steps_read_nothing(make):

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from adana.optim.kernel import c_source, triton_library, triton_source
+from adana.optim.kernel import c_source, triton_launch, triton_library, triton_source
 from adana.optim.kernel.recipe import Recipe, trace
 from adana.optim.kernel.triton_launch import BLOCK, OPTIONS
 from adana.optim.update import Form, updated
@@ -71,12 +71,29 @@ def test_other_devices_than_cuda_have_no_triton_kernel(monkeypatch):
     assert "not on cpu" in triton_library.why_not(torch.device("cpu"))
 
 
-@needs_triton
-def test_a_kernel_that_cannot_be_kept_is_reported_as_one_that_cannot_compile(monkeypatch, tmp_path):
+def test_a_kernel_that_cannot_be_kept_is_loaded_from_elsewhere(monkeypatch, tmp_path, caplog):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ADANA_CACHE", str(tmp_path / "file"))
+    assert triton_library.loaded("adana_step = 1\n") == 1
+    assert "cannot be kept" in caplog.text
+
+
+def test_a_kernel_is_not_loaded_from_where_everyone_may_write(monkeypatch, tmp_path, caplog):
+    text = "adana_step = __file__\n"
+    monkeypatch.setenv("ADANA_CACHE", str(tmp_path))
+    assert triton_library.loaded(text).startswith(str(tmp_path))
+    (tmp_path / "kernels").chmod(0o777)
+    triton_library.loaded.cache_clear()
+    assert not triton_library.loaded(text).startswith(str(tmp_path))
+    assert "everyone may write" in caplog.text
+
+
+def test_a_kernel_that_cannot_be_imported_is_reported_as_one_that_cannot_compile(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setenv("ADANA_CACHE", str(tmp_path))
     with pytest.raises(triton_library.CannotCompile, match="could not be loaded"):
-        triton_library.loaded("import triton\n")
+        triton_library.loaded("import no_such_module_of_triton\n")
 
 
 @functools.cache
@@ -182,3 +199,18 @@ def test_a_launch_compiles_each_way_once_and_for_pointers_of_any_alignment(tmp_p
     grids = ["grid 4", "grid 5"] * 2  # 4 whole blocks of the aligned tensor; its end and the other
     expected = [*grids, f"wide {signature}", f"narrow {signature}"]
     assert result.stdout.splitlines() == expected, result.stderr
+
+
+def test_what_triton_cannot_compile_is_not_tried_at_every_step():
+    calls = []
+
+    class Function:
+        def run(self, *arguments, **options):
+            calls.append(options)
+            raise ValueError("no such instruction")
+
+    step = triton_launch.Kernel(Function(), (), keyed=False)
+    for _ in range(2):
+        with pytest.raises(triton_library.CannotCompile, match="no such instruction"):
+            triton_launch._compile(step, torch.device("cpu"), (), {"ALIGNED": True})
+    assert len(calls) == 1

@@ -84,3 +84,37 @@ def test_numbers_of_one_step_are_not_captured(pretended):
         uploads.sent(torch.zeros(3), DEVICE)
     on_device = torch.zeros(3, device=DEVICE)
     assert uploads.sent(on_device, DEVICE) is on_device
+
+
+def test_the_tables_of_many_released_parameters_are_all_kept(pretended):
+    """Each is updated by itself, in turn: the least recently used is the next to be asked for."""
+    tables = uploads.Tables()
+    several = [(parameter, k) for parameter in range(400) for k in range(3)]
+    first = [tables.get(key, table, DEVICE, "room") for key in several]
+    again = [tables.get(key, pytest.fail, DEVICE, "room") for key in several]
+    assert all(x is y for x, y in zip(first, again, strict=True))
+
+
+def test_large_tables_are_dropped_sooner(pretended):
+    tables = uploads.Tables()
+    size = uploads.KEPT_BYTES // 4 // 8
+    for k in range(2 * uploads.FEWEST):
+        tables.get(k, lambda: table(size), DEVICE, "room")
+    assert len(tables.kept) == uploads.FEWEST
+    assert tables.bytes == sum(x.tensor.nbytes for x in tables.kept.values())
+    for k in range(2 * uploads.FEWEST):
+        tables.get(("small", k), table, DEVICE, "room")
+    assert len(tables.kept) > uploads.FEWEST
+    assert tables.bytes <= uploads.KEPT_BYTES
+
+
+def test_after_a_step_every_capture_finds_pinned_memory(pretended, monkeypatch):
+    tables = uploads.Tables()
+    tables.get("a", table, DEVICE, "room")
+    for k in range(3):
+        pretended["capturing"] = True
+        with monkeypatch.context() as during:
+            during.setattr(uploads, "pinned", lambda like: pytest.fail("allocated in a capture"))
+            tables.get(k, table, DEVICE, "room")
+        pretended["capturing"] = False
+        tables.get("a", pytest.fail, DEVICE, "room")

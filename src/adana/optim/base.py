@@ -398,6 +398,8 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         scaling = scaling_of(self, self.clip)
         self.clip = None
         if scaling.skip is True:
+            if self.watch is not None:
+                self.watch.skip()
             return []
         keys = self._keys(packed)
         plan = []
@@ -411,7 +413,11 @@ class LogTimeOptimizer(torch.optim.Optimizer):
                     self.state[p].update(new_state(p, parts, capturable=group["capturable"]))
                 elif p.dtype == torch.bfloat16:
                     add_missing_parts(self.state[p], group, p)
-            torch._foreach_add_([self.state[p][STEP] for p in params], 1)
+            steps = [self.state[p][STEP] for p in params]
+            if group["capturable"]:
+                torch._foreach_add_(steps, 1)
+            else:  # torch would make a tensor of the number anew for each of them
+                torch._foreach_add_(steps, torch.ones_like(steps[0]), alpha=1)
             for alike, hyper in self._numbers(group, params, packed):
                 grads = [p.grad for p in alike if p.grad is not None]
                 states = [self.state[p] for p in alike]
@@ -455,7 +461,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         together: dict[Any, list[Tensor]] = defaultdict(list)
         for p in params:
             state = self.state[p]
-            t = 0 if group["capturable"] else int(state[STEP])
+            t = 0 if group["capturable"] else state[STEP].item()
             together[t, tuple(state), p.dtype, p.device].append(p)
         for (t, *_), some in together.items():
             if group["capturable"]:

@@ -24,6 +24,8 @@ from adana.optim.telemetry import Telemetry
 from adana.optim.update import Form, Hyper
 from adana.optim.work import Work, chosen
 
+PLAIN = (Tensor, torch.nn.Parameter)
+
 log = logging.getLogger("adana")
 
 
@@ -84,26 +86,34 @@ def update_fused(
             left.extend(i for i, _ in rows)
         else:  # as operations in place do, so that autograd sees a stale graph
             torch.autograd.graph.increment_version([row.tensors[0] for _, row in rows])
-    return chosen(work, sorted(left))
+    return chosen(work, sorted(set(left)))
 
 
 def _row(work: Work, i: int, parts: Mapping[str, torch.dtype]) -> Row | None:
     """Return the tensors of the i-th parameter as a kernel takes them, or None if it cannot."""
     p, g, state = work.params[i], work.grads[i], [work.states[i][name] for name in parts]
+    mine, coded = p, bool(work.keys)
     if not _ordinary(p):
-        g, state = local_like(g, p), [local(x) for x in state]
-    mine, coded = local(p), bool(work.keys)
-    if not _ordinary(mine) or any(not _ordinary(x) or not _alike(x, mine) for x in state):
-        return None
+        mine, g, state = local(p), local_like(g, p), [local(x) for x in state]
+        if not _ordinary(mine):
+            return None
+    shape, stride, device = mine.shape, mine.stride(), mine.device
+    for x, dtype in zip(state, parts.values(), strict=True):
+        # Written out for speed. Someone may have cast or moved it: a kernel would not notice.
+        if (
+            type(x) not in PLAIN or x.layout is not torch.strided or x.dtype is not dtype
+            or x.shape != shape or x.stride() != stride or x.device != device
+        ):  # fmt: skip
+            return None
     # Random bits go by the index, not by memory.
     if not (mine.is_contiguous() or (dense(mine) and not coded)):
         return None
-    if not _ordinary(g) or not _alike(g, mine) or g.is_neg():
+    if not _ordinary(g) or g.shape != shape or g.stride() != stride or g.device != device:
         g = torch.empty_like(mine, dtype=g.dtype).copy_(g)
     if g.dtype not in FLOATS:
         return None
     where = placement(p) if coded else UNPLACED
-    numbers = i if isinstance(work.hyper, Tensor) else 0
+    numbers = i if isinstance(work.hyper, Tensor) and work.hyper.ndim == 2 else 0
     return Row((mine, g, *state), numbers, where, work.keys[i][0] if coded else (0, 0))
 
 
@@ -133,13 +143,13 @@ def _of_parameters(
 
 
 def _ordinary(x: Tensor) -> bool:
-    """Return whether `x` is a plain strided tensor, and no subclass that only looks like one."""
-    return type(x) in (Tensor, torch.nn.Parameter) and x.layout is torch.strided
-
-
-def _alike(x: Tensor, y: Tensor) -> bool:
-    """Return whether elements of both lie in memory in one order."""
-    return x.shape == y.shape and x.stride() == y.stride()
+    """Return whether the elements of `x` are those in its memory, and it is a plain tensor."""
+    return (
+        type(x) in PLAIN  # subclasses may only look like one
+        and x.layout is torch.strided
+        and not x.is_neg()
+        and not x._is_zerotensor()
+    )
 
 
 def _numbers(work: Work) -> Tensor:

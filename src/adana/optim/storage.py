@@ -64,8 +64,18 @@ def restored(
             kept[name] = value.detach().to(device=device, dtype=torch.int64, copy=True)
         else:
             dtype = parts.get(name, value.dtype)
-            kept[name] = value.detach().to(device=p.device, dtype=dtype, copy=True)
+            kept[name] = _as_laid_out(value.detach().to(device=p.device, dtype=dtype, copy=True), p)
     return kept
+
+
+def _as_laid_out(x: Tensor, p: Tensor) -> Tensor:
+    """Return `x` with its elements in memory in the order that those of `p` have.
+
+    A checkpoint may be of a model in another memory format, and kernels work on one order.
+    """
+    if type(x) is not Tensor or x.shape != p.shape or x.stride() == p.stride():
+        return x
+    return torch.empty_like(p, dtype=x.dtype, requires_grad=False).copy_(x)
 
 
 def local(x: Tensor) -> Tensor:

@@ -52,6 +52,7 @@ class Telemetry:
         self.optimizer, self.every, self.steps = optimizer, every, 0
         self._now: dict[Tensor, dict[str, Tensor]] = {}
         self._ready: dict[Tensor, dict[str, Tensor]] = {}
+        self._skipped = False
         self._hook: Any = None
 
     def __enter__(self) -> Telemetry:
@@ -103,12 +104,19 @@ class Telemetry:
         for i, p in enumerate(params):
             self._now[p] = {name: of_each[i] for name, of_each in sums.items()}
 
+    def skip(self) -> None:
+        """Take note that the step which is about to end updates nothing."""
+        self._skipped = True
+
     @torch.compiler.disable
     def _after_step(self, *_: Any) -> None:
         """End a step: what it left can be read, until the next watched one ends.
 
         A step that updated nothing (skipped by a scaler) does not count.
         """
+        if self._skipped:
+            self._skipped = False
+            return
         if self.due:
             if not self._now:
                 return

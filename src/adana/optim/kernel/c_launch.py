@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import ctypes
 import functools
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,28 @@ SHARE = 1 << 15
 """Elements that are worth another thread."""
 
 
+class _Threads:
+    """OpenMP's threads: a forked process does not have them, but would wait for them for ever."""
+
+    used = False
+    """Whether a kernel of this process, or of one it was forked from, has run on several."""
+    lost = False
+    """Whether this process was forked from one that had used them."""
+
+    def after_fork(self) -> None:
+        self.lost = self.used
+
+    def count(self, elements: int) -> int:
+        """Return how many are to share the work on these elements."""
+        count = 1 if self.lost else max(1, min(torch.get_num_threads(), elements // SHARE))
+        self.used |= count > 1
+        return count
+
+
+_threads = _Threads()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_threads.after_fork)
+
 Kernel = tuple[Any, tuple[str, ...]]
 """A function of a compiled library, and names of sums."""
 
@@ -31,17 +54,18 @@ def kernel(recipe: Recipe) -> Kernel:
             so that steps without a working compiler cost no more than eager ones.
     """
     found = _kernel_or_error(recipe)
-    if isinstance(found, CannotCompile):
-        raise found
+    if isinstance(found, str):
+        raise CannotCompile(found)
     return found
 
 
 @functools.cache
-def _kernel_or_error(recipe: Recipe) -> Kernel | CannotCompile:
+def _kernel_or_error(recipe: Recipe) -> Kernel | str:
+    """Return the kernel or what went wrong: a kept exception would keep the gradients of a step."""
     try:
         return _kernel(recipe)
     except CannotCompile as error:
-        return error
+        return str(error)
 
 
 def _kernel(recipe: Recipe) -> Kernel:
@@ -63,15 +87,13 @@ def run(recipe: Recipe, rows: Sequence[Row], numbers: Tensor) -> dict[str, Tenso
     """
     function, names = kernel(recipe)
     table = array.array("q")
-    total = 0
-    for row in rows:
-        size = row.tensors[0].numel()
-        place = row.placement
+    total, width = 0, numbers.shape[1]
+    for tensors, i, place, key in rows:
+        size = tensors[0].numel()
         total += size
-        key = (int(x) for x in row.key)
-        table.extend((size, row.numbers * numbers.shape[1], *place, *key))
-        table.extend([x.data_ptr() for x in row.tensors])
-    threads = max(1, min(torch.get_num_threads(), total // SHARE))
+        table.extend((size, i * width, *place, *map(int, key)))
+        table.extend([x.data_ptr() for x in tensors])
+    threads = _threads.count(total)
     sums = torch.zeros(threads, len(rows), max(len(names), 1), dtype=torch.float64)
     function(len(rows), table.buffer_info()[0], numbers.data_ptr(), sums.data_ptr(), threads)
     of_each = sums.sum(0)

@@ -2,7 +2,9 @@
 
 A kernel takes about half a second to compile. The result is kept in the cache folder under a name
 that says what it depends on (text, compiler, flags, processor), so that later processes load it in
-a millisecond, and a folder shared by several machines never gives one the code of another.
+a millisecond, and a folder shared by several machines never gives one the code of another. The name
+also tells the digest of the file: loading half a library kills the process. Code is loaded only
+from what nobody else may write.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import itertools
 import logging
 import os
 import platform
@@ -43,29 +46,30 @@ def library(text: str) -> ctypes.CDLL:
     Raises:
         CannotCompile: no compiler was found, it failed, or the result cannot be loaded.
     """
-    command = (*compiler(), *FLAGS, *_tuning())
-    name = hashlib.sha256("\0".join((text, *command, _processor())).encode()).hexdigest()[:24]
+    command = (*compiler(), *FLAGS)
+    told = "\0".join((text, *command, *_tuning(), _processor()))
+    name = hashlib.sha256(told.encode()).hexdigest()[:24]
+    if (found := _kept(name)) is not None:
+        return found
+    start = time.perf_counter()
     try:
-        target = kernel_folder() / f"{name}.so"
-        if target.exists():
-            return ctypes.CDLL(str(target))
-    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
-        log.info("the kept kernel cannot be loaded, so it is compiled again: %s", error)
-    try:
-        kernel_folder().mkdir(parents=True, exist_ok=True)
-        return _compiled(text, command, target)
-    except (OSError, RuntimeError) as error:
-        if isinstance(error, CannotCompile):
-            raise
-        log.warning(
-            "kernels cannot be kept (%s), so every process compiles its own; set ADANA_CACHE to a "
-            "folder that can be written to", error,
-        )  # fmt: skip
-    try:
-        with tempfile.TemporaryDirectory(
-            prefix="adana-"
-        ) as folder:  # loaded code outlives its file
-            return _compiled(text, command, Path(folder) / f"{name}.so")
+        with tempfile.TemporaryDirectory(prefix="adana-") as folder:
+            code, made = Path(folder) / "kernel.c", Path(folder) / "kernel.so"
+            code.write_text(text)
+            _compile(command, code, made)
+            seconds = time.perf_counter() - start
+            try:
+                target = _keep(made, name)
+                loaded = ctypes.CDLL(str(target))
+            except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
+                log.warning(
+                    "kernels cannot be kept (%s), so every process compiles its own; set "
+                    "ADANA_CACHE to a folder of yours that can be written to", error,
+                )  # fmt: skip
+                loaded = ctypes.CDLL(str(made))  # which outlives its file
+            else:
+                log.info("compiled a fused step in %.1f s: %s", seconds, target)
+            return loaded
     except OSError as error:
         raise CannotCompile(f"the compiled kernel cannot be written or loaded: {error}") from error
 
@@ -108,37 +112,60 @@ def _processor() -> str:
     return "\n".join(sorted({line for line in lines if line.startswith(told)}))
 
 
-def _compiled(text: str, command: tuple[str, ...], target: Path) -> ctypes.CDLL:
-    """Compile beside the target, rename that, so that no one loads half of it, and load it.
+def _kept(name: str) -> ctypes.CDLL | None:
+    """Return the library that was kept under a name, if it is whole, ours and can be loaded."""
+    try:
+        folder = places.folder_of_code(kernel_folder())
+        for path in sorted(folder.glob(f"{name}-*.so")):
+            if not places.is_ours(path):
+                continue
+            if path.stem != f"{name}-{_digest(path)}":
+                path.unlink()
+                continue
+            try:
+                return ctypes.CDLL(str(path))
+            except OSError as error:  # of another machine's C library, or no code may run there
+                log.info("a kept kernel cannot be loaded, so it is compiled again: %s", error)
+    except (OSError, RuntimeError) as error:
+        log.info("kept kernels cannot be read: %s", error)
+    return None
+
+
+def _keep(made: Path, name: str) -> Path:
+    """Copy a library to where later processes look for it, in full or not at all.
 
     Raises:
-        OSError: the folder of the target cannot be written to, or nothing loaded from it.
+        OSError: the folder cannot be written to, or is not safe to load from.
+        RuntimeError: there is no home.
     """
-    start = time.perf_counter()
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        code, made = Path(folder) / "kernel.c", Path(folder) / "kernel.so"
-        code.write_text(text)
-        _compile(command, code, made)
-        os.replace(made, target)
-    log.info("compiled a fused step in %.1f s: %s", time.perf_counter() - start, target)
-    return ctypes.CDLL(str(target))
+    folder = places.folder_of_code(kernel_folder())
+    target = folder / f"{name}-{_digest(made)}.so"
+    with tempfile.TemporaryDirectory(dir=folder) as beside:
+        copy = shutil.copy(made, Path(beside) / made.name)
+        os.replace(copy, target)
+    return target
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _compile(command: tuple[str, ...], code: Path, made: Path) -> None:
-    """Compile with threads where the compiler has them.
+    """Compile for this processor and with threads, where the compiler can.
 
     Raises:
-        CannotCompile: it fails either way.
+        CannotCompile: it fails in every way.
     """
-    for openmp in (OPENMP, OPENMP_OF_LOOPS_ONLY):
+    for flags in itertools.product((_tuning(), ()), ((OPENMP,), (OPENMP_OF_LOOPS_ONLY,))):
         try:
             result = subprocess.run(
-                [*command, openmp, "-o", str(made), str(code), "-lm"],
-                capture_output=True, text=True, check=False, timeout=TIME_LIMIT,
+                [*command, *itertools.chain(*flags), "-o", str(made), str(code), "-lm"],
+                stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=TIME_LIMIT,
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as error:
             raise CannotCompile(f"{command[0]} could not be run: {error}") from error
         if result.returncode == 0:
             return
-    said = (result.stderr.strip().splitlines() or ["nothing"])[0]
+    lines = result.stderr.decode(errors="replace").strip().splitlines()
+    said = (lines or ["nothing"])[0]
     raise CannotCompile(f"{command[0]} failed with code {result.returncode}: {said}")

@@ -41,13 +41,28 @@ class Kernel(NamedTuple):
     """Whether it uses random bits."""
 
 
-@functools.cache
 def kernel(recipe: Recipe) -> Kernel:
     """Return the kernel of `recipe`.
 
     Raises:
-        CannotCompile: see `triton_library.loaded`.
+        CannotCompile: see `triton_library.loaded`. What failed once is not tried at every step.
     """
+    found = _kernel_or_error(recipe)
+    if isinstance(found, str):
+        raise CannotCompile(found)
+    return found
+
+
+@functools.cache
+def _kernel_or_error(recipe: Recipe) -> Kernel | str:
+    """Return the kernel or what went wrong: a kept exception would keep the gradients of a step."""
+    try:
+        return _kernel(recipe)
+    except CannotCompile as error:
+        return str(error)
+
+
+def _kernel(recipe: Recipe) -> Kernel:
     traced = trace(recipe)
     return Kernel(loaded(source(traced)), tuple(traced.sums), "index" in symbols_used(traced))
 
@@ -150,7 +165,8 @@ def _ranges(begin: Tensor, end: Tensor) -> Tensor:
     return torch.stack([row, k], dim=1).to(torch.int32)
 
 
-_compiled: set[Hashable] = set()
+_compiled: dict[Hashable, str] = {}
+"""What was compiled, and how it failed if it did: not every step is to try again."""
 
 
 def _compile(
@@ -163,12 +179,15 @@ def _compile(
     """
     key = (id(step.function), device, *options.values())
     if key in _compiled:
+        if failed := _compiled[key]:
+            raise CannotCompile(failed)
         return
     start = time.perf_counter()
     try:
         step.function.run(*arguments, grid=(1,), warmup=True, **options)
     except Exception as error:  # of many kinds: no C compiler, an old driver, ...
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CannotCompile(f"Triton failed for {device}: {said}") from error
+        _compiled[key] = f"Triton failed for {device}: {said}"
+        raise CannotCompile(_compiled[key]) from error
     log.info("compiled a fused step in %.1f s for %s", time.perf_counter() - start, device)
-    _compiled.add(key)
+    _compiled[key] = ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import logging
 import os
 import sys
 import tempfile
@@ -18,10 +19,13 @@ from typing import Any
 
 import torch
 
+from adana import places
 from adana.optim.kernel.c_library import CannotCompile, kernel_folder
 
 CAPABILITY = (8, 0)
 """The oldest GPUs whose bfloat16 and NaN-aware minimum Triton compiles."""
+
+log = logging.getLogger("adana")
 
 
 def why_not(device: torch.device) -> str | None:
@@ -71,12 +75,26 @@ def loaded(text: str) -> Any:
 
 
 def _kept(text: str, name: str) -> Path:
-    """Return the file with this text, written in full or not at all."""
-    target = kernel_folder() / name
-    if target.exists() and target.read_text() == text:
+    """Return a file with this text: kept for later processes, or of this one where that fails."""
+    try:
+        return _written(text, places.folder_of_code(kernel_folder()) / name)
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
+        log.warning("kernels cannot be kept (%s): set ADANA_CACHE to a folder of yours", error)
+        return _written(text, Path(_temporary().name) / name)
+
+
+def _written(text: str, target: Path) -> Path:
+    """Write a file in full or not at all, unless it is there."""
+    if target.exists() and target.read_bytes() == text.encode():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=target.parent, suffix=".py", delete=False) as file:
-        file.write(text)
-    os.replace(file.name, target)
+    with tempfile.TemporaryDirectory(dir=target.parent) as beside:
+        made = Path(beside) / target.name
+        made.write_bytes(text.encode())
+        os.replace(made, target)
     return target
+
+
+@functools.cache
+def _temporary() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder that is removed when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="adana-")

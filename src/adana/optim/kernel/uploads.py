@@ -6,14 +6,20 @@ the memory they read when they were captured; so what a capture has used is kept
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
 import torch
 from torch import Tensor
 
-KEPT = 256
-"""Tables that are kept. Gradients that move at each step come back to where they were."""
+KEPT = 4096
+"""Tables that are kept at most. Gradients that move at each step come back to where they were, and
+released ones have three tables for each parameter."""
+FEWEST = 16
+"""Tables that are kept however large they are: those of a few groups."""
+KEPT_BYTES = 64 << 20
+"""How large they are together at most: a parameter has a few bytes, and 8 for 1024 elements."""
 
 
 def sent(x: Tensor, device: torch.device) -> Tensor:
@@ -50,6 +56,9 @@ class Tables:
         self.spare: dict[Hashable, Tensor] = {}
         """Pinned memory by `room`, for the next capture: it cannot always be had during one."""
         self.captured: list[Tensor] = []
+        self.bytes = 0
+        self.lock = threading.Lock()
+        """Steps may run in several threads: in those of backward, one for each device."""
 
     def get(
         self,
@@ -64,23 +73,35 @@ class Tables:
         """
         if device.type == "cpu":
             return make()
-        key, room = (device, key), (device, room)
+        with self.lock:
+            return self._get((device, key), make, device, (device, room))
+
+    def _get(
+        self, key: Hashable, make: Callable[[], Tensor], device: torch.device, room: Hashable
+    ) -> Tensor:
         if (found := self.kept.get(key)) is not None:
             self.kept.move_to_end(key)
             if capturing(device):
                 self.captured.append(found.tensor)
             else:
                 found.use()
+                self._spare(room, found.tensor)
             return found.tensor
         if capturing(device):
             return self._in_capture(make(), device, room)
         table = make()
         self.kept[key] = made = _Table(sent(table, device))
-        if room not in self.spare:
-            self.spare[room] = pinned(table)
-        if len(self.kept) > KEPT:
-            self.kept.popitem(last=False)
+        self._spare(room, table)
+        self.bytes += table.nbytes
+        while len(self.kept) > KEPT or (self.bytes > KEPT_BYTES and len(self.kept) > FEWEST):
+            _, dropped = self.kept.popitem(last=False)
+            self.bytes -= dropped.tensor.nbytes
         return made.tensor
+
+    def _spare(self, room: Hashable, like: Tensor) -> None:
+        """See to it that the next capture finds pinned memory; the one before may have taken it."""
+        if room not in self.spare:
+            self.spare[room] = pinned(torch.empty_like(like, device="cpu"))
 
     def _in_capture(self, table: Tensor, device: torch.device, room: Hashable) -> Tensor:
         """Return a table that is uploaded at every replay, from memory that stays as it is."""
