@@ -85,7 +85,7 @@ def decoded(work: Work, i: int, names: Iterable[str]) -> Iterator[Work]:
     """
     stored = _stored(work, i, names)
     p = work.params[i]
-    random = words(global_index(placement(p), local(p)), work.keys[i])
+    random = words(global_index(placement(work.owners[i]), local(p)), work.keys[i])
     wide_p, wide = stored.wide()
     yield one(work, i)._replace(
         params=[wide_p], grads=[local_like(work.grads[i], p)], states=[wide]

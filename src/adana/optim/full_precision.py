@@ -46,7 +46,9 @@ def _exact(p: Tensor, group: Mapping[str, Any], state: Mapping[str, Tensor]) -> 
     weights = WEIGHTS[kind]
     if kind == "nearest" or any(name not in state for name in weights.parts()):
         return p.detach().float()
-    stored = {"p": local(p.detach()), **{name: local(state[name]) for name in weights.parts()}}
+    parts = {name: local(state[name]) for name in weights.parts()}
+    home = parts[min(parts)].device if parts else p.device  # offloaded states are on the host
+    stored = {"p": local(p.detach()).to(home), **parts}
     value: Tensor = weights.decode({name: widened(x) for name, x in stored.items()})
     if not isinstance(p, DTensor):
         return value

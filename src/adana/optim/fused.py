@@ -76,7 +76,7 @@ def update_fused(
         try:
             sums = run(recipe, [row for _, row in rows], _numbers(work))
             if watch is not None:
-                watch.add([work.params[i] for i, _ in rows], sums)
+                watch.add([work.owners[i] for i, _ in rows], sums)
         except CannotCompile as error:
             _say_once(str(error), bool(work.group["fused"]))
             left.extend(i for i, _ in rows)
@@ -100,7 +100,7 @@ def _row(work: Work, i: int, parts: Mapping[str, torch.dtype]) -> Row | None:
         g = torch.empty_like(mine, dtype=g.dtype).copy_(g)
     if g.dtype not in FLOATS:
         return None
-    where = placement(p) if coded else UNPLACED
+    where = placement(work.owners[i]) if coded else UNPLACED
     numbers = i if isinstance(work.hyper, Tensor) else 0
     return Row((mine, g, *state), numbers, where, work.keys[i] if coded else (0, 0))
 
