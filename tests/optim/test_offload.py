@@ -592,15 +592,12 @@ def test_a_scaler_is_refused_where_gradients_are_on_the_host(unscale):
 
 # --- memory ---------------------------------------------------------------------------------------
 
-WIDTH, DEPTH = 64, 12
+WIDTH, DEPTH = 64, 8
 
 
 def bytes_of_a_step(device, *, offloaded, gradients=False):
     """Bytes on the device before a step, after it, and at most during it; and of the weights."""
-    torch.manual_seed(0)
-    model = nn.Sequential(*(nn.Linear(WIDTH, WIDTH) for _ in range(DEPTH))).to(DEVICE)
-    params = away(nn.Linear(WIDTH, WIDTH).weight for _ in range(DEPTH))
-    del model
+    params = away(parameters(shapes=[(WIDTH, WIDTH)] * DEPTH))
     optimizer = adana.DanaStar(params, 1e-3, omega=0)
     if offloaded:
         adana.offload_states(optimizer, gradients=gradients)

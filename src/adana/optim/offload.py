@@ -89,12 +89,11 @@ class OffloadedStates:
         self.optimizer, self.gradients, self._copies = optimizer, gradients, copies
         self._lanes: dict[torch.device, Lane] = {}
         self._kept: dict[Tensor, Tensor] = {}
-        self._hooks: list[Any] = []
+        self._hooks: list[Any] = [optimizer.register_step_pre_hook(self._before_step)]
         optimizer.host = self
         optimizer.bring_states_home()
         if gradients:
             optimizer.takes_scaled_gradients = True
-            self._hooks.append(optimizer.register_step_pre_hook(_refuse_scaler))
             for group in optimizer.param_groups:
                 self._hooks += [self._watch(p) for p in group["params"] if p.requires_grad]
 
@@ -171,6 +170,21 @@ class OffloadedStates:
         p.grad = None
 
     # --- the step ---------------------------------------------------------------------------------
+
+    def _before_step(self, optimizer: Any, *_: Any) -> None:
+        """Refuse a step that is captured, and one of a `GradScaler`, which saw no gradients."""
+        if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+            raise RuntimeError(
+                "a step with states on the host cannot be captured in a CUDA graph: capture "
+                "forward and backward alone, or do not offload the states"
+            )
+        if self.gradients:
+            refuse_scaler(
+                optimizer,
+                "a GradScaler looks for overflows in gradients on the device, where offloaded ones "
+                "are no more: pass gradients=False to adana.offload_states, or train in bfloat16 "
+                "without a scaler. Nothing has changed; optimizer.zero_grad() drops the gradients.",
+            )
 
     @torch.compiler.disable
     def update(self, plan: Sequence[Work]) -> None:
@@ -265,16 +279,3 @@ def _refuse(optimizer: Any, gradients: bool) -> None:
             f"this {owner} releases its gradients in backward already: pass gradients=False"
         )
     refuse_replicas(optimizer, "Shard with FSDP2 (fully_shard), or pass gradients=False.")
-
-
-def _refuse_scaler(optimizer: Any, *_: Any) -> None:
-    """Refuse a step that a `GradScaler` takes: it looks for overflows in `p.grad`, and finds none.
-
-    (A hook before the step.)
-    """
-    refuse_scaler(
-        optimizer,
-        "a GradScaler looks for overflows in gradients on the device, where offloaded ones are no "
-        "more: pass gradients=False to adana.offload_states, or train in bfloat16 without a "
-        "scaler. Nothing has changed; optimizer.zero_grad() drops the gradients.",
-    )
