@@ -14,14 +14,22 @@ from torch import nn
 
 import adana
 from adana import schedules
-from adana.optim import offload
+from adana.optim import lanes, offload
 from adana.optim.offload import OffloadedStates
 
+from . import late_streams
 from .conftest import CONFIGURATIONS, SOME_QUICK, parameters, same
 from .elsewhere import DEVICE, Elsewhere, PretendedDevice
+from .threads import one_thread
 
 both = pytest.mark.parametrize("gradients", [False, True], ids=["states", "gradients"])
 SHAPES = [(3, 4), (5,), (), (2, 0), (40, 30)]
+KEPT = {
+    "float32": {},
+    "log16": {"state_dtype": "log16"},
+    "split24": {"dtype": torch.bfloat16, "bf16_weights": "split24", "state_dtype": "fp24"},
+}
+"""Ways to keep states and weights."""
 
 
 @pytest.fixture(params=SOME_QUICK)
@@ -33,7 +41,7 @@ def make(request):
 @pytest.fixture(autouse=True)
 def device():
     """The pretended device."""
-    with PretendedDevice() as it:
+    with one_thread(), PretendedDevice() as it:
         yield it
 
 
@@ -230,6 +238,66 @@ def test_parameters_on_the_cpu_are_updated_where_they_are(gradients):
     assert handle._lane(ours[0]).download(ours[0]) is ours[0]
 
 
+# --- copies beside what is computed ---------------------------------------------------------------
+
+
+@pytest.fixture
+def late(monkeypatch):
+    """Copies on streams, as late as may be."""
+    late_streams.install(monkeypatch)
+    monkeypatch.setattr(offload, "lane", lambda device, copies: lanes.CudaLane(device))
+
+
+WAYS = ["states", "gradients", "released"]
+
+
+def travelling(way, settings):
+    here, reference, there, optimizer = pair(gradients=way == "gradients", **settings)
+    if way == "released":
+        adana.release_gradients(optimizer)
+    return here, reference, there, optimizer
+
+
+@pytest.mark.usefixtures("late")
+@pytest.mark.parametrize("settings", KEPT.values(), ids=KEPT)
+@pytest.mark.parametrize("way", WAYS)
+def test_nothing_is_read_before_it_has_arrived(way, settings):
+    here, reference, there, optimizer = travelling(way, settings)
+    train(reference, here, 4)
+    train(optimizer, there, 4)
+    assert_same_training(here, reference, there, optimizer)
+
+
+@pytest.mark.usefixtures("late")
+def test_micro_batches_norms_and_removal_wait_for_what_travels():
+    here, reference, there, optimizer = pair(gradients=True, foreach=True)
+    norms = [], []
+    for params, either in ((here, reference), (there, optimizer)):
+        for step in range(3):
+            for micro in range(3):
+                loss_of(params, 10 * step + micro).backward()
+            norms[params is there].append(adana.clip_grad_norm(either, 1.0).item())
+            either.step()
+            either.zero_grad()
+        loss_of(params, 7).backward()
+        if params is there:
+            either.host.remove()
+        either.step()
+    assert norms[0] == norms[1]
+    assert same(here, values(there))
+
+
+@pytest.mark.usefixtures("late")
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("flaw", ["arrival", "finish"])
+def test_a_way_that_does_not_wait_would_be_noticed(way, flaw, monkeypatch):
+    monkeypatch.setattr(lanes.CudaLane, flaw, getattr(lanes.Lane, flaw))
+    here, reference, there, optimizer = travelling(way, {})
+    train(reference, here, 2)
+    train(optimizer, there, 2)
+    assert not same(here, values(there))
+
+
 # --- weights that somebody changes ----------------------------------------------------------------
 
 
@@ -399,16 +467,10 @@ def saved_and_read(optimizer):
     return torch.load(file)
 
 
-CHECKPOINTS = {
-    "float32": {},
-    "log16": {"state_dtype": "log16"},
-    "split24": {"dtype": torch.bfloat16, "bf16_weights": "split24", "state_dtype": "fp24"},
-}
-
-
-@pytest.mark.parametrize("settings", CHECKPOINTS.values(), ids=CHECKPOINTS)
+@pytest.mark.parametrize("settings", KEPT.values(), ids=KEPT)
 def test_a_checkpoint_moves_from_offloaded_to_ordinary_and_back(settings):
     here, reference, there, optimizer = pair(**settings)
+    settings = dict(settings)
     dtype = settings.pop("dtype", torch.float32)
     train(reference, here, 6)
     train(optimizer, there, 2)

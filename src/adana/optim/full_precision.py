@@ -21,7 +21,8 @@ def float32_state_dict(model: nn.Module, optimizer: LogTimeOptimizer) -> dict[st
 
     With `bf16_weights` "split32" and "split24" that is what the optimizer trains: the parameter and
     the bits beside it. Else, and before a parameter's first step, it is the parameter's own value.
-    Sharded parameters stay sharded, as DTensors; tied parameters stay tied.
+    Sharded parameters stay sharded, as DTensors; tied parameters stay tied. Where the missing bits
+    are on the host (`adana.offload_states`), so are the float32 values of plain tensors.
 
     Args:
         model: the model whose parameters `optimizer` has.
