@@ -107,8 +107,9 @@ class OffloadedStates:
             if self.gradients:
                 del self.optimizer.takes_scaled_gradients
             self.optimizer.bring_states_home()
-            for p, g in self._kept.items():
-                p.grad = _as_part_of(p, self._lane(p).bring(g))
+            for p in list(self._kept):
+                if (g := self.gradient(p)) is not None:
+                    p.grad = _as_part_of(p, self._lane(p).bring(g))
         self._kept.clear()
 
     def __enter__(self) -> OffloadedStates:
