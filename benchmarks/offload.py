@@ -1,7 +1,7 @@
 """Memory of the device and time of a training step with and without states on the host.
 
     python benchmarks/offload.py [--heads 12] [--layers 12] [--vocab 50304] [--tokens 128]
-        [--rounds 5] [--threads 0] [--device cuda] [--dtype float32]
+        [--rounds 5] [--threads 0] [--device cuda] [--dtype float32] [--ways ...]
 
 A step is forward, backward, the optimizer's step and zero_grad, for one sequence. The model is an
 Enoki transformer of GPT-2 small's width and depth (its head is not tied). Every way gets a new
@@ -113,6 +113,7 @@ def main(argv: list[str] | None = None) -> None:
     for name, default in (("heads", 12), ("layers", 12), ("vocab", 50_304), ("tokens", 128),
                           ("rounds", 5), ("threads", 0)):  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--ways", nargs="*", help="names of those to measure; default all")
     parser.add_argument("--device", default="cuda", help="cuda or cpu")
     parser.add_argument("--dtype", default="float32", help="of the weights; or bfloat16")
     args = parser.parse_args(argv)
@@ -124,7 +125,8 @@ def main(argv: list[str] | None = None) -> None:
           f"torch {torch.__version__}; bytes a parameter, seconds")  # fmt: skip
     print(f"{'':20}{'kept':>8}{'peak':>8}{'step':>10}{'range':>17}{'of it, update':>18}")
     for way, attach in (WAYS if cuda else {**WAYS, **COPIES}).items():
-        print(measure(way, attach, args), flush=True)
+        if not args.ways or way in args.ways:
+            print(measure(way, attach, args), flush=True)
 
 
 if __name__ == "__main__":
