@@ -16,6 +16,7 @@ from adana.optim.full_precision import float32_state_dict
 from adana.optim.groups import param_groups
 from adana.optim.log_muon import LogMuon
 from adana.optim.migrate import load_adamw_state
+from adana.optim.offload import offload_states
 from adana.optim.release import release_gradients
 from adana.optim.update import Form, Hyper
 
@@ -40,6 +41,7 @@ __all__ = [
     "float32_state_dict",
     "load_adamw_state",
     "log_time_average",
+    "offload_states",
     "param_groups",
     "release_gradients",
     "with_log_time_decay",

@@ -28,5 +28,5 @@ def summed(parts: Sequence[Tensor], params: Sequence[Tensor]) -> list[Tensor]:
         stacked = torch.stack([parts[i] for i in which])
         sums = DTensor.from_local(stacked, mesh, placements, run_check=False).full_tensor()
         for i, row in zip(which, sums, strict=True):
-            whole[i] = row
+            whole[i] = row.to(parts[i].device)  # which ranks need not exchange from
     return whole

@@ -12,7 +12,7 @@ import inspect
 import numbers
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, TypedDict, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, overload
 
 import torch
 from torch import Tensor
@@ -52,6 +52,7 @@ from adana.optim.storage import (
     local_like,
     new_state,
     restored,
+    without_tensors,
     working_dtype,
 )
 from adana.optim.strength import check_first_decay, warn_of_strong_decay
@@ -64,6 +65,9 @@ from adana.optim.work import (
     on_this_process,
     pieces,
 )
+
+if TYPE_CHECKING:
+    from adana.optim.offload import OffloadedStates
 
 DecayOrder = Literal["before", "after"]
 Decay = Literal["log-time", "constant"]
@@ -132,6 +136,8 @@ class LogTimeOptimizer(torch.optim.Optimizer):
     """Telemetry that is on: see `telemetry`."""
     _streams: Streams | None = None
     """Of the random bits; made when a step first needs some."""
+    host: OffloadedStates | None = None
+    """What keeps the states in host memory and steps there: see `adana.offload_states`."""
 
     def __init_subclass__(cls) -> None:
         """Show every hyperparameter and its default in the signature (`help`, `inspect`)."""
@@ -244,6 +250,11 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         check_integer("seed", group["seed"], low=0, high=2**64 - 1)
         if group["fused"] and group["foreach"] is not None:
             raise ValueError("pass fused=True or foreach, not both: they are two ways to step")
+        if group["capturable"] and self.host is not None:
+            raise ValueError(
+                "capturable=True is for steps that run on the device, and these run on the host, "
+                "where the states are: pass capturable=False, or do not offload the states"
+            )
 
     def _check_decay(self, group: Mapping[str, Any]) -> None:
         if group["decay"] == "constant" and group["total_steps"] is None:
@@ -365,8 +376,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for work in self._plan(torch.compiler.is_compiling()):
-            self.update(work)
+        self._do(self._plan(self._packed))
         return loss
 
     @torch.no_grad()
@@ -376,13 +386,42 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         Hooks of the step do not run: it ends with `step` (see `adana.release_gradients`).
         """
         chosen = [(self.param_groups[i], some) for i, some in params.items()]
-        for work in self._plan(torch.compiler.is_compiling(), chosen):
+        self._do(self._plan(self._packed, chosen))
+
+    @property
+    def _packed(self) -> bool:
+        """Whether the numbers of a step are to come as tensors."""
+        return torch.compiler.is_compiling() and self.host is None
+
+    def _do(self, plan: Sequence[Work]) -> None:
+        """Update all that is planned."""
+        if self.host is not None:
+            self.host.update(plan)
+            return
+        for work in plan:
             self.update(work)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients, and a clip of them that no step has used."""
         self.clip = None
+        if self.host is not None:
+            self.host.forget()
         super().zero_grad(set_to_none)
+
+    def gradient(self, p: Tensor) -> Tensor | None:
+        """Return the gradient of `p` for the coming step, wherever that is kept."""
+        return p.grad if self.host is None else self.host.gradient(p)
+
+    def home(self, p: Tensor) -> torch.device:
+        """Return the device that the state of `p` is kept on."""
+        return p.device if self.host is None else torch.device("cpu")
+
+    def bring_states_home(self) -> None:
+        """Move the state tensors of all parameters to where they are kept now."""
+        for p in (p for group in self.param_groups for p in group["params"] if p in self.state):
+            for name, x in self.state[p].items():
+                if name != STEP and isinstance(x, Tensor):
+                    self.state[p][name] = x.to(self.home(p))
 
     @torch.compiler.disable
     def _plan(self, packed: bool, chosen: Sequence[Chosen] | None = None) -> list[Work]:
@@ -404,35 +443,39 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         keys = self._keys(packed)
         plan = []
         for group, some in chosen:
-            params = [p for p in some if p.grad is not None]
+            found = {p: g for p in some if (g := self.gradient(p)) is not None}
+            params = list(found)
             if not params:
                 continue
-            for p in params:
-                if not self.state[p]:
-                    parts = self.stored(group, p)
-                    self.state[p].update(new_state(p, parts, capturable=group["capturable"]))
-                elif p.dtype == torch.bfloat16:
-                    add_missing_parts(self.state[p], group, p)
-            steps = [self.state[p][STEP] for p in params]
-            if group["capturable"]:
-                torch._foreach_add_(steps, 1)
-            else:  # torch would make a tensor of the number anew for each of them
-                torch._foreach_add_(steps, torch.ones_like(steps[0]), alpha=1)
+            self._advance(group, params)
             for alike, hyper in self._numbers(group, params, packed):
-                grads = [p.grad for p in alike if p.grad is not None]
-                states = [self.state[p] for p in alike]
-                work = Work(group, alike, grads, states, hyper, keys(group, alike))
+                grads, states = [found[p] for p in alike], [self.state[p] for p in alike]
+                work = Work(group, alike, grads, states, hyper, keys(group, alike), owners=alike)
                 plan.append(scaling.of(work))
                 if packed:  # compiled code never sees telemetry
                     self.observe(plan[-1])
         return plan
 
+    def _advance(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        """Count a step of these parameters; those without a state get one."""
+        for p in params:
+            if not self.state[p]:
+                parts, capturable = self.stored(group, p), group["capturable"]
+                self.state[p].update(new_state(p, parts, self.home(p), capturable=capturable))
+            elif p.dtype == torch.bfloat16:
+                add_missing_parts(self.state[p], group, p, self.home(p))
+        steps = [self.state[p][STEP] for p in params]
+        if group["capturable"]:
+            torch._foreach_add_(steps, 1)
+        else:  # torch would make a tensor of the number anew for each of them
+            torch._foreach_add_(steps, torch.ones_like(steps[0]), alpha=1)
+
     def _refuse(self, group: dict[str, Any], params: Iterable[Tensor]) -> None:
         """Raise for a learning rate above its peak, and for what the update does not work on."""
         self.gamma(group)
         for p in params:
-            if p.grad is not None:
-                refuse_gradient(type(self).__name__, p, p.grad)
+            if (g := self.gradient(p)) is not None:
+                refuse_gradient(type(self).__name__, p, g)
                 if not self.state.get(p):  # it may have another dtype than when it was added
                     self._check_codes(group, p)
 
@@ -489,7 +532,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             if not rest.params:
                 return
             self.observe(rest)
-        names = self.stored(rest.group, rest.params[0])
+        names = self.stored(rest.group, rest.owners[0])
         if is_coded(rest.group, rest.params[0]):
             self._update_coded(rest, names)
         elif as_lists(rest):
@@ -502,7 +545,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         """Update by a kernel what can be, and return the rest."""
         if work.skip is not None or not wants_kernel(work.group, work.params[0]):
             return work
-        p = work.params[0]
+        p = work.owners[0]
         names = self.state_names(work.group, p)
         return update_fused(
             work,
@@ -616,13 +659,13 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         """Tell a watch what the update will do, before it does: nothing changes."""
         watch = self.watching
         if watch is not None:
-            for i, p in enumerate(work.params):
+            for i, p in enumerate(work.owners):
                 watch.add([p], added_up(self.look(work, i)))
 
     def look(self, work: Work, i: int) -> Mapping[str, Tensor]:
         """Return what telemetry sees of the elements of the i-th parameter (`update.SEEN`)."""
         p, state, h = work.params[i], work.states[i], numbers_of(work.hyper, i)
-        names = self.stored(work.group, p)
+        names = self.stored(work.group, work.owners[i])
         wide = working_dtype(p)
         if is_coded(work.group, p):
             weights, full = in_full(work, i, names)
@@ -703,6 +746,7 @@ class LogTimeOptimizer(torch.optim.Optimizer):
             self.check_group(group)
             for p in group["params"]:
                 self._check_codes(group, p)
+        self.bring_states_home()  # a copy of an optimizer with offloaded states has them not
 
     def _refuse_other_writers(self, groups: list[dict[str, Any]]) -> None:
         """Raise where the saved groups are not of this class, of one it extends, or of ours."""
@@ -747,10 +791,11 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         """
         final = state_dict
 
-        def keep(_: Any, hooked: dict[str, Any]) -> None:
+        def keep(_: Any, hooked: dict[str, Any]) -> dict[str, Any]:
             nonlocal final
             final = hooked  # what the hooks registered before made of it
             self._refuse_other_writers(hooked["param_groups"])
+            return hooked if self.host is None else without_tensors(hooked)
 
         asked = [group["state_dtype"] for group in self.param_groups]
         handle = self.register_load_state_dict_pre_hook(keep)
@@ -767,7 +812,9 @@ class LogTimeOptimizer(torch.optim.Optimizer):
                 saved = final["state"][i]
                 parts = self.stored(group, p)
                 refuse_other_codes(saved, parts)
-                self.state[p] = restored(saved, self.state[p], p, parts, capturable=capturable)
+                self.state[p] = restored(
+                    saved, self.state[p], p, parts, self.home(p), capturable=capturable
+                )
 
 
 def _as_dtype(tensors: list[Tensor], dtype: torch.dtype) -> list[Tensor]:

@@ -79,11 +79,15 @@ def clip_grad_norm(
 
 def _total_norm(optimizer: LogTimeOptimizer) -> Tensor:
     """Return the norm of all gradients over all ranks, in at least float32."""
-    params = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    every = [p for group in optimizer.param_groups for p in group["params"]]
+    found = {p: g for p in every if (g := optimizer.gradient(p)) is not None}
+    params = list(found)
     if not params:
         return torch.tensor(0.0)
+    if optimizer.host is not None:
+        optimizer.host.wait()
     together: dict[Any, list[int]] = defaultdict(list)
-    grads = [local_like(p.grad, p) for p in params]
+    grads = [local_like(g, p) for p, g in found.items()]
     for i, g in enumerate(grads):
         together[g.device, g.dtype].append(i)
     squares: list[Tensor] = grads

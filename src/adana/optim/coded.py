@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from adana.optim.codecs import CODECS, WEIGHTS, Codec, Random, Weights, X, narrowed, widened
-from adana.optim.placement import Section, global_index, placement, sections
+from adana.optim.placement import Placement, Section, global_index, placement, sections
 from adana.optim.randomness import words
 from adana.optim.storage import local, local_like, working_dtype
 from adana.optim.work import Work, one
@@ -49,14 +49,18 @@ def stored_parts(
     return {**{k: dtype for name in names for k, dtype in codec.parts(name).items()}, **parts}
 
 
-def add_missing_parts(state: dict[str, Tensor], group: Mapping[str, Any], p: Tensor) -> None:
+def add_missing_parts(
+    state: dict[str, Tensor], group: Mapping[str, Any], p: Tensor, home: torch.device
+) -> None:
     """Add what is kept beside bfloat16 weights, if the parameter became bfloat16 after a step.
 
-    Zeros: the weights are then what the parameter says.
+    On the device `home`. Zeros: the weights are then what the parameter says.
     """
     for name, dtype in WEIGHTS[rounding(group, p)].parts().items():
         if name not in state:
-            state[name] = torch.zeros_like(p, dtype=dtype, memory_format=torch.preserve_format)
+            state[name] = torch.zeros_like(
+                p, dtype=dtype, device=home, memory_format=torch.preserve_format
+            )
 
 
 class _Stored(NamedTuple):
@@ -115,7 +119,8 @@ def decoded(work: Work, i: int, names: Iterable[str], *, whole: bool = False) ->
     if whole:
         wide_p, wide = stored.wide()
         yield one(work, i)._replace(params=[wide_p], grads=[grad], states=[wide])
-    for section in _sections(p, (grad, *stored.of_weights.values(), *stored.state.values())):
+    where = placement(work.owners[i])
+    for section in _sections(where, p, (grad, *stored.of_weights.values(), *stored.state.values())):
         piece = stored.part(section)
         if whole:
             new_p, new = _flat(wide_p, section), _part(wide, section)
@@ -127,13 +132,13 @@ def decoded(work: Work, i: int, names: Iterable[str], *, whole: bool = False) ->
         piece.store(new_p, new, random, work.skip)
 
 
-def _sections(p: Tensor, tensors: Iterable[Tensor]) -> list[Section]:
-    """Return what to work on at once of `p`, of which this process has these tensors.
+def _sections(where: Placement, p: Tensor, tensors: Iterable[Tensor]) -> list[Section]:
+    """Return what to work on at once of `p`, which is placed so; this process has these tensors.
 
     Compiled code needs no room for what is between. Tensors with other layouts than the index goes
     by are not cut: beyond 2^32 elements of those, random bits repeat.
     """
-    where, size = placement(p), local(p).numel()
+    size = local(p).numel()
     if not all(x.is_contiguous() for x in tensors):
         return [Section(0, size, where, 0)]
     limit = AT_ONCE_ON_CPU if p.device.type == "cpu" else AT_ONCE

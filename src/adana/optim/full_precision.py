@@ -21,7 +21,8 @@ def float32_state_dict(model: nn.Module, optimizer: LogTimeOptimizer) -> dict[st
 
     With `bf16_weights` "split32" and "split24" that is what the optimizer trains: the parameter and
     the bits beside it. Else, and before a parameter's first step, it is the parameter's own value.
-    Sharded parameters stay sharded, as DTensors; tied parameters stay tied.
+    Sharded parameters stay sharded, as DTensors; tied parameters stay tied. Where the missing bits
+    are on the host (`adana.offload_states`), so are the float32 values of plain tensors.
 
     Args:
         model: the model whose parameters `optimizer` has.
@@ -47,7 +48,9 @@ def _exact(p: Tensor, group: Mapping[str, Any], state: Mapping[str, Tensor]) -> 
     weights = WEIGHTS[kind]
     if kind == "nearest" or any(name not in state for name in weights.parts()):
         return p.detach().float()
-    stored = {"p": local(p.detach()), **{name: local(state[name]) for name in weights.parts()}}
+    parts = {name: local(state[name]) for name in weights.parts()}
+    home = parts[min(parts)].device if parts else p.device  # offloaded states are on the host
+    stored = {"p": local(p.detach()).to(home), **parts}
     value: Tensor = weights.decode({name: widened(x) for name, x in stored.items()})
     if not isinstance(p, DTensor):
         return value

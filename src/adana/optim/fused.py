@@ -112,7 +112,7 @@ def _row(work: Work, i: int, parts: Mapping[str, torch.dtype]) -> Row | None:
         g = torch.empty_like(mine, dtype=g.dtype).copy_(g)
     if g.dtype not in FLOATS:
         return None
-    where = placement(p) if coded else UNPLACED
+    where = placement(work.owners[i]) if coded else UNPLACED
     numbers = i if isinstance(work.hyper, Tensor) and work.hyper.ndim == 2 else 0
     return Row((mine, g, *state), numbers, where, work.keys[i][0] if coded else (0, 0))
 
@@ -139,7 +139,7 @@ def _of_parameters(
             name: x.new_zeros(len(first)).index_add_(0, place.to(x.device), x)
             for name, x in sums.items()
         }
-    return [work.params[i] for i in first], sums
+    return [work.owners[i] for i in first], sums
 
 
 def _ordinary(x: Tensor) -> bool:

@@ -98,24 +98,24 @@ class LogMuon(DampedMomentum):
 
     def update(self, work: Work) -> None:
         """Update the parameters of `work` and their states in place."""
-        if not self.orthogonalised(work.group, work.params[0]):
+        if not self.orthogonalised(work.group, work.owners[0]):
             super().update(work)
             return
         if not torch.compiler.is_compiling():
             self.observe(work)
-        names = self.stored(work.group, work.params[0])
+        names = self.stored(work.group, work.owners[0])
         if is_coded(work.group, work.params[0]):
-            for i, p in enumerate(work.params):
+            for i, p in enumerate(work.owners):
                 for wide in decoded(work, i, names, whole=True):
                     self._update_matrix(p, wide, 0)
             return
         mine = on_this_process(work, names)
-        for i, p in enumerate(work.params):
+        for i, p in enumerate(work.owners):
             self._update_matrix(p, mine, i)
 
     def look(self, work: Work, i: int) -> Mapping[str, Tensor]:
         """Return what telemetry sees of the elements of the i-th parameter."""
-        p = work.params[i]
+        p = work.owners[i]
         if not self.orthogonalised(work.group, p):
             return super().look(work, i)
         names = self.stored(work.group, p)
@@ -164,11 +164,15 @@ def _gradient(work: Work, i: int, m: Tensor, h: Hyper) -> Tensor:
 def _step(
     p: Tensor, g: Tensor, m: Tensor, h: Hyper, group: Mapping[str, Any]
 ) -> tuple[Tensor, float]:
-    """Return this process's part of the orthogonalised step of `p`, and its factor."""
+    """Return this process's part of the orthogonalised step of `p`, and its factor.
+
+    The iteration runs on the device of `p`, wherever `g` and `m` are.
+    """
     x = g * h.grad + m * (h.momentum + h.extra)
     rows = p.shape[0]
     size = step_size(rows, p.numel() // rows, group["rms_scale"])
-    return _part(orthogonal(_whole(x, p), group["ns_steps"]), p), size
+    step = _part(orthogonal(_whole(x.to(p.device), p), group["ns_steps"]), p)
+    return step.to(x.device), size
 
 
 def orthogonal(x: Tensor, steps: int = NS_STEPS) -> Tensor:

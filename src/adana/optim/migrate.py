@@ -57,7 +57,8 @@ def load_adamw_state(
         if made == 0:  # averages of nothing
             continue
         t0 = max(1, round(schedules.matching_step(pair[1], group.get("delta", schedules.DELTA))))
-        new[p] = _converted(saved, p, group, pair, min(t0, made) if step is None else step)
+        first = min(t0, made) if step is None else step
+        new[p] = _converted(saved, p, group, pair, first, home=optimizer.home(p))
     optimizer.state.update(new)
 
 
@@ -113,13 +114,15 @@ def _converted(
     group: Mapping[str, Any],
     betas: tuple[float, float],
     step: int,
+    *,
+    home: torch.device,
 ) -> dict[str, Tensor]:
     made, dtype = int(saved["step"]), working_dtype(p)
     parts = {"m": dtype, "v": dtype}
-    state = new_state(p, parts, capturable=group["capturable"])
+    state = new_state(p, parts, home, capturable=group["capturable"])
     state[STEP].fill_(step)
     state["v"].copy_(saved["exp_avg_sq"].to(dtype) / (1 - betas[1] ** made))
     bound = state["v"].sqrt()
-    m = saved["exp_avg"].to(dtype=dtype, device=p.device) / (1 - betas[0] ** made)
+    m = saved["exp_avg"].to(dtype=dtype, device=home) / (1 - betas[0] ** made)
     state["m"].copy_(m.clamp(min=-bound, max=bound))
     return state

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from adana.optim.base import LogTimeOptimizer
+from adana.optim.scaling import refuse_scaler
 
 _ATTACHED = "_gradients_released_by"
 """Attribute of an optimizer that holds its handle."""
@@ -178,15 +179,13 @@ class ReleasedGradients:
 
     def _before_step(self, optimizer: Any, *_: Any) -> None:
         """Refuse a step that a `GradScaler` takes."""
-        if getattr(optimizer, "found_inf", None) is not None:
-            for name in ("found_inf", "grad_scale"):  # which the scaler leaves after an error
-                vars(optimizer).pop(name, None)
-            raise RuntimeError(
-                "a GradScaler cannot be used with released gradients: it unscales them, and skips "
-                "the step where one has overflowed, before any parameter may move, but they moved "
-                "during backward, by scaled gradients. Go back to the last checkpoint, and train "
-                "in bfloat16 without a scaler, or remove() the handle."
-            )
+        refuse_scaler(
+            optimizer,
+            "a GradScaler cannot be used with released gradients: it unscales them, and skips the "
+            "step where one has overflowed, before any parameter may move, but they moved during "
+            "backward, by scaled gradients. Go back to the last checkpoint, and train in bfloat16 "
+            "without a scaler, or remove() the handle.",
+        )
 
     def _after_step(self, *_: Any) -> None:
         """Begin the next step."""
@@ -205,10 +204,18 @@ def _refuse(optimizer: Any, local_gradients: bool) -> None:
         raise RuntimeError(
             f"this {owner} releases its gradients already; remove() the handle it has first"
         )
+    if optimizer.host is not None and optimizer.host.gradients:
+        raise RuntimeError(
+            "the gradients of this optimizer go to host memory in backward: pass gradients=False "
+            "to adana.offload_states, and they are used and freed in backward instead"
+        )
     for group in optimizer.param_groups:
         _refuse_clipping(owner, group)
-        if not local_gradients:
-            _refuse_replicas(group)
+    if not local_gradients:
+        refuse_replicas(
+            optimizer, "Shard with FSDP2 (fully_shard), or pass local_gradients=True if no other "
+            "process has these parameters.",
+        )  # fmt: skip
 
 
 def _refuse_clipping(owner: str, group: Mapping[str, Any]) -> None:
@@ -221,11 +228,12 @@ def _refuse_clipping(owner: str, group: Mapping[str, Any]) -> None:
         )
 
 
-def _refuse_replicas(group: Mapping[str, Any]) -> None:
+def refuse_replicas(optimizer: LogTimeOptimizer, instead: str) -> None:
+    """Raise where gradients may be those of this process alone when they are complete."""
     world = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-    if world > 1 and any(not isinstance(p, DTensor) for p in group["params"]):
+    params = (p for group in optimizer.param_groups for p in group["params"])
+    if world > 1 and any(not isinstance(p, DTensor) for p in params):
         raise RuntimeError(
             f"plain tensors in a world of {world} processes: DistributedDataParallel averages "
-            "gradients after the hooks have used them, so replicas would part. Shard with FSDP2 "
-            "(fully_shard), or pass local_gradients=True if no other process has these parameters."
+            f"gradients after the hooks have used them, so replicas would part. {instead}"
         )

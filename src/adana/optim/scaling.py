@@ -79,9 +79,17 @@ def scaling_of(optimizer: Any, clip: Clip | None) -> Scaling:
         norm = norm if factor is None else norm * factor.to(norm.device, non_blocking=True)
         within = (clip.max_norm / (norm + EPS)).clamp(max=1.0)
         factor = within if factor is None else within * factor.to(norm.device, non_blocking=True)
-    if factor is not None and wait and factor.device.type == "cpu":
+    if factor is not None and wait and (factor.device.type == "cpu" or optimizer.host is not None):
         return Scaling(float(factor), skip)
     return Scaling(factor, skip)
+
+
+def refuse_scaler(optimizer: Any, why: str) -> None:
+    """Raise where the step that begins is that of a `GradScaler`, which then leaves no trace."""
+    if getattr(optimizer, "found_inf", None) is not None:
+        for name in ("found_inf", "grad_scale"):
+            vars(optimizer).pop(name, None)
+        raise RuntimeError(why)
 
 
 def _whole(x: Any) -> Tensor | None:

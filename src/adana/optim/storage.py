@@ -26,16 +26,19 @@ def working_dtype(p: Tensor) -> torch.dtype:
 
 
 def new_state(
-    p: Tensor, parts: Mapping[str, torch.dtype], *, capturable: bool
+    p: Tensor, parts: Mapping[str, torch.dtype], home: torch.device, *, capturable: bool
 ) -> dict[str, Tensor]:
     """Return a fresh state for `p`: the counter and a tensor of zeros for each part, of its dtype.
 
-    The tensors have `p`'s shape, layout and sharding. Zeros stand for zero in every codec.
+    The tensors are on the device `home` and have `p`'s shape, layout and sharding. Zeros stand for
+    zero in every codec.
     """
     device = p.device if capturable else torch.device("cpu")
     state = {STEP: torch.zeros((), dtype=torch.int64, device=device)}
     for name, dtype in parts.items():
-        state[name] = torch.zeros_like(p, dtype=dtype, memory_format=torch.preserve_format)
+        state[name] = torch.zeros_like(
+            p, dtype=dtype, device=home, memory_format=torch.preserve_format
+        )
     return state
 
 
@@ -44,10 +47,11 @@ def restored(
     current: dict[str, Any],
     p: Tensor,
     parts: Mapping[str, torch.dtype],
+    home: torch.device,
     *,
     capturable: bool,
 ) -> dict[str, Any]:
-    """Return `current` with every tensor a copy of the `saved` one in its dtype, on `p`'s device.
+    """Return `current` with every tensor a copy of the `saved` one in its dtype, on device `home`.
 
     `torch.optim.Optimizer.load_state_dict` casts all of a state to the parameter's dtype, which
     loses float32 moments and integer codes of bfloat16 parameters, and shares what it need not
@@ -64,7 +68,7 @@ def restored(
             kept[name] = value.detach().to(device=device, dtype=torch.int64, copy=True)
         else:
             dtype = parts.get(name, value.dtype)
-            kept[name] = _as_laid_out(value.detach().to(device=p.device, dtype=dtype, copy=True), p)
+            kept[name] = _as_laid_out(value.detach().to(device=home, dtype=dtype, copy=True), p)
     return kept
 
 
@@ -75,7 +79,17 @@ def _as_laid_out(x: Tensor, p: Tensor) -> Tensor:
     """
     if type(x) is not Tensor or x.shape != p.shape or x.stride() == p.stride():
         return x
-    return torch.empty_like(p, dtype=x.dtype, requires_grad=False).copy_(x)
+    like = torch.empty_like(p, dtype=x.dtype, device=x.device, requires_grad=False)
+    return like.copy_(x)
+
+
+def without_tensors(state_dict: dict[str, Any]) -> dict[str, Any]:
+    """Return a state dict without the states' tensors, all of which torch would copy to devices."""
+    rest = {
+        i: {name: x for name, x in state.items() if not isinstance(x, Tensor)}
+        for i, state in state_dict["state"].items()
+    }
+    return {**state_dict, "state": rest}
 
 
 def local(x: Tensor) -> Tensor:

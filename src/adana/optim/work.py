@@ -35,6 +35,8 @@ class Work(NamedTuple):
     """Whether `Hyper.scale` may be another number than 1."""
     skip: Tensor | None = None
     """Where not None, a truth on the device: nothing is to change. Only with packed numbers."""
+    owners: Sequence[Tensor] = ()
+    """The parameters as the optimizer has them: `params` may be copies of what is here of them."""
 
 
 class _Row(NamedTuple):
@@ -115,6 +117,7 @@ def chosen(work: Work, which: Sequence[int]) -> Work:
         grads=take(work.grads),
         states=take(work.states),
         keys=take(work.keys),
+        owners=take(work.owners),
         hyper=hyper,
     )
 
