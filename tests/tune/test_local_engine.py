@@ -144,7 +144,14 @@ def wait_until_both_beat(folder: Path, process: subprocess.Popen, signals: int =
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGUSR1, marks=pytest.mark.slow),
+    ],
+)
 def test_after_a_signal_running_jobs_save_and_waiting_ones_never_start(start, tmp_path, number):
     process = start()
     wait_until_both_beat(tmp_path, process)
@@ -159,6 +166,7 @@ def test_after_a_signal_running_jobs_save_and_waiting_ones_never_start(start, tm
     assert beating(tmp_path, "c") is None
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_kills_what_does_not_stop(start, tmp_path):
     process = start("deaf")
     wait_until_both_beat(tmp_path, process)
@@ -171,6 +179,7 @@ def test_a_second_ctrl_c_kills_what_does_not_stop(start, tmp_path):
     assert beating(tmp_path, "c") is None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not Path("/proc/thread-self/children").exists(), reason="this kernel lists no children"
 )
@@ -189,7 +198,7 @@ def test_ctrl_c_while_jobs_are_starting_ends_without_results_or_tracebacks(start
     assert set(results.values()) <= {"saved"}
 
 
-@pytest.mark.parametrize("mode", ["listening", "mute"])
+@pytest.mark.parametrize("mode", ["listening", pytest.param("mute", marks=pytest.mark.slow)])
 def test_workers_stop_by_themselves_when_the_parent_is_killed(start, tmp_path, mode):
     process = start(mode)
     wait_until_both_beat(tmp_path, process)
