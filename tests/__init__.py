@@ -1,4 +1,4 @@
-"""Tests of adana. Each worker of `pytest -n` computes with one thread, as do processes it starts."""
+"""Tests of adana. Workers of `pytest -n` and processes that they start compute with one thread."""
 
 import os
 

@@ -6,12 +6,11 @@ import time
 
 import numpy as np
 import pytest
-
-from adana.data import DataConfig, prepare
-from adana.data import build as build_module
-from adana.data import sources
-from adana.data.journal import Journal
 from tests.ranks import forkserver
+
+from adana.data import DataConfig, prepare, sources
+from adana.data import build as build_module
+from adana.data.journal import Journal
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "kappa", "omega", "tau", "eta"]
 

@@ -86,7 +86,7 @@ SOME_QUICK = [
     pytest.param(name, marks=() if name in QUICK else pytest.mark.exhaustive)
     for name in CONFIGURATIONS
 ]
-"""All configurations, for fixtures: most are exhaustive tests."""
+"""All configurations, for fixtures; the tests of most are exhaustive."""
 
 
 @pytest.fixture(params=SOME_QUICK)

@@ -83,11 +83,13 @@ def test_a_job_that_fails_in_any_way_says_how_and_the_others_finish():
     assert errors["good"] == ""
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_a_lone_job_that_cannot_start_is_an_error_and_not_a_wait():
     assert "cannot pickle" in run_jobs(misbehave, {"a": Locked()}, workers=1)["a"].error
     assert "pickle" in run_jobs(lambda payload, emit: 1, {"a": 1}, workers=1)["a"].error
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_a_callback_that_raises_leaves_no_job_running(tmp_path):
     def fail(name, event):
         raise RuntimeError("the screen is gone")
