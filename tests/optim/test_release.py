@@ -11,7 +11,7 @@ from torch import nn
 import adana
 from adana import schedules
 
-from .conftest import CONFIGURATIONS, parameters, same
+from .conftest import parameters, same
 
 
 def loss_of(params, step):
