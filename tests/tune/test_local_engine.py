@@ -200,7 +200,8 @@ def test_ctrl_c_while_jobs_are_starting_ends_without_results_or_tracebacks(start
     assert set(results.values()) <= {"saved"}
 
 
-@pytest.mark.parametrize("mode", ["listening", pytest.param("mute", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["listening", "mute"])
 def test_workers_stop_by_themselves_when_the_parent_is_killed(start, tmp_path, mode):
     process = start(mode)
     wait_until_both_beat(tmp_path, process)
