@@ -12,6 +12,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The pins with the torch asked for, which is installed first and on its own.
 PINS := $(VENV)/pins.txt
 export PYTHONUNBUFFERED := 1
+# Where it is set, every process compiles all sources again.
+unexport PYTHONDONTWRITEBYTECODE
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: FORCE help demo smoke test test-slow test-exhaustive test-libraries test-all lint format clean
@@ -26,18 +29,16 @@ smoke: $(VENV)/installed  ## a tiny ladder to its report: 3 optimizers x 4 sizes
 	$(BIN)/adana ladder run --preset smoke
 
 test: $(VENV)/installed-dev  ## the tests, without the slow ones and those of other libraries
-	$(BIN)/python -m pytest -n 2 -m "not slow and not exhaustive" --ignore tests/optax --ignore tests/examples
+	$(PYTEST) -m "not slow and not exhaustive and not libraries" --ignore tests/optax --ignore tests/examples
 
-test-slow: $(VENV)/installed-dev  ## the slow tests: what takes more than about 20 seconds
-	$(BIN)/python -m pytest -n 2 -m "slow and not exhaustive"
+test-slow: $(VENV)/installed-dev  ## the slow tests: what takes more than about 8 seconds
+	$(PYTEST) -m "slow and not exhaustive and not libraries" --ignore tests/optax --ignore tests/examples
 
 test-exhaustive: $(VENV)/installed-dev  ## every optimizer where the others test one of a kind
-	$(BIN)/python -m pytest -n 2 -m exhaustive
+	$(PYTEST) -m exhaustive --ignore tests/optax --ignore tests/examples
 
 test-libraries: $(VENV)/installed-libraries  ## with JAX, transformers, Ray, ... (installs them)
-	PYTHONPATH=$(VENV)/timm $(BIN)/python -m pytest -n 2 \
-	  tests/examples tests/optax tests/hf tests/trackers tests/tune/test_ray_engine.py tests/tune/test_ray_cluster.py \
-	  tests/data/test_sources.py tests/optim/test_triton.py tests/cli/test_runs_verbs.py tests/test_integrations.py tests/test_docs.py
+	PYTHONPATH=$(VENV)/timm $(PYTEST) -m libraries
 
 test-all: test test-slow test-exhaustive test-libraries  ## all tests
 

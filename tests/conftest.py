@@ -1,10 +1,21 @@
 """What tests borrow: a world of ranks, and workers that start quickly."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from .ranks import World, forkserver
+
+OF_LIBRARIES = {"examples", "hf", "optax", "test_ray_engine.py", "test_triton.py"}
+"""Folders and files whose tests all have the marker `libraries`."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if OF_LIBRARIES.intersection(item.path.relative_to(Path(__file__).parent).parts):
+            item.add_marker("libraries")
 
 
 @pytest.fixture(scope="session")

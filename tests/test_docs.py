@@ -61,7 +61,11 @@ def test_the_examples_of_a_page_run(page):
 
 def modules():
     found = pkgutil.walk_packages(adana.__path__, "adana.")
-    return ["adana", *(module.name for module in found if not module.name.endswith("__main__"))]
+    for name in ("adana", *(module.name for module in found)):
+        if name.startswith(("adana.hf", "adana.optax")):
+            yield pytest.param(name, marks=pytest.mark.libraries)
+        elif not name.endswith("__main__"):
+            yield name
 
 
 @pytest.mark.parametrize("name", modules())

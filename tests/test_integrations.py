@@ -79,6 +79,7 @@ def decay_of_matrices_and_others(optimizer):
     return by_dimension[True], by_dimension[False]
 
 
+@pytest.mark.libraries
 def test_timm_builds_it_by_name_and_converts_the_weight_decay(timm_optim, model):
     integrations.register_with_timm()
     assert timm_optim.list_optimizers("adana") == ["adana"]
@@ -94,6 +95,7 @@ def test_timm_builds_it_by_name_and_converts_the_weight_decay(timm_optim, model)
     optimizer.step()
 
 
+@pytest.mark.libraries
 def test_timm_can_state_the_strength_directly(timm_optim, model):
     integrations.register_with_timm()
     create = timm_optim.create_optimizer_v2
@@ -105,12 +107,14 @@ def test_timm_can_state_the_strength_directly(timm_optim, model):
     assert decay_of_matrices_and_others(optimizer) == ({4.0}, {0.0})
 
 
+@pytest.mark.libraries
 def test_timm_without_weight_decay_decays_nothing(timm_optim, model):
     integrations.register_with_timm()
     optimizer = timm_optim.create_optimizer_v2(model, "adana", lr=1e-2)
     assert decay_of_matrices_and_others(optimizer) == ({0.0}, {0.0})
 
 
+@pytest.mark.libraries
 def test_timm_passes_betas_to_an_optimizer_that_has_them(timm_optim, model):
     integrations.register_with_timm("logadamw", adana.LogAdamW)
     create = timm_optim.create_optimizer_v2
@@ -120,6 +124,7 @@ def test_timm_passes_betas_to_an_optimizer_that_has_them(timm_optim, model):
     assert create(model, "adana", lr=1e-2, betas=(0.8, 0.9))
 
 
+@pytest.mark.libraries
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [({"weight_decay": 0.1}, "total_steps"), ({"omega": 4.0}, "no parameter")],

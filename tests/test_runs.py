@@ -2,8 +2,6 @@ import errno
 import json
 import math
 import os
-import subprocess
-import sys
 
 import pytest
 
@@ -19,6 +17,7 @@ from adana.runs import (
     write_bytes,
     write_json,
 )
+from tests.ranks import forkserver
 
 CONFIG = {
     "version": CONFIG_VERSION,
@@ -249,31 +248,24 @@ def _impatient(monkeypatch):
     monkeypatch.setattr(runs, "LOCK_PATIENCE", 0.2)
 
 
-HOLD = """
-import sys
-from pathlib import Path
-from adana import runs
-from adana.runs import Run
-with Run(Path(sys.argv[1])).lock():
-    print("held", flush=True)
-    sys.stdin.read()
-"""
+def hold(pipe, path):
+    """Hold the lock of a run in a process of its own, until that is killed."""
+    with Run(path).lock():
+        pipe.send("held")
+        pipe.recv()
 
 
 def test_a_second_process_is_refused_until_the_first_ends_even_by_kill(run):
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, run.path],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as holder:
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(RunError, match="in use by another process"), run.lock():
-            pass
-        holder.kill()
-        holder.wait()
-        with run.lock():
-            pass
+    ours, theirs = forkserver().Pipe()
+    holder = forkserver().Process(target=hold, args=(theirs, run.path))
+    holder.start()
+    assert ours.recv() == "held"
+    with pytest.raises(RunError, match="in use by another process"), run.lock():
+        pass
+    holder.kill()
+    holder.join()
+    with run.lock():
+        pass
 
 
 def test_the_lock_is_released_when_the_training_fails(run):

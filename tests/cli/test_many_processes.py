@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -184,23 +185,31 @@ def test_a_person_and_a_scheduler_get_different_exit_codes(number, code, tmp_pat
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGUSR1, 75)])
-def test_many_trainings_stop_with_the_exit_code_of_one(number, code):
+def test_many_trainings_stop_with_the_exit_code_of_one(number, code, capsys):
     words = ("compare", "adamw", "adana", "--data", "corpus", *TINY, "--steps", "100000")
     rates = ("--lr", "adamw=0.002", "adana=0.002", "--seeds", "1", "--jobs", "2")
-    process = begin(sys.executable, "-m", "adana", *words, *rates)
+    ended = threading.Event()
+
+    def going():
+        return [run for run in find_runs(Path("runs")) if any(run.metrics())]
+
+    def stop_when_both_train():
+        while not ended.wait(0.1):
+            if len(going()) == 2:
+                os.kill(os.getpid(), number)
+                return
+
+    thread = threading.Thread(target=stop_when_both_train)
+    thread.start()
     try:
-        deadline = time.monotonic() + WAIT
-        while len(going := [r for r in find_runs(Path("runs")) if any(r.metrics())]) < 2:
-            assert process.poll() is None, process.communicate()[0]
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        process.send_signal(number)
-        out = process.communicate(timeout=WAIT)[0]
+        with pytest.raises(SystemExit) as exit_:
+            main((*words, *rates))
     finally:
-        process.kill()
-    assert process.returncode == code, out
-    assert "The same command goes on where it was" in out
-    assert all(list_checkpoints(run.checkpoints) for run in going)
+        ended.set()
+        thread.join()
+    assert exit_.value.code == code
+    assert "The same command goes on where it was" in capsys.readouterr().out
+    assert all(list_checkpoints(run.checkpoints) for run in going())
 
 
 def test_a_scheduler_stops_a_branch_that_has_not_begun_with_exit_code_75(monkeypatch):

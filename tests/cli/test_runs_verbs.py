@@ -174,6 +174,7 @@ def test_ctrl_c_ends_the_view_and_not_the_run(capsys, trained, tmp_path, monkeyp
     assert "the run goes on" in capsys.readouterr().out
 
 
+@pytest.mark.libraries
 def test_mirror_fills_tensorboard_from_the_record(capsys, trained, tmp_path):
     pytest.importorskip("tensorboard", reason='needs: pip install "adana[tensorboard]"')
     run = copy_of(trained, tmp_path)
@@ -275,6 +276,7 @@ def test_bytes_that_are_no_character_do_not_stop_the_text():
 # --- adana export ---------------------------------------------------------------------------------
 
 
+@pytest.mark.libraries
 def test_an_exported_run_is_loaded_by_transformers_and_writes_the_same(capsys, tmp_path):
     transformers = pytest.importorskip("transformers", reason='needs: pip install "adana[hf]"')
     folder = tmp_path / "exported"

@@ -1,34 +1,17 @@
 """A preparation that is killed at any moment goes on, and ends with the very same files."""
 
 import json
-import os
 import random
-import subprocess
-import sys
-from pathlib import Path
+import time
 
 import numpy as np
 import pytest
+from tests.ranks import forkserver
 
-from adana.data import DataConfig, prepare
+from adana.data import DataConfig, prepare, sources
 from adana.data import build as build_module
 from adana.data.journal import Journal
 
-PROGRAM = """
-import sys, time
-from pathlib import Path
-from adana.data import DataConfig, build, prepare, sources
-build.BATCH_BYTES, build.COMMIT_SECONDS, sources.LISTED_ROW_BYTES = 4000, 0.02, 0
-told, most = 0, int(sys.argv[3])
-def tell(stage, fraction):
-    global told
-    told += 1
-    print(stage, flush=True)
-    time.sleep(0.002)
-    while told >= most:  # a busy machine kills late, and then there must be something to kill
-        time.sleep(1)
-prepare(DataConfig(sys.argv[1], 300, 0.2), Path(sys.argv[2]), tell, shard_tokens=5000)
-"""
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "kappa", "omega", "tau", "eta"]
 
 
@@ -52,7 +35,7 @@ def test_kill_at_random_moments_changes_nothing(corpus, tmp_path, monkeypatch, k
 
     choose, cache = random.Random(1), tmp_path / "cache"
     moments = [choose.randint(10, 250 // kills) for _ in range(kills)]
-    reached = [kill_after(lines, corpus, cache) for lines in moments]
+    reached = [kill_after(stages, corpus, cache) for stages in moments]
     assert reached == sorted(reached), "work that was done has been lost"
     assert reached[-1] > 0
     shards = prepare(config, cache, shard_tokens=5000)
@@ -62,18 +45,33 @@ def test_kill_at_random_moments_changes_nothing(corpus, tmp_path, monkeypatch, k
     assert not [path.name for path in shards.folder.iterdir() if path.name.endswith(".part")]
 
 
-def kill_after(lines, corpus, cache):
-    """Kill a preparation after it has written so many lines; return how many documents are done."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(corpus), str(cache), str(lines + 5)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    for _, line in zip(range(lines), process.stdout, strict=False):
-        assert "beginning again" not in line
+def prepare_and_tell(pipe, corpus, cache, most):
+    """Prepare in a process of its own, tell of each stage, and stand still after `most`."""
+    build_module.BATCH_BYTES, build_module.COMMIT_SECONDS = 4000, 0.02
+    sources.LISTED_ROW_BYTES = 0
+    told = 0
+
+    def tell(stage, fraction):
+        nonlocal told
+        told += 1
+        pipe.send(stage)
+        time.sleep(0.002)
+        while told >= most:  # a busy machine kills late, and then there must be something to kill
+            time.sleep(1)
+
+    prepare(DataConfig(str(corpus), 300, 0.2), cache, tell, shard_tokens=5000)
+
+
+def kill_after(stages, corpus, cache):
+    """Kill a preparation after it has told of so many; return how many documents are done."""
+    context = forkserver()
+    pipe, theirs = context.Pipe()
+    process = context.Process(target=prepare_and_tell, args=(theirs, corpus, cache, stages + 5))
+    process.start()
+    theirs.close()
+    for _ in range(stages):
+        assert "beginning again" not in pipe.recv()
     process.kill()
-    process.wait()
-    process.stdout.close()
+    process.join()
     (left,) = cache.iterdir()
     return Journal(left).load().read

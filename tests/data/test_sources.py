@@ -33,6 +33,9 @@ def parquet(path, rows, field="text", group=50):
     module.write_table(table, path, row_group_size=group)
 
 
+WRITERS = [jsonl, pytest.param(parquet, marks=pytest.mark.libraries)]
+
+
 @pytest.fixture
 def streamed(monkeypatch):
     """Take every file of rows for a large one, and small batches for large ones."""
@@ -49,7 +52,7 @@ def decoded(shards, split):
 # --- rows -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("write", [jsonl, parquet])
+@pytest.mark.parametrize("write", WRITERS)
 def test_rows_are_documents_in_their_own_order_when_streamed(tmp_path, streamed, write):
     path = tmp_path / f"x.{write.__name__}"
     rows = texts(400)
@@ -77,6 +80,7 @@ def test_a_document_is_on_the_same_side_listed_and_streamed(tmp_path, monkeypatc
     assert set(decoded(shards, "validation")) == set(decoded(listed, "validation"))
 
 
+@pytest.mark.libraries
 def test_parquet_and_jsonl_with_the_same_rows_are_the_same_listed_corpus(tmp_path):
     rows = texts(300)
     parquet(tmp_path / "x.parquet", rows)
@@ -89,6 +93,7 @@ def test_parquet_and_jsonl_with_the_same_rows_are_the_same_listed_corpus(tmp_pat
     assert first.folder.name == second.folder.name
 
 
+@pytest.mark.libraries
 def test_folder_may_mix_all_kinds(tmp_path, streamed):
     rows = texts(300)
     parquet(tmp_path / "a.parquet", rows[:100])
@@ -100,7 +105,7 @@ def test_folder_may_mix_all_kinds(tmp_path, streamed):
     assert len(read_corpus(str(tmp_path)).documents) == 300
 
 
-@pytest.mark.parametrize("write", [jsonl, parquet])
+@pytest.mark.parametrize("write", WRITERS)
 def test_reading_goes_on_from_any_row(tmp_path, streamed, write):
     rows = texts(230)
     write(tmp_path / f"a.{write.__name__}", rows[:170])
@@ -143,7 +148,7 @@ def test_large_files_are_not_hashed_again_until_they_change(tmp_path, streamed, 
     assert open_text(config, cache).fingerprint != first
 
 
-@pytest.mark.parametrize("write", [jsonl, parquet])
+@pytest.mark.parametrize("write", WRITERS)
 def test_another_text_field_is_read_and_a_missing_one_named(tmp_path, write):
     path = tmp_path / f"x.{write.__name__}"
     write(path, texts(5), field="body")
@@ -152,6 +157,7 @@ def test_another_text_field_is_read_and_a_missing_one_named(tmp_path, write):
         read_corpus(str(path))
 
 
+@pytest.mark.libraries
 def test_damaged_parquet_is_named(tmp_path):
     pytest.importorskip("pyarrow", reason="needs pyarrow: pip install adana[data]")
     (tmp_path / "x.parquet").write_bytes(b"PAR1 not really PAR1")
@@ -159,6 +165,7 @@ def test_damaged_parquet_is_named(tmp_path):
         read_corpus(str(tmp_path))
 
 
+@pytest.mark.libraries
 def test_numbers_are_no_text_column(tmp_path):
     parquet(tmp_path / "x.parquet", texts(5))
     with pytest.raises(CorpusError, match='no text column "id" among text, id'):
@@ -270,6 +277,7 @@ def hub_folder(tmp_path):
     return folder, rows
 
 
+@pytest.mark.libraries
 def test_hub_data_set_is_streamed_in_its_order(hub_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(build_module, "BATCH_BYTES", 2000)
     monkeypatch.setattr("adana.data.split.UNKNOWN_SIZE_FRACTION", 0.1)
@@ -281,6 +289,7 @@ def test_hub_data_set_is_streamed_in_its_order(hub_folder, tmp_path, monkeypatch
     assert sorted(train + validation) == sorted(rows)
 
 
+@pytest.mark.libraries
 def test_reading_a_hub_data_set_goes_on_from_any_row(hub_folder):
     folder, rows = hub_folder
     text = open_text(DataConfig(f"hub:{folder}"))
@@ -294,6 +303,7 @@ def test_reading_a_hub_data_set_goes_on_from_any_row(hub_folder):
         assert not rest or rest[0].name.endswith(f":{stop + 1}")
 
 
+@pytest.mark.libraries
 def test_interrupted_hub_build_ends_with_the_same_tokens(hub_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(build_module, "BATCH_BYTES", 2000)
     config = DataConfig(f"hub:{hub_folder[0]}", 280, validation_tokens=10**9)
@@ -314,6 +324,7 @@ def test_interrupted_hub_build_ends_with_the_same_tokens(hub_folder, tmp_path, m
     assert again.fingerprint == prepare(config, tmp_path / "x", shard_tokens=1000).fingerprint
 
 
+@pytest.mark.libraries
 def test_hub_complaints_name_what_is_there(hub_folder, tmp_path):
     folder, _ = hub_folder
     with pytest.raises(CorpusError, match='no column "body" among text, id'):
@@ -356,6 +367,7 @@ def test_the_published_corpora_have_short_names(monkeypatch):
     assert open_text(DataConfig("fineweb-100bt")).rule.endswith("is below 0.0001")
 
 
+@pytest.mark.libraries
 def test_offline_a_corpus_prepared_before_is_used(hub_folder, tmp_path, monkeypatch):
     folder, _ = hub_folder
     monkeypatch.setattr("adana.data.split.UNKNOWN_SIZE_FRACTION", 0.1)

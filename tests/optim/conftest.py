@@ -79,17 +79,17 @@ CONFIGURATIONS = {
 
 QUICK = (
     "adana", "adana-released", "dana-mk4", "dana-star-grad-clip", "dana-star-mk4", "ademamix",
-    "adamw-log-decay-after", "log-muon", "dana",
+    "log-ademamix", "adamw-log-decay-after", "log-muon", "dana", "ablation-log-nadamw",
 )  # fmt: skip
-"""One configuration for each kind of update."""
+"""One configuration of each optimizer and for each kind of update."""
 SOME_QUICK = [
     pytest.param(name, marks=() if name in QUICK else pytest.mark.exhaustive)
     for name in CONFIGURATIONS
 ]
-"""All configurations, for fixtures of tests that compile or train: most are exhaustive tests."""
+"""All configurations, for fixtures; the tests of most are exhaustive."""
 
 
-@pytest.fixture(params=list(CONFIGURATIONS))
+@pytest.fixture(params=SOME_QUICK)
 def make(request):
     """A function from parameters (and overrides) to an optimizer; runs once per configuration."""
     return CONFIGURATIONS[request.param]

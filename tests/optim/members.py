@@ -4,6 +4,7 @@ import functools
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 import adana
 from adana.optim import ABLATIONS, AblatedADana
@@ -170,3 +171,12 @@ for _name, _step in ABLATION_STEPS.items():
     _given = {**ABLATIONS[_name], **ABLATION_ARGUMENTS.get(_name, {})}
     _decay = CONSTANT if _given.get("decay") == "constant" else {}
     ROWS[f"ablation {_name}"] = row(AblatedADana, _given, _step, **_decay)
+
+QUICK = (
+    "adana", "adana-released", "dana-mk4", "dana-star", "dana-star-mk4", "ademamix",
+    "log-ademamix", "log-adamw-after", "dana-average", "ablation log-nadamw",
+)  # fmt: skip
+SOME_ROWS = [
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.exhaustive) for name in ROWS
+]
+"""Names of all rows; all but one of each optimizer and for each kind of update are exhaustive."""

@@ -12,17 +12,11 @@ import adana
 from adana.optim import fused
 from adana.optim.kernel import c_launch
 
-from .conftest import CONFIGURATIONS, SOME_QUICK, close, parameters, run, same, set_gradients
+from .conftest import CONFIGURATIONS, close, parameters, run, same, set_gradients
 
 SIZES = [(0,), (1,), (7,), (33, 31), (70_000,), (), (2, 3, 4, 5)]
 TOLERANCE = 2e-5
 """Of 20 steps of at most 1e-2, with rounding that differs in some places."""
-
-
-@pytest.fixture(params=SOME_QUICK)
-def make(request):
-    """A function from parameters (and overrides) to an optimizer; runs once per configuration."""
-    return CONFIGURATIONS[request.param]
 
 
 @pytest.fixture

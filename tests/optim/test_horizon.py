@@ -18,7 +18,11 @@ import adana
 from . import oracle
 from .threads import one_thread
 
-STARTS = [10**3, 10**4, 10**5, 10**6, 10**7]
+BETWEEN = [10**4, 10**6]
+STARTS = [
+    pytest.param(t0, marks=pytest.mark.exhaustive if t0 in BETWEEN else ())
+    for t0 in (10**3, 10**4, 10**5, 10**6, 10**7)
+]
 STEPS = 1000
 LEVELS = np.linspace(0.5, 0.98, 13)
 """Values of E g^2; each is held by many coordinates, because rounding differs with the value."""

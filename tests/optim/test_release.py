@@ -11,13 +11,7 @@ from torch import nn
 import adana
 from adana import schedules
 
-from .conftest import CONFIGURATIONS, SOME_QUICK, parameters, same
-
-
-@pytest.fixture(params=SOME_QUICK)
-def make(request):
-    """A function from parameters (and overrides) to an optimizer; runs once per configuration."""
-    return CONFIGURATIONS[request.param]
+from .conftest import parameters, same
 
 
 def loss_of(params, step):

@@ -48,8 +48,8 @@ def test_one_step_divides_by_the_scale_of_the_start():
     [
         (0.03, 1, 1.204e-3),
         (0.1, 4, 2.939e-3),
-        pytest.param(0.01, 1, 1.338e-4, marks=pytest.mark.slow),
-        pytest.param(0.03, 4, 2.645e-4, marks=pytest.mark.slow),
+        pytest.param(0.01, 1, 1.338e-4, marks=pytest.mark.exhaustive),
+        pytest.param(0.03, 4, 2.645e-4, marks=pytest.mark.exhaustive),
     ],
 )
 def test_a_constant_rate_stops_at_its_noise_floor(rate, batch, risk):

@@ -37,9 +37,11 @@ def risks_at(horizons, spectrum, methods, batch=1):
     ("alpha", "beta", "gain", "best"),
     [
         (1.0, 0.3, 1, [0.45, 0.45, 0.45, 0.45, 0.475]),
-        pytest.param(0.8, 0.25, 1, [0.525, 0.525, 0.55, 0.575, 0.575], marks=pytest.mark.slow),
+        pytest.param(
+            0.8, 0.25, 1, [0.525, 0.525, 0.55, 0.575, 0.575], marks=pytest.mark.exhaustive
+        ),
         pytest.param(1.0, 0.3, 0.25, [0.25, 0.3, 0.325, 0.35, 0.375], marks=pytest.mark.slow),
-        pytest.param(1.2, 0.3, 1, [0.425, 0.4, 0.4, 0.4, 0.4], marks=pytest.mark.slow),
+        pytest.param(1.2, 0.3, 1, [0.425, 0.4, 0.4, 0.4, 0.4], marks=pytest.mark.exhaustive),
         (1.5, 0.3, 1, [0.4, 0.35, 0.325, 0.325, 0.325]),
     ],
 )
@@ -60,8 +62,8 @@ def test_the_best_damping_is_near_the_spectral_dimension(alpha, beta, gain, best
     [
         (1.0, 0.3, 1, 0.02),
         (1.0, 0.3, 16, 0.02),
-        pytest.param(0.8, 0.25, 1, 0.03, marks=pytest.mark.slow),
-        pytest.param(1.3, 0.4, 1, 0.02, marks=pytest.mark.slow),
+        pytest.param(0.8, 0.25, 1, 0.03, marks=pytest.mark.exhaustive),
+        pytest.param(1.3, 0.4, 1, 0.02, marks=pytest.mark.exhaustive),
     ],
 )
 def test_the_best_constant_slope_falls_with_the_horizon_as_damping_does(

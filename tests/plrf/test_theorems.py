@@ -32,6 +32,7 @@ def test_log_adamw_of_a_short_memory_diverges_on_the_absolute_value():
     assert adam < LR
 
 
+@pytest.mark.slow
 def test_log_adamw_diverges_on_ever_rarer_coordinates_and_adam_does_not():
     names = ("Adam", "Log-AdamW", "Log-AdamW x sqrt(p)", "Dana-Star")
     found = rare_coordinates(some(*names), total_steps=1000, coordinates=2000)

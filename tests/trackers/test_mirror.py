@@ -190,6 +190,7 @@ def read_events(run):
     }
 
 
+@pytest.mark.libraries
 def test_tensorboard_files_hold_every_row_of_a_resumed_run_once(tmp_path):
     pytest.importorskip("tensorboard", reason='needs: pip install "adana[tensorboard]"')
     run = make_run(tmp_path, rows=[])
@@ -236,6 +237,7 @@ def offline_history(run):
     return ids, rows, summary
 
 
+@pytest.mark.libraries
 def test_wandb_offline_keeps_one_run_and_each_row_once(tmp_path, monkeypatch):
     wandb = pytest.importorskip("wandb", reason='needs: pip install "adana[wandb]"')
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -257,6 +259,7 @@ def test_wandb_offline_keeps_one_run_and_each_row_once(tmp_path, monkeypatch):
     assert rows[1]["schedule/gamma"] == 0.2
 
 
+@pytest.mark.libraries
 def test_trackio_keeps_one_run_and_each_row_once(tmp_path, monkeypatch):
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # read when it is imported
     pytest.importorskip("trackio", reason='needs: pip install "adana[trackio]"')

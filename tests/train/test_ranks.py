@@ -30,7 +30,7 @@ ROUNDING = 2e-5
 """How far losses may be apart after `STEPS` steps; measured 3e-6."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def config(corpus):
     """Smooth enough for rounding to stay rounding: a small rate, and a warm-up."""
     return tiny_config(
@@ -172,16 +172,17 @@ def assert_close(run, reference):
         assert loss == pytest.approx(theirs[at], abs=ROUNDING, rel=ROUNDING), at
 
 
-@pytest.fixture
-def alone(config, shards, tmp_path):
-    run = Run(tmp_path / "alone")
+@pytest.fixture(scope="module")
+def alone(config, shards, tmp_path_factory):
+    """A run on one rank that nothing has stopped; tests must not change it."""
+    run = Run(tmp_path_factory.mktemp("alone") / "run")
     assert train(config, shards, run).state == "finished"
     return run
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-@pytest.mark.parametrize("ranks", [2, 4])
-def test_losses_do_not_depend_on_the_ranks(
+@pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_losses_and_weights_do_not_depend_on_the_ranks(
     ranks, parallel, config, shards, alone, tmp_path, worlds
 ):
     run = Run(tmp_path / "run")
@@ -193,6 +194,20 @@ def test_losses_do_not_depend_on_the_ranks(
     told, expected = run.summary(), alone.summary()
     for key in ("tokens", "eval_tokens", "optimizer_state_bytes", "exact_parameters"):
         assert told[key] == expected[key], key
+    ours, theirs = final_weights(run, alone), final_weights(alone, alone)
+    for name, value in ours.items():
+        assert value.allclose(theirs[name], atol=1e-4), name
+
+
+def final_weights(run, like):
+    """Return the whole weights of a run on any number of ranks, named as in one on one rank."""
+    tensors = {
+        name: torch.zeros_like(value)
+        for name, value in final_state(like)["tensors"].items()
+        if name.startswith("model.")
+    }
+    read_tensors(list_checkpoints(run.checkpoints)[-1], tensors)
+    return tensors
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
@@ -226,24 +241,6 @@ def test_a_run_goes_on_from_four_ranks_to_one_to_two(
     assert any("begun with 4 ranks and goes on with 1" in m for m in messages)
     assert worlds(2).run(on_rank_train, config, *at) == ["finished"] * 2
     assert_close(run, alone)
-
-
-def test_the_weights_of_a_sharded_run_are_those_of_one_process(
-    config, shards, alone, tmp_path, worlds
-):
-    run = Run(tmp_path / "run")
-    worlds(4).run(on_rank_train, laid_out(config, "fsdp"), shards.folder, run.path)
-    ends = []
-    for each in (run, alone):
-        tensors = {
-            name: torch.zeros_like(value)
-            for name, value in final_state(alone)["tensors"].items()
-            if name.startswith("model.")
-        }
-        read_tensors(list_checkpoints(each.checkpoints)[-1], tensors)
-        ends.append(tensors)
-    for name, value in ends[0].items():
-        assert value.allclose(ends[1][name], atol=1e-4), name
 
 
 def test_a_rank_that_dies_loses_nothing_but_steps_since_the_checkpoint(

@@ -83,11 +83,13 @@ def test_a_job_that_fails_in_any_way_says_how_and_the_others_finish():
     assert errors["good"] == ""
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_a_lone_job_that_cannot_start_is_an_error_and_not_a_wait():
     assert "cannot pickle" in run_jobs(misbehave, {"a": Locked()}, workers=1)["a"].error
     assert "pickle" in run_jobs(lambda payload, emit: 1, {"a": 1}, workers=1)["a"].error
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_a_callback_that_raises_leaves_no_job_running(tmp_path):
     def fail(name, event):
         raise RuntimeError("the screen is gone")
@@ -144,7 +146,14 @@ def wait_until_both_beat(folder: Path, process: subprocess.Popen, signals: int =
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGUSR1, marks=pytest.mark.slow),
+    ],
+)
 def test_after_a_signal_running_jobs_save_and_waiting_ones_never_start(start, tmp_path, number):
     process = start()
     wait_until_both_beat(tmp_path, process)
@@ -159,6 +168,7 @@ def test_after_a_signal_running_jobs_save_and_waiting_ones_never_start(start, tm
     assert beating(tmp_path, "c") is None
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_kills_what_does_not_stop(start, tmp_path):
     process = start("deaf")
     wait_until_both_beat(tmp_path, process)
@@ -171,6 +181,7 @@ def test_a_second_ctrl_c_kills_what_does_not_stop(start, tmp_path):
     assert beating(tmp_path, "c") is None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not Path("/proc/thread-self/children").exists(), reason="this kernel lists no children"
 )
@@ -189,6 +200,7 @@ def test_ctrl_c_while_jobs_are_starting_ends_without_results_or_tracebacks(start
     assert set(results.values()) <= {"saved"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["listening", "mute"])
 def test_workers_stop_by_themselves_when_the_parent_is_killed(start, tmp_path, mode):
     process = start(mode)

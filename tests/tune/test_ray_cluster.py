@@ -18,6 +18,7 @@ def nobody():
         yield f"127.0.0.1:{probe.getsockname()[1]}"
 
 
+@pytest.mark.libraries
 @pytest.mark.parametrize("scheme", ["", "ray://"])
 @pytest.mark.parametrize("given", [True, False])
 def test_an_address_where_nobody_listens_is_named_in_the_error(monkeypatch, nobody, scheme, given):

@@ -208,7 +208,7 @@ def assert_one_trajectory(name, stages):
     ("name", "flat"),
     [(name, False) for name in sorted(FAST)]
     + [("ADana", True), ("AdEMAMix", True)]
-    + [pytest.param(n, False, marks=pytest.mark.slow) for n in OPTIMIZERS if n not in FAST],
+    + [pytest.param(n, False, marks=pytest.mark.exhaustive) for n in OPTIMIZERS if n not in FAST],
 )
 def test_checkpoints_of_4_ranks_go_on_with_2_and_then_with_1(worlds, tmp_path, name, flat):
     stages = [

@@ -12,7 +12,7 @@ from adana.optim.update import Hyper
 
 from .training import EXACT, OPTIMIZERS, whole
 
-STEPS = 3
+STEPS = 2
 SHAPES = [(5, 3), (3, 2, 5), (2, 1)]
 PLACES = [Replicate(), Shard(0), Shard(1)]
 

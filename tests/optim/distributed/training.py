@@ -30,7 +30,7 @@ OPTIMIZERS = {
 DECAYED = "SGD with log-time decay"
 """Not of the family, but its decay is."""
 FAST = {"ADana", "DanaStarMK4", "LogAdEMAMix", "LogMuon"}
-"""What is tested every time where the others, which differ little from one of these, are slow."""
+"""What is tested every time where the others differ little from one of these: exhaustive tests."""
 EXACT = 1e-10
 """How far weights of float64 may be off."""
 TORCH_2_9 = torch.__version__.startswith("2.9.")
@@ -155,9 +155,11 @@ def settings_of(optimizer):
 
 
 def names_and_sizes():
-    """Every optimizer on 2 and on 4 ranks, some of the latter only among the slow tests."""
+    """Every optimizer on 2 and on 4 ranks, some of the latter only among the exhaustive tests."""
     return [
-        pytest.param(name, size, marks=[pytest.mark.slow] if size == 4 and name not in FAST else [])
+        pytest.param(
+            name, size, marks=pytest.mark.exhaustive if size == 4 and name not in FAST else ()
+        )
         for name in [*OPTIMIZERS, DECAYED]
         for size in (2, 4)
     ]
