@@ -807,9 +807,9 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         saved_ids = [i for group in final["param_groups"] for i in group["params"]]
         owners = [(p, group) for group in self.param_groups for p in group["params"]]
         for i, (p, group) in zip(saved_ids, owners, strict=True):
-            if self.state.get(p):  # whoever looks for a state that is not there leaves an empty one
+            # Whoever looks for a state that is not there leaves an empty one.
+            if saved := final["state"].get(i):
                 capturable = group["capturable"]
-                saved = final["state"][i]
                 parts = self.stored(group, p)
                 refuse_other_codes(saved, parts)
                 self.state[p] = restored(
