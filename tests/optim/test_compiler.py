@@ -22,11 +22,14 @@ from .conftest import close, parameters, run, set_gradients
 def fresh(monkeypatch, tmp_path):
     """A process that has compiled nothing yet, with a cache of its own."""
     monkeypatch.setenv("ADANA_CACHE", str(tmp_path / "cache"))
-    caches = (c_launch._kernel_or_error, c_library.compiler, fused._say_once)
-    for function in caches:
-        function.cache_clear()
+    forget()
     yield
-    for function in caches:
+    forget()
+
+
+def forget():
+    c_launch.kernel.known.clear()
+    for function in (c_library.compiler, fused._say_once):
         function.cache_clear()
 
 
@@ -123,7 +126,7 @@ def test_kernels_are_kept_where_adana_cache_says(tmp_path):
     trained()
     (kept,) = (tmp_path / "cache" / "kernels").iterdir()
     assert kept.suffix == ".so"
-    c_launch._kernel_or_error.cache_clear()
+    c_launch.kernel.known.clear()
     before = kept.stat().st_mtime_ns
     trained()
     assert kept.stat().st_mtime_ns == before
@@ -176,7 +179,7 @@ def test_code_that_someone_else_may_have_written_is_not_loaded(monkeypatch, tmp_
     def again():
         loaded.clear()
         caplog.clear()
-        c_launch._kernel_or_error.cache_clear()
+        c_launch.kernel.known.clear()
         assert close(trained(), expected)
         return str(kept) in loaded
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 import ctypes
-import functools
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -12,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adana.optim.kernel.c_library import CannotCompile, library
+from adana.optim.kernel.c_library import library
 from adana.optim.kernel.c_source import source
+from adana.optim.kernel.once import Once
 from adana.optim.kernel.recipe import Recipe, Row, trace
 
 SHARE = 1 << 15
@@ -46,29 +46,13 @@ Kernel = tuple[Any, tuple[str, ...]]
 """A function of a compiled library, and names of sums."""
 
 
+@Once
 def kernel(recipe: Recipe) -> Kernel:
     """Return the compiled kernel of `recipe` and the names of the sums it makes.
 
     Raises:
-        CannotCompile: see `c_library.library`. What failed once in this process is not tried again,
-            so that steps without a working compiler cost no more than eager ones.
+        CannotCompile: see `c_library.library`.
     """
-    found = _kernel_or_error(recipe)
-    if isinstance(found, str):
-        raise CannotCompile(found)
-    return found
-
-
-@functools.cache
-def _kernel_or_error(recipe: Recipe) -> Kernel | str:
-    """Return the kernel or what went wrong: a kept exception would keep the gradients of a step."""
-    try:
-        return _kernel(recipe)
-    except CannotCompile as error:
-        return str(error)
-
-
-def _kernel(recipe: Recipe) -> Kernel:
     traced = trace(recipe)
     function = library(source(traced)).adana_step
     pointer = ctypes.c_void_p

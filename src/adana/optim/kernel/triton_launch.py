@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 import contextlib
-import functools
 import logging
 import time
 from collections.abc import Hashable, Sequence
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from adana.optim.kernel.c_library import CannotCompile
+from adana.optim.kernel.once import Once
 from adana.optim.kernel.recipe import Recipe, Row, symbols_used, trace
 from adana.optim.kernel.triton_library import loaded
 from adana.optim.kernel.triton_source import ALIGNMENT, COLUMNS, source
@@ -41,28 +41,13 @@ class Kernel(NamedTuple):
     """Whether it uses random bits."""
 
 
+@Once
 def kernel(recipe: Recipe) -> Kernel:
     """Return the kernel of `recipe`.
 
     Raises:
-        CannotCompile: see `triton_library.loaded`. What failed once is not tried at every step.
+        CannotCompile: see `triton_library.loaded`.
     """
-    found = _kernel_or_error(recipe)
-    if isinstance(found, str):
-        raise CannotCompile(found)
-    return found
-
-
-@functools.cache
-def _kernel_or_error(recipe: Recipe) -> Kernel | str:
-    """Return the kernel or what went wrong: a kept exception would keep the gradients of a step."""
-    try:
-        return _kernel(recipe)
-    except CannotCompile as error:
-        return str(error)
-
-
-def _kernel(recipe: Recipe) -> Kernel:
     traced = trace(recipe)
     return Kernel(loaded(source(traced)), tuple(traced.sums), "index" in symbols_used(traced))
 
