@@ -38,7 +38,7 @@ test-exhaustive: $(VENV)/installed-dev  ## every optimizer where the others test
 	$(PYTEST) -m exhaustive --ignore tests/optax --ignore tests/examples
 
 test-libraries: $(VENV)/installed-libraries  ## with JAX, transformers, Ray, ... (installs them)
-	PYTHONPATH=$(VENV)/timm $(PYTEST) -m libraries
+	PYTHONPATH=$(VENV)/timm $(PYTEST) --dist loadgroup -m libraries
 
 test-all: test test-slow test-exhaustive test-libraries  ## all tests
 

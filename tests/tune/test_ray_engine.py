@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore"),  # of ray
+    pytest.mark.xdist_group("ray"),  # one cluster at a time: two on two cores starve each other
 ]
 
 
