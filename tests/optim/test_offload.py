@@ -21,6 +21,7 @@ from . import late_streams
 from .conftest import CONFIGURATIONS, SOME_QUICK, parameters, same
 from .elsewhere import DEVICE, Elsewhere, PretendedDevice
 from .threads import one_thread
+from .trainings import loss_of, train, train_by_closures
 
 both = pytest.mark.parametrize("gradients", [False, True], ids=["states", "gradients"])
 SHAPES = [(3, 4), (5,), (), (2, 0), (40, 30)]
@@ -59,28 +60,6 @@ def away(params):
 def values(tensors):
     """The data of tensors, wherever they are."""
     return [x.inner if isinstance(x, Elsewhere) else x for x in tensors]
-
-
-def loss_of(params, step, scale=1.0):
-    """A loss whose gradients reach every parameter and depend on all that came before."""
-    total = torch.zeros(()).to(params[0].device)
-    for i, p in enumerate(params):
-        generator = torch.Generator().manual_seed(1000 * step + i)
-        weights = torch.randn(p.shape, generator=generator).to(p.device)
-        total = total + scale * ((p.float() - weights).square() * (1 + i)).sum()
-    return total
-
-
-def train(optimizer, params, steps, *, start=0, scheduler=None, before_step=None):
-    """Train as everybody does."""
-    for step in range(start, start + steps):
-        loss_of(params, step).backward()
-        if before_step:
-            before_step(optimizer)
-        optimizer.step()
-        optimizer.zero_grad()
-        if scheduler:
-            scheduler.step()
 
 
 def states(optimizer, params):
@@ -189,18 +168,8 @@ def test_a_scaler_unscales_and_skips(settings):
 @both
 def test_a_closure_is_called_before_the_step(gradients):
     here, reference, there, optimizer = pair(gradients=gradients)
-    losses = []
-    for params, either in ((here, reference), (there, optimizer)):
-        for step in range(3):
-
-            def closure(params=params, either=either, step=step):
-                either.zero_grad()
-                loss = loss_of(params, step)
-                loss.backward()
-                return loss
-
-            losses.append(either.step(closure).item())
-    assert losses[:3] == losses[3:]
+    losses = train_by_closures(reference, here, 3)
+    assert train_by_closures(optimizer, there, 3) == losses
     assert_same_training(here, reference, there, optimizer)
 
 

@@ -12,26 +12,7 @@ import adana
 from adana import schedules
 
 from .conftest import parameters, same
-
-
-def loss_of(params, step):
-    """A loss whose gradients reach every parameter and depend on all that came before."""
-    total = torch.zeros((), dtype=torch.float64)
-    for i, p in enumerate(params):
-        generator = torch.Generator().manual_seed(1000 * step + i)
-        weights = torch.randn(p.shape, generator=generator)
-        total = total + ((p.float() - weights).square() * (1 + i)).sum()
-    return total
-
-
-def train(optimizer, params, steps, *, scheduler=None, start=0):
-    """Train as everybody does."""
-    for step in range(start, start + steps):
-        loss_of(params, step).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        if scheduler:
-            scheduler.step()
+from .trainings import loss_of, train, train_by_closures
 
 
 def states(optimizer, params):
@@ -122,18 +103,8 @@ def test_a_closure_updates_as_it_runs_backward():
     ordinary, released = parameters(), parameters()
     reference, optimizer = (adana.ADana(ps, 1e-2) for ps in (ordinary, released))
     adana.release_gradients(optimizer)
-    losses = []
-    for params, either in ((ordinary, reference), (released, optimizer)):
-        for step in range(3):
-
-            def closure(params=params, either=either, step=step):
-                either.zero_grad()
-                loss = loss_of(params, step)
-                loss.backward()
-                return loss
-
-            losses.append(either.step(closure).item())
-    assert losses[:3] == losses[3:]
+    losses = train_by_closures(reference, ordinary, 3)
+    assert train_by_closures(optimizer, released, 3) == losses
     assert same(ordinary, released)
 
 

@@ -207,11 +207,11 @@ class LogTimeOptimizer(torch.optim.Optimizer):
         if group["state_dtype"] == "log16":
             refuse_tiny_eps(group["eps"])
             at_peak = {**group, "lr": self.peak(group)}
-            numbers = [self.hyper(at_peak, t) for t in (1.0, 2.0, 30.0, 1e3, 1e5, 1e7)]
+            hypers = [self.hyper(at_peak, t) for t in (1.0, 2.0, 30.0, 1e3, 1e5, 1e7)]
             refuse_unequal_averages(
                 type(self).__name__,
                 self.state_names(group, p),
-                all(h.ema_m == h.ema_v for h in numbers),
+                all(h.ema_m == h.ema_v for h in hypers),
             )
 
     def resolve_group(self, group: dict[str, Any]) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from adana.optim.base import LogTimeOptimizer
+from adana.optim.handles import Handle
 from adana.optim.lanes import Lane, lane
 from adana.optim.refusals import refuse_gradient
 from adana.optim.release import refuse_replicas
@@ -80,7 +80,7 @@ def offload_states(optimizer: LogTimeOptimizer, *, gradients: bool = False) -> O
     return OffloadedStates(optimizer, gradients=gradients)
 
 
-class OffloadedStates:
+class OffloadedStates(Handle):
     """A handle on an optimizer whose states are on the host; `offload_states` makes it."""
 
     def __init__(
@@ -111,19 +111,6 @@ class OffloadedStates:
                 if (g := self.gradient(p)) is not None:
                     p.grad = _as_part_of(p, self._lane(p).bring(g))
         self._kept.clear()
-
-    def __enter__(self) -> OffloadedStates:
-        """Return the handle."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Go back to ordinary steps."""
-        self.remove()
 
     # --- gradients --------------------------------------------------------------------------------
 

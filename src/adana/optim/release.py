@@ -11,7 +11,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any
 
 import torch.distributed as dist
@@ -19,6 +18,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from adana.optim.base import LogTimeOptimizer
+from adana.optim.handles import Handle
 from adana.optim.scaling import refuse_scaler
 
 _ATTACHED = "_gradients_released_by"
@@ -86,7 +86,7 @@ def release_gradients(
     return ReleasedGradients(optimizer)
 
 
-class ReleasedGradients:
+class ReleasedGradients(Handle):
     """A handle on an optimizer whose gradients are released; `release_gradients` makes it."""
 
     def __init__(self, optimizer: LogTimeOptimizer) -> None:
@@ -128,19 +128,6 @@ class ReleasedGradients:
         if getattr(self.optimizer, _ATTACHED, None) is self:
             delattr(self.optimizer, _ATTACHED)
             del self.optimizer.takes_scaled_gradients
-
-    def __enter__(self) -> ReleasedGradients:
-        """Return the handle."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Go back to ordinary steps."""
-        self.remove()
 
     # --- hooks ------------------------------------------------------------------------------------
 

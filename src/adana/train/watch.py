@@ -52,7 +52,9 @@ class Watch:
             return {}
         read, self._seen = self._seen.read(), None
         rows = {
-            self._names[int(i)]: {k: x for k, x in seen._asdict().items() if x is not None}
-            for i, seen in read.items()
+            name if isinstance(name, str) else self._names[name]: {
+                field: x for field, x in seen._asdict().items() if x is not None
+            }
+            for name, seen in read.items()
         }
         return {"telemetry": rows}
