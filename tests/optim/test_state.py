@@ -9,7 +9,7 @@ import torch
 
 import adana
 from adana import schedules
-from adana.optim.base import STATE_VERSION
+from adana.optim.scheduled import STATE_VERSION
 
 from .conftest import CONFIGURATIONS, parameters, run, same, set_gradients
 

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Literal, Never
 from torch import Tensor
 
 from adana import schedules
-from adana.optim.base import Decay, DecayOrder
 from adana.optim.coded import Bf16Weights, StateDtype
 from adana.optim.damped import DampedMomentum, Source, Variant
+from adana.optim.scheduled import Decay, DecayOrder
 
 
 class ADana(DampedMomentum):

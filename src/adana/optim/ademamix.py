@@ -9,7 +9,8 @@ from torch import Tensor
 
 from adana import schedules
 from adana.checks import check_betas, check_range
-from adana.optim.base import CommonArguments, LogTimeOptimizer
+from adana.optim.base import LogTimeOptimizer
+from adana.optim.scheduled import CommonArguments
 from adana.optim.update import Form, Hyper
 
 

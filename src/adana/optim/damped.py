@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from adana import schedules
 from adana.checks import check_choice, check_range
-from adana.optim.base import CommonArguments, DecayOrder, LogTimeOptimizer
+from adana.optim.base import LogTimeOptimizer
+from adana.optim.scheduled import CommonArguments, DecayOrder
 from adana.optim.update import Form, Hyper
 
 Variant = Literal["paper", "released"]
