@@ -8,6 +8,7 @@ from adana.optim.averaging import log_time_average
 from adana.optim.base import LogTimeOptimizer
 from adana.optim.clipping import clip_grad_norm
 from adana.optim.coded import Bf16Weights, StateDtype
+from adana.optim.convert import convert_states
 from adana.optim.dana import Dana
 from adana.optim.dana_mk4 import DanaMK4
 from adana.optim.dana_star import DanaStar, DanaStarMK4
@@ -38,6 +39,7 @@ __all__ = [
     "LogTimeOptimizer",
     "StateDtype",
     "clip_grad_norm",
+    "convert_states",
     "float32_state_dict",
     "load_adamw_state",
     "log_time_average",

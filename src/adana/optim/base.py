@@ -71,7 +71,7 @@ class LogTimeOptimizer(SteppingOptimizer):
             self.resolve_group(group)
             self.check_group(group)
             for p in group["params"]:
-                self._check_codes(group, p)
+                self.check_codes(group, p)
         self.bring_states_home()  # a copy of an optimizer with offloaded states has them not
 
     def _refuse_other_writers(self, groups: list[dict[str, Any]]) -> None:

@@ -54,7 +54,8 @@ def add_missing_parts(
 ) -> None:
     """Add what is kept beside bfloat16 weights, if the parameter became bfloat16 after a step.
 
-    On the device `home`. Zeros: the weights are then what the parameter says.
+    On the device `home`. Zeros: the weights are then what the parameter says. Other parameters have
+    nothing to add.
     """
     for name, dtype in WEIGHTS[rounding(group, p)].parts().items():
         if name not in state:
@@ -63,7 +64,7 @@ def add_missing_parts(
             )
 
 
-class _Stored(NamedTuple):
+class Stored(NamedTuple):
     """What this process keeps of a parameter and its state, and how."""
 
     weights: Weights
@@ -78,7 +79,11 @@ class _Stored(NamedTuple):
         p = self.weights.decode({name: self.load(x) for name, x in self.of_weights.items()})
         return p, self.codec.decode({name: widened(x) for name, x in self.state.items()})
 
-    def part(self, section: Section) -> _Stored:
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Return all that is kept: of the weights, then of the state."""
+        return (*self.of_weights.values(), *self.state.values())
+
+    def part(self, section: Section) -> Stored:
         """Return what is kept of a section, as views."""
         return self._replace(
             of_weights=_part(self.of_weights, section), state=_part(self.state, section)
@@ -92,14 +97,21 @@ class _Stored(NamedTuple):
             _store(self.state[name], code, skip)
 
 
-def _stored(work: Work, i: int, names: Iterable[str]) -> _Stored:
-    """Return what is kept of the i-th parameter of `work`; `names` are those of its state."""
-    p, state = local(work.params[i]), {name: local(work.states[i][name]) for name in names}
-    kind = rounding(work.group, work.params[i])
-    codec, weights = CODECS[work.group["state_dtype"]], WEIGHTS[kind]
-    of_weights = {"p": p, **{name: state.pop(name) for name in weights.parts()}}
+def stored_here(
+    group: Mapping[str, Any], p: Tensor, state: Mapping[str, Tensor], names: Iterable[str]
+) -> Stored:
+    """Return what this process keeps of `p` and its `state`, of which `names` are stored."""
+    kept = {name: local(state[name]) for name in names}
+    kind = rounding(group, p)
+    codec, weights = CODECS[group["state_dtype"]], WEIGHTS[kind]
+    of_weights = {"p": local(p), **{name: kept.pop(name) for name in weights.parts()}}
     load = Tensor.float if kind == "nearest" else widened
-    return _Stored(weights, codec, load, of_weights, state)
+    return Stored(weights, codec, load, of_weights, kept)
+
+
+def _stored(work: Work, i: int, names: Iterable[str]) -> Stored:
+    """Return what is kept of the i-th parameter of `work`; `names` are those of its state."""
+    return stored_here(work.group, work.params[i], work.states[i], names)
 
 
 def in_full(work: Work, i: int, names: Iterable[str]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -120,7 +132,7 @@ def decoded(work: Work, i: int, names: Iterable[str], *, whole: bool = False) ->
         wide_p, wide = stored.wide()
         yield one(work, i)._replace(params=[wide_p], grads=[grad], states=[wide])
     where = placement(work.owners[i])
-    for section in _sections(where, p, (grad, *stored.of_weights.values(), *stored.state.values())):
+    for section in sections_of(where, p, (grad, *stored.tensors())):
         piece = stored.part(section)
         if whole:
             new_p, new = _flat(wide_p, section), _part(wide, section)
@@ -132,7 +144,7 @@ def decoded(work: Work, i: int, names: Iterable[str], *, whole: bool = False) ->
         piece.store(new_p, new, random, work.skip)
 
 
-def _sections(where: Placement, p: Tensor, tensors: Iterable[Tensor]) -> list[Section]:
+def sections_of(where: Placement, p: Tensor, tensors: Iterable[Tensor]) -> list[Section]:
     """Return what to work on at once of `p`, which is placed so; this process has these tensors.
 
     Compiled code needs no room for what is between. Tensors with other layouts than the index goes

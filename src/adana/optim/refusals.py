@@ -138,7 +138,8 @@ def warn_of_other_codes(asked: Iterable[str], saved: Iterable[str]) -> None:
         if code not in ("fp32", found):
             warnings.warn(
                 f"the state dict has states in state_dtype={found!r}, and they go on so: not in "
-                f"{code!r}, which this optimizer was built with. States are not converted.",
+                f"{code!r}, which this optimizer was built with. To go on in that, call "
+                f"adana.convert_states(optimizer, state_dtype={code!r}).",
                 stacklevel=3,
             )
             return

@@ -139,7 +139,7 @@ class ScheduledOptimizer(torch.optim.Optimizer):
         """Return the names and dtypes of the state tensors of `p` as they are kept."""
         return stored_parts(group, p, self.state_names(group, p))
 
-    def _check_codes(self, group: Mapping[str, Any], p: Tensor) -> None:
+    def check_codes(self, group: Mapping[str, Any], p: Tensor) -> None:
         """Raise `ValueError` unless the states of `p` can be kept as the group says."""
         if group["state_dtype"] == "fp32":
             return
@@ -291,7 +291,7 @@ class ScheduledOptimizer(torch.optim.Optimizer):
         try:
             for p in self.param_groups[-1]["params"]:
                 refuse_parameter(type(self).__name__, p)
-                self._check_codes(self.param_groups[-1], p)
+                self.check_codes(self.param_groups[-1], p)
         except (RuntimeError, ValueError):
             self.param_groups.pop()
             raise
@@ -342,5 +342,5 @@ class ScheduledOptimizer(torch.optim.Optimizer):
                     f"{', '.join(sorted(changes))} cannot be rescheduled to that: the update would "
                     "need averages that were not kept"
                 )
-            self._check_codes(new, p)
+            self.check_codes(new, p)
         return new

@@ -165,7 +165,7 @@ class SteppingOptimizer(ScheduledOptimizer):
             if (g := self.gradient(p)) is not None:
                 refuse_gradient(type(self).__name__, p, g)
                 if not self.state.get(p):  # it may have another dtype than when it was added
-                    self._check_codes(group, p)
+                    self.check_codes(group, p)
 
     def _keys(self, packed: bool) -> Callable[[dict[str, Any], list[Tensor]], list[Keys]]:
         """Return what gives the keys of the random bits of this step, if it needs any."""

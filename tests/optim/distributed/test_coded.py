@@ -4,6 +4,11 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
@@ -92,6 +97,31 @@ def test_any_sharding_gives_the_bits_of_one_process(worlds, kind, dimension, opt
         assert_identical(found, expected)
 
 
+CONVERSIONS = {
+    "fewer bytes": ("split32", {"state_dtype": "log16", "bf16_weights": "split24"}),
+    "more bytes": ("split24", {"state_dtype": "fp32", "bf16_weights": "nearest"}),
+}
+
+
+def convert(kind, changes, place):
+    optimizer, params = optimizer_of(kind, place, {})
+    train(optimizer, params, range(2), place)
+    adana.convert_states(optimizer, **changes)
+    train(optimizer, params, range(2, 3), place)
+    return result(optimizer, params)
+
+
+def convert_sharded(kind, changes):
+    return convert(kind, changes, sharder(0))
+
+
+@pytest.mark.parametrize("name", CONVERSIONS)
+def test_converted_states_have_the_bits_of_one_process(worlds, name):
+    expected = convert(*CONVERSIONS[name], torch.clone)
+    for found in worlds(2).run(convert_sharded, *CONVERSIONS[name]):
+        assert_identical(found, expected)
+
+
 class Rows(torch.nn.Module):
     """Two matrices whose gradients do not depend on them: whole numbers, on any number of ranks."""
 
@@ -106,13 +136,17 @@ class Rows(torch.nn.Module):
         return self.up(x) @ torch.arange(10.0) + self.down(x) @ torch.arange(6.0)
 
 
-def train_rows(model):
-    named = list(model.named_parameters())
-    optimizer = adana.DanaStarMK4(named, 1e-2, state_dtype="log16")
+def train_rows_on(model, optimizer):
     for step in range(3):
         model(torch.arange(8.0).view(2, 4) - step).sum().backward()
         optimizer.step()
         optimizer.zero_grad()
+
+
+def train_rows(model):
+    named = list(model.named_parameters())
+    optimizer = adana.DanaStarMK4(named, 1e-2, state_dtype="log16")
+    train_rows_on(model, optimizer)
     return result(optimizer, [p for _, p in named])
 
 
@@ -130,6 +164,29 @@ def test_rows_that_fsdp_and_tensor_parallel_split_both_have_the_bits_of_one_proc
     expected = train_rows(Rows())
     for found in worlds(4).run(train_split_twice):
         assert_identical(found, expected)
+
+
+def consolidate():
+    model = Rows()
+    fully_shard(model)
+    optimizer = adana.DanaStarMK4(model.named_parameters(), 1e-2, state_dtype="log16")
+    train_rows_on(model, optimizer)
+    adana.convert_states(optimizer, state_dtype="fp32")
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    return get_optimizer_state_dict(model, optimizer, options=options)
+
+
+def test_states_in_16_bits_are_consolidated_as_float32_and_converted_back(worlds):
+    model = Rows()
+    optimizer = adana.DanaStarMK4(model.named_parameters(), 1e-2, state_dtype="log16")
+    train_rows_on(model, optimizer)
+    adana.convert_states(optimizer, state_dtype="fp32")
+    saved, _ = worlds(2).run(consolidate)
+    for name, p in model.named_parameters():
+        assert_identical(saved["state"][name], optimizer.state[p])
+    set_optimizer_state_dict(model, optimizer, saved)
+    adana.convert_states(optimizer, state_dtype="log16")
+    assert optimizer.state[model.up.weight]["m"].dtype == torch.int16
 
 
 def state_of(optimizer):

@@ -1,0 +1,120 @@
+"""From one code of the states to another, in the middle of training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adana.optim.base import LogTimeOptimizer
+from adana.optim.coded import (
+    Bf16Weights,
+    StateDtype,
+    add_missing_parts,
+    rounding,
+    sections_of,
+    stored_here,
+)
+from adana.optim.keys import Streams
+from adana.optim.placement import global_index, placement
+from adana.optim.randomness import Keys, words
+from adana.optim.storage import STEP, new_state
+
+
+@torch.no_grad()
+def convert_states(
+    optimizer: LogTimeOptimizer,
+    *,
+    state_dtype: StateDtype | None = None,
+    bf16_weights: Bf16Weights | None = None,
+) -> None:
+    """Keep states, and what is beside bfloat16 weights, in another code from now on.
+
+    For a checkpoint in float32 that goes on in fewer bytes or the other way round, and for state
+    dicts that others are to read: load, then convert. All groups get the code; parameters without
+    a state yet start in it. Values are rounded at random, as steps round them, with bits that no
+    step uses, so converting is the same on any number of ranks and changes no mean. To "fp32" and
+    "split32" nothing is rounded. The parameters change only where `bf16_weights` says something
+    new: from "split32" to "nearest" drops the bits beside them.
+
+    Old and new states are in memory together until all are converted.
+
+    Args:
+        optimizer: any member of the family.
+        state_dtype: the new code of the states; None leaves each group's.
+        bf16_weights: the new rounding of bfloat16 weights; None leaves each group's.
+
+    Raises:
+        ValueError: a code is unknown, or not for this optimizer or dtype (`log16` with averages of
+            unequal weights, codes for float64). Nothing has changed then.
+        RuntimeError: the states are on the host (`adana.offload_states`).
+
+    Example:
+        >>> import torch, adana
+        >>> layer = torch.nn.Linear(4, 2)
+        >>> optimizer = adana.ADana(layer.parameters(), lr=1e-3, omega=0)
+        >>> layer(torch.ones(1, 4)).sum().backward()
+        >>> optimizer.step()
+        >>> adana.convert_states(optimizer, state_dtype="log16")
+        >>> optimizer.state[layer.weight]["m"].dtype
+        torch.int16
+    """
+    if optimizer.host is not None:
+        raise RuntimeError(
+            "the states are on the host, where they are not converted: convert them before "
+            "adana.offload_states, or after remove() of what it returned"
+        )
+    given = {"state_dtype": state_dtype, "bf16_weights": bf16_weights}
+    changes = {name: value for name, value in given.items() if value is not None}
+    renewed = [{**group, **changes} for group in optimizer.param_groups]
+    for new in renewed:
+        optimizer.check_group(new)
+        for p in new["params"]:
+            optimizer.check_codes(new, p)
+    streams = Streams().of(optimizer.param_groups)
+    converted: list[tuple[Tensor, Tensor, dict[str, Any]]] = []
+    for old, new in zip(optimizer.param_groups, renewed, strict=True):
+        for p in _changing(optimizer, old, new):
+            keys = streams.keys(new, [p], -int(optimizer.state[p][STEP]), as_tensors=False)[0]
+            converted.append((p, *_converted(optimizer, p, old, new, keys)))
+    for p, weights, state in converted:
+        if weights is not p:
+            p.copy_(weights)
+        optimizer.state[p] = state
+    for group in optimizer.param_groups:
+        group.update(changes)
+
+
+def _changing(
+    optimizer: LogTimeOptimizer, old: Mapping[str, Any], new: Mapping[str, Any]
+) -> Iterator[Tensor]:
+    """Yield the parameters of a group that have a state which is kept otherwise in the new one."""
+    for p in old["params"]:
+        codes = old["state_dtype"] != new["state_dtype"]
+        if optimizer.state.get(p) and (codes or rounding(old, p) != rounding(new, p)):
+            yield p
+
+
+def _converted(
+    optimizer: LogTimeOptimizer,
+    p: Tensor,
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    keys: Keys,
+) -> tuple[Tensor, dict[str, Any]]:
+    """Return the weights, `p` itself if they stay, and the state of `p` as the new group has it."""
+    state, parts, home = optimizer.state[p], optimizer.stored(new, p), optimizer.home(p)
+    add_missing_parts(state, old, p, home)
+    fresh = new_state(p, parts, home, capturable=new["capturable"])
+    fresh[STEP].copy_(state[STEP])
+    weights = p.detach().clone()
+    before = stored_here(old, p, state, optimizer.stored(old, p))
+    after = stored_here(new, weights, fresh, parts)
+    where = placement(p)
+    for section in sections_of(where, p, (*before.tensors(), *after.tensors())):
+        wide_p, wide = before.part(section).wide()
+        random = words(global_index(section.placement, wide_p), keys[section.key])
+        after.part(section).store(wide_p, wide, random, None)
+    return (p if rounding(old, p) == rounding(new, p) else weights), fresh
