@@ -166,9 +166,8 @@ class Driver:
 
 driver.set_active(Driver())
 from adana.optim.kernel import triton_launch
-from adana.optim.kernel.recipe import Row
+from adana.optim.kernel.recipe import row_of
 from adana.optim.kernel.recipe import Recipe
-from adana.optim.placement import Placement
 from adana.optim.update import Form, Hyper, updated
 
 launched = []
@@ -182,7 +181,7 @@ step = triton_launch.kernel(recipe)
 step = step._replace(function=Function(step.function))
 room = [torch.zeros(4097) for _ in range(4)]
 for _ in range(2):
-    rows = [Row(tuple(x[a:] for x in room), 0, Placement(0, 4097, 0), (0, 0)) for a in (0, 1)]
+    rows = [row_of(tuple(x[a:] for x in room)) for a in (0, 1)]
     triton_launch.launch(step, rows, torch.zeros(1, len(Hyper._fields)), torch.device("cpu"))
 for kernel in launched:
     print("wide" if ".v4" in kernel.asm["ptx"] else "narrow", *kernel.src.signature.values())

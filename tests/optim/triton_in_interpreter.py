@@ -10,7 +10,7 @@ import torch
 import adana
 from adana.optim.codecs import CODECS, WEIGHTS, narrowed, widened
 from adana.optim.kernel import c_launch, triton_launch
-from adana.optim.kernel.recipe import Buffer, Recipe, Row, Traced
+from adana.optim.kernel.recipe import Buffer, Recipe, Traced, row_of
 from adana.optim.kernel.symbols import Tape
 from adana.optim.kernel.triton_library import interpreted, loaded
 from adana.optim.kernel.triton_source import source
@@ -30,7 +30,7 @@ def through_triton(monkeypatch):
     launches = []
 
     def run(recipe, rows, numbers):
-        launches.append([row.tensors[0].numel() for row in rows])
+        launches.append([row.size for row in rows])
         return triton_launch.run(recipe, rows, numbers)
 
     monkeypatch.setattr(c_launch, "run", run)
@@ -142,7 +142,7 @@ def test_random_words_are_those_of_the_eager_update(size, where):
 
     found = [torch.zeros(size) for _ in names]
     chosen = key(1, 2, 3)
-    triton_launch.launch(kernel, [Row(tuple(found), 0, where, chosen)], torch.zeros(1, 1), CPU)
+    triton_launch.launch(kernel, [row_of(tuple(found), 0, where, chosen)], torch.zeros(1, 1), CPU)
     expected = words(global_index(where, found[0]), chosen)
     for k, x in enumerate(found):
         assert torch.equal(x.view(torch.int32), expected(k))
@@ -187,7 +187,7 @@ def test_codes_are_those_of_the_eager_update_to_the_bit(states, weights):
         })  # fmt: skip
         order = [x for x in dtypes if x not in ("p", "low")] + [x for x in dtypes if x == "low"]
         tensors = (stored["p"], g, *(stored[x] for x in order))
-        rows.append((stored, Row(tensors, 0, Placement(0, size, 0), chosen)))
+        rows.append((stored, row_of(tensors, 0, Placement(0, size, 0), chosen)))
     triton_launch.run(recipe, [row for _, row in rows], numbers)
     for (stored, _), codes in zip(rows, expected, strict=True):
         for name, code in codes.items():
@@ -224,7 +224,7 @@ def test_sums_of_telemetry_are_those_of_each_tensor():
         p, g, *state = (torch.rand(size, generator=noise) for _ in range(5))
         seen = updated(p, g, dict(zip(("m", "v", "tau"), state, strict=True)), h, form, see=True)
         expected.append({name: x.float().sum() for name, x in seen.seen.items()})
-        rows.append(Row((p, g, *state), 0, Placement(0, size, 0), (0, 0)))
+        rows.append(row_of((p, g, *state)))
     sums = triton_launch.run(recipe, rows, torch.tensor([h], dtype=torch.float32))
     assert tuple(sums) == SEEN
     assert 0 < sums["clipped"][2] < 2500
@@ -248,5 +248,5 @@ def test_every_block_is_worked_on_once_and_only_whole_accesses_are_called_aligne
 
 def test_a_step_of_empty_tensors_launches_nothing():
     recipe = Recipe(updated, Form(), ("m", "v"), torch.float32, torch.float32)
-    row = Row(tuple(torch.zeros(0) for _ in range(4)), 0, Placement(0, 1, 0), (0, 0))
+    row = row_of(tuple(torch.zeros(0) for _ in range(4)))
     assert triton_launch.run(recipe, [row], torch.zeros(1, len(Hyper._fields))) == {}

@@ -83,6 +83,7 @@ def convert_states(
         if weights is not p:
             p.copy_(weights)
         optimizer.state[p] = state
+    optimizer.forget_tensors()
     for group in optimizer.param_groups:
         group.update(changes)
 

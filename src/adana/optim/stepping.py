@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar, NamedTuple, overload
 
 import torch
 from torch import Tensor
 
+from adana.optim.codecs import WEIGHTS
 from adana.optim.coded import add_missing_parts, decoded, in_full, is_coded
 from adana.optim.fused import update_fused, wants_kernel
 from adana.optim.kernel.recipe import Rule
 from adana.optim.keys import Streams
 from adana.optim.randomness import Keys
 from adana.optim.refusals import refuse_gradient
+from adana.optim.rows import Rows
 from adana.optim.scaling import Clip, scaling_of
 from adana.optim.scheduled import ScheduledOptimizer
 from adana.optim.scratch import temporaries
@@ -25,6 +27,24 @@ from adana.optim.work import Work, as_lists, numbers_of, on_this_process, pieces
 
 Chosen = tuple[dict[str, Any], Sequence[Tensor]]
 """A group and those of its parameters that a step is about."""
+
+
+class _Ready(NamedTuple):
+    """Parameters of a group that have gradients, and their states: none yet before a first step."""
+
+    group: dict[str, Any]
+    params: list[Tensor]
+    grads: list[Tensor]
+    states: list[dict[str, Tensor]]
+
+    def chosen(self, which: Sequence[int]) -> _Ready:
+        """Return some of them."""
+        return _Ready(
+            self.group,
+            [self.params[i] for i in which],
+            [self.grads[i] for i in which],
+            [self.states[i] for i in which],
+        )
 
 
 class SteppingOptimizer(ScheduledOptimizer):
@@ -41,6 +61,8 @@ class SteppingOptimizer(ScheduledOptimizer):
     """Telemetry that is on: see `telemetry`."""
     _streams: Streams | None = None
     """Of the random bits; made when a step first needs some."""
+    _rows: Rows | None = None
+    """What kernels have taken of parameters and states; made when a step first needs it."""
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -104,8 +126,13 @@ class SteppingOptimizer(ScheduledOptimizer):
         """Return the device that the state of `p` is kept on."""
         return p.device if self.host is None else torch.device("cpu")
 
+    def forget_tensors(self) -> None:
+        """Let go of the states that were: others have taken their place."""
+        vars(self).pop("_rows", None)
+
     def bring_states_home(self) -> None:
         """Move the state tensors of all parameters to where they are kept now."""
+        self.forget_tensors()
         for p in (p for group in self.param_groups for p in group["params"] if p in self.state):
             for name, x in self.state[p].items():
                 if name != STEP and isinstance(x, Tensor):
@@ -120,8 +147,7 @@ class SteppingOptimizer(ScheduledOptimizer):
         """
         if chosen is None:
             chosen = [(group, group["params"]) for group in self.param_groups]
-        for group, some in chosen:
-            self._refuse(group, some)  # before any counter has moved
+        ready = [self._ready(group, some) for group, some in chosen]  # before any counter has moved
         scaling = scaling_of(self, self.clip)
         self.clip = None
         if scaling.skip is True:
@@ -130,87 +156,102 @@ class SteppingOptimizer(ScheduledOptimizer):
             return []
         keys = self._keys(packed)
         plan = []
-        for group, some in chosen:
-            found = {p: g for p in some if (g := self.gradient(p)) is not None}
-            params = list(found)
-            if not params:
-                continue
-            self._advance(group, params)
-            for alike, hyper in self._numbers(group, params, packed):
-                grads, states = [found[p] for p in alike], [self.state[p] for p in alike]
-                work = Work(group, alike, grads, states, hyper, keys(group, alike), owners=alike)
+        for each in ready:
+            self._advance(each)
+            for some, hyper in self._numbers(each, packed):
+                work = Work(
+                    some.group, some.params, some.grads, some.states, hyper, keys(some),
+                    owners=some.params,
+                )  # fmt: skip
                 plan.append(scaling.of(work))
                 if packed:  # compiled code never sees telemetry
                     self.observe(plan[-1])
         return plan
 
-    def _advance(self, group: dict[str, Any], params: list[Tensor]) -> None:
+    def _ready(self, group: dict[str, Any], some: Iterable[Tensor]) -> _Ready:
+        """Return what has a gradient; raise for what the update does not work on.
+
+        And for a learning rate above its peak.
+        """
+        self.gamma(group)
+        owner, host = type(self).__name__, self.host
+        ready = _Ready(group, [], [], [])
+        for p in some:
+            g = p.grad if host is None else host.gradient(p)
+            if g is None:
+                continue
+            refuse_gradient(owner, p, g)
+            state = self.state.get(p)  # `state[p]` would make one
+            if not state:  # it may have another dtype than when it was added
+                self.check_codes(group, p)
+            ready.params.append(p)
+            ready.grads.append(g)
+            ready.states.append(state or {})
+        return ready
+
+    def _advance(self, ready: _Ready) -> None:
         """Count a step of these parameters; those without a state get one."""
-        for p in params:
-            if not self.state[p]:
-                parts, capturable = self.stored(group, p), group["capturable"]
-                self.state[p].update(new_state(p, parts, self.home(p), capturable=capturable))
-            elif p.dtype == torch.bfloat16:
-                add_missing_parts(self.state[p], group, p, self.home(p))
-        steps = [self.state[p][STEP] for p in params]
-        if group["capturable"]:
+        group, params, _, states = ready
+        if not params:
+            return
+        capturable, beside = group["capturable"], WEIGHTS[group["bf16_weights"]].parts()
+        for i, p in enumerate(params):
+            if not states[i]:
+                parts = self.stored(group, p)
+                states[i] = self.state[p]
+                states[i].update(new_state(p, parts, self.home(p), capturable=capturable))
+            elif beside:
+                add_missing_parts(states[i], group, p, self.home(p))
+        steps = [state[STEP] for state in states]
+        if capturable:
             torch._foreach_add_(steps, 1)
         else:  # torch would make a tensor of the number anew for each of them
             torch._foreach_add_(steps, torch.ones_like(steps[0]), alpha=1)
 
-    def _refuse(self, group: dict[str, Any], params: Iterable[Tensor]) -> None:
-        """Raise for a learning rate above its peak, and for what the update does not work on."""
-        self.gamma(group)
-        for p in params:
-            if (g := self.gradient(p)) is not None:
-                refuse_gradient(type(self).__name__, p, g)
-                if not self.state.get(p):  # it may have another dtype than when it was added
-                    self.check_codes(group, p)
-
-    def _keys(self, packed: bool) -> Callable[[dict[str, Any], list[Tensor]], list[Keys]]:
+    def _keys(self, packed: bool) -> Callable[[_Ready], list[Keys]]:
         """Return what gives the keys of the random bits of this step, if it needs any."""
         valid: Streams | None = None
 
-        def keys(group: dict[str, Any], params: list[Tensor]) -> list[Keys]:
+        def keys(some: _Ready) -> list[Keys]:
             nonlocal valid
+            group, params = some.group, some.params
             if not is_coded(group, params[0]):
                 return []
             if valid is None:  # once a step, which would be slow for many groups otherwise
                 self._streams = self._streams or Streams()
                 valid = self._streams.of(self.param_groups)
-            steps = [self.state[p][STEP] for p in params]
+            steps = [state[STEP] for state in some.states]
             if group["capturable"]:  # the counters may not be read
                 return valid.keys_on_device(group, params, steps)
             return valid.keys(group, params, int(steps[0]), as_tensors=packed)
 
         return keys
 
-    def _numbers(
-        self, group: dict[str, Any], params: list[Tensor], packed: bool
-    ) -> Iterable[tuple[list[Tensor], Hyper | Tensor]]:
-        """Yield the parameters that can be updated together, with the numbers of their step."""
-        together: dict[Any, list[Tensor]] = defaultdict(list)
-        for p in params:
-            state = self.state[p]
+    def _numbers(self, ready: _Ready, packed: bool) -> Iterable[tuple[_Ready, Hyper | Tensor]]:
+        """Yield what can be updated together, with the numbers of its step."""
+        group = ready.group
+        together: dict[Any, list[int]] = defaultdict(list)
+        for i, (p, state) in enumerate(zip(ready.params, ready.states, strict=True)):
             t = 0 if group["capturable"] else state[STEP].item()
-            together[t, tuple(state), p.dtype, p.device].append(p)
-        for (t, *_), some in together.items():
+            together[t, tuple(state), p.dtype, p.device].append(i)
+        for (t, _, _, device), which in together.items():
+            some = ready if len(together) == 1 else ready.chosen(which)
             if group["capturable"]:
-                yield some, self._numbers_on_device(group, some)
+                yield some, self._numbers_on_device(some)
             else:
                 h = self.hyper(group, t)
                 # Not as the state is kept: codes are integers.
-                dtype, device = working_dtype(some[0]), some[0].device
-                yield some, h.packed(torch.empty((), dtype=dtype, device=device)) if packed else h
+                like = torch.empty((), dtype=working_dtype(some.params[0]), device=device)
+                yield some, h.packed(like) if packed else h
 
-    def _numbers_on_device(self, group: dict[str, Any], params: list[Tensor]) -> Tensor:
+    def _numbers_on_device(self, ready: _Ready) -> Tensor:
         """Return a row of numbers for each parameter, computed on its device without waiting."""
-        t = torch.stack([self.state[p][STEP] for p in params]).to(torch.float64)
+        t = torch.stack([state[STEP] for state in ready.states]).to(torch.float64)
         columns = [
             x.to(t).expand_as(t) if isinstance(x, Tensor) else torch.full_like(t, x)
-            for x in self.hyper(group, t)
+            for x in self.hyper(ready.group, t)
         ]
-        return torch.stack(columns, dim=1).to(working_dtype(params[0]))
+        return torch.stack(columns, dim=1).to(working_dtype(ready.params[0]))
 
     def update(self, work: Work) -> None:
         """Update the parameters of `work` and their states in place."""
@@ -234,13 +275,13 @@ class SteppingOptimizer(ScheduledOptimizer):
         if work.skip is not None or not wants_kernel(work.group, work.params[0]):
             return work
         p = work.owners[0]
-        names = self.state_names(work.group, p)
+        self._rows = self._rows or Rows()
         return update_fused(
             work,
             self.rule,
             self.form(work.group),
-            names,
-            self.stored(work.group, p),
+            self.state_names(work.group, p),
+            self._rows.of(work, self.stored(work.group, p)),
             watch=self.watching,
         )
 

@@ -72,13 +72,15 @@ def run(recipe: Recipe, rows: Sequence[Row], numbers: Tensor) -> dict[str, Tenso
     function, names = kernel(recipe)
     table = array.array("q")
     total, width = 0, numbers.shape[1]
-    for tensors, i, place, key in rows:
-        size = tensors[0].numel()
+    for _, size, pointers, i, place, key in rows:
         total += size
-        table.extend((size, i * width, *place, *map(int, key)))
-        table.extend([x.data_ptr() for x in tensors])
+        table.extend((size, i * width, *place, *key, *pointers))
     threads = _threads.count(total)
-    sums = torch.zeros(threads, len(rows), max(len(names), 1), dtype=torch.float64)
-    function(len(rows), table.buffer_info()[0], numbers.data_ptr(), sums.data_ptr(), threads)
+    call = len(rows), table.buffer_info()[0], numbers.data_ptr()
+    if not names:
+        function(*call, None, threads)
+        return {}
+    sums = torch.zeros(threads, len(rows), len(names), dtype=torch.float64)
+    function(*call, sums.data_ptr(), threads)
     of_each = sums.sum(0)
     return {name: of_each[:, k] for k, name in enumerate(names)}

@@ -138,7 +138,7 @@ def _entry(traced: Traced) -> str:
         f",\n            ({_type(x)} *)row[{len(COLUMNS) + i}] + a"
         for i, x in enumerate(traced.buffers)
     )
-    count = max(len(traced.sums), 1)
+    count = len(traced.sums)
     return f"""
 void adana_step(int64_t tensors, const int64_t *table, const float *numbers, double *sums,
                 int32_t threads) {{

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from adana.optim.codecs import CODECS, WEIGHTS
 from adana.optim.kernel.symbols import Kind, Statement, Tape, Value, needed
-from adana.optim.placement import Placement
+from adana.optim.placement import UNPLACED, Placement
 from adana.optim.randomness import Key, words
 from adana.optim.update import SEEN, Form, Hyper, Updated
 
@@ -48,12 +48,27 @@ class Row(NamedTuple):
 
     tensors: tuple[Tensor, ...]
     """p, g and the parts of the state, in the order of `recipe.parts`."""
+    size: int
+    """Elements of each."""
+    pointers: tuple[int, ...]
+    """Where each begins."""
     numbers: int
     """Which row of the numbers is its own."""
     placement: Placement
     """Where its elements are in the whole parameter, for random bits."""
     key: Key
     """Of its random bits."""
+
+
+def row_of(
+    tensors: tuple[Tensor, ...],
+    numbers: int = 0,
+    placement: Placement = UNPLACED,
+    key: Key = (0, 0),
+) -> Row:
+    """Return the row of these tensors."""
+    pointers = tuple([x.data_ptr() for x in tensors])
+    return Row(tensors, tensors[0].numel(), pointers, numbers, placement, key)
 
 
 class Buffer(NamedTuple):

@@ -80,7 +80,7 @@ def launch(
     sums = numbers
     if step.sums:
         sums = torch.zeros(len(rows), len(step.sums), device=device)
-    gaps = step.keyed and any(x.placement.run < x.tensors[0].numel() for x in rows)
+    gaps = step.keyed and any(x.placement.run < x.size for x in rows)
     table, launches = _tables_of(rows, numbers.shape[1], device)
     calls = [
         (
@@ -110,8 +110,7 @@ def _tables_of(
     """Return the table of the rows, and for each launch its blocks and whether they are aligned."""
     entries = array.array("q")
     for row in rows:
-        entries.extend((row.tensors[0].numel(), row.numbers * width, *row.placement))
-        entries.extend([x.data_ptr() for x in row.tensors])
+        entries.extend((row.size, row.numbers * width, *row.placement, *row.pointers))
     table = torch.frombuffer(entries, dtype=torch.int64).view(len(rows), -1)
     sizes = table[:, 0]
     aligned = (table[:, len(COLUMNS) :] % ALIGNMENT == 0).all(1)
