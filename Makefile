@@ -14,7 +14,8 @@ PINS := $(VENV)/pins.txt
 export PYTHONUNBUFFERED := 1
 # Where it is set, every process compiles all sources again.
 unexport PYTHONDONTWRITEBYTECODE
-PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+# More workers than CI has cores: many tests wait for processes of their own.
+PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: FORCE help demo smoke test test-slow test-exhaustive test-libraries test-all lint format clean

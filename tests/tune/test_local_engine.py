@@ -39,6 +39,7 @@ def test_results_come_back_by_name_and_no_more_jobs_run_than_workers():
         assert [event for job, event in events if job == name] == list(range(20))
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_one_worker_runs_the_jobs_in_order():
     ended = []
     run_jobs(square, {"b": 3, "a": 4}, 1, on_result=lambda name, r: ended.append((name, r.value)))
@@ -146,14 +147,8 @@ def wait_until_both_beat(folder: Path, process: subprocess.Popen, signals: int =
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize(
-    "number",
-    [
-        signal.SIGINT,
-        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
-        pytest.param(signal.SIGUSR1, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_after_a_signal_running_jobs_save_and_waiting_ones_never_start(start, tmp_path, number):
     process = start()
     wait_until_both_beat(tmp_path, process)
