@@ -9,8 +9,10 @@ VENV ?= .venv
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# The pins with the torch asked for, which is installed first and on its own.
+# The pins with the torch asked for, which is installed first and on its own. Another torch than the
+# pinned one needs other versions of what it says in OWN.
 PINS := $(VENV)/pins.txt
+OWN := setuptools|triton
 export PYTHONUNBUFFERED := 1
 # Where it is set, every process compiles all sources again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -69,8 +71,8 @@ $(VENV)/torch: constraints.txt $(VENV)/torch.request
 	@echo "creating $(VENV) and installing $(TORCH)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) "$(TORCH)"
-	@grep -v '^torch==' constraints.txt > $(PINS)
-	@echo '$(TORCH)' >> $(PINS)
+	@grep -qx '$(TORCH)' constraints.txt && cp constraints.txt $(PINS) || \
+	  { grep -vE '^(torch|$(OWN))==' constraints.txt; echo '$(TORCH)'; } > $(PINS)
 	@touch $@
 
 $(VENV)/installed: $(VENV)/torch pyproject.toml
