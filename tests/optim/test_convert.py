@@ -139,6 +139,102 @@ def test_captured_steps_keep_their_counters():
     assert optimizer.state[params[0]]["step"] == 3
 
 
+def test_a_model_that_was_cast_keeps_its_averages():
+    """Floats stand for each other by value, whatever was stored before and is after."""
+    (p,) = parameters(shapes=[(50,)])
+    optimizer = run(adana.ADana, [p], 2, lr=1e-3, state_dtype="bf16_sr")
+    before = in_float32(optimizer)[0]["m"]
+    p.data = p.data.double()
+    adana.convert_states(optimizer, state_dtype="fp32")
+    assert optimizer.state[p]["m"].dtype == torch.float64
+    assert torch.equal(optimizer.state[p]["m"].float(), before)
+    p.data = p.data.float()
+    adana.convert_states(optimizer, state_dtype="bf16_sr")
+    assert torch.equal(in_float32(optimizer)[0]["m"], before)
+    run(None, [p], 1, start=2, optimizer=optimizer)
+
+
+def test_weights_that_became_bfloat16_have_no_bits_beside_them_yet():
+    (p,) = parameters(shapes=[(50,)])
+    optimizer = run(adana.ADana, [p], 2, lr=1e-3, bf16_weights="split24")
+    p.data = p.data.bfloat16()
+    before = p.detach().clone()
+    adana.convert_states(optimizer, bf16_weights="split32")
+    assert torch.equal(p, before)
+    assert not optimizer.state[p]["low"].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_muon_and_narrow_weights_in_any_layout(dtype):
+    images = torch.nn.Parameter(
+        torch.randn(4, 3, 5, 5).to(dtype, memory_format=torch.channels_last)
+    )
+    gaps = torch.nn.Parameter(torch.randn(6, 8).to(dtype)[:, ::2])
+    params = [images, gaps, *parameters(dtype, [(3, 4), ()])]
+    groups = [{"params": params[:3], "muon": True}, {"params": params[3:], "muon": False}]
+    optimizer = run(adana.LogMuon, params, 2, optimizer=adana.LogMuon(groups, 1e-3))
+    before = in_float32(optimizer)
+    adana.convert_states(optimizer, state_dtype="fp24")
+    for wide, narrow in zip(before, in_float32(optimizer), strict=True):
+        assert wide.keys() == narrow.keys()
+        for name in wide:
+            assert torch.allclose(narrow[name], wide[name], rtol=STEP_OF["fp24"], atol=0), name
+    assert optimizer.state[images]["m"].stride() == images.stride()
+    run(None, params, 1, start=2, optimizer=optimizer)
+
+
+def test_some_groups_are_converted_as_the_warning_says():
+    params = parameters(shapes=[(5,), (6,)])
+    groups = [{"params": params[:1]}, {"params": params[1:]}]
+    saved = run(adana.ADana, params, 2, optimizer=adana.ADana(groups, 1e-3)).state_dict()
+    fresh = adana.ADana([{**groups[0], "state_dtype": "fp24"}, groups[1]], 1e-3)
+    with pytest.warns(UserWarning, match=r"state_dtype='fp24', groups=\[0\]\)"):
+        fresh.load_state_dict(saved)
+    adana.convert_states(fresh, state_dtype="fp24", groups=[0])
+    assert [fresh.state[p]["m"].dtype for p in params] == [torch.int16, torch.float32]
+    assert [group["state_dtype"] for group in fresh.param_groups] == ["fp24", "fp32"]
+    with pytest.raises(IndexError):
+        adana.convert_states(fresh, state_dtype="fp24", groups=[2])
+
+
+def test_groups_added_later_start_in_the_code_of_all():
+    first, second = parameters(shapes=[(5,), (6,)])
+    optimizer = run(adana.ADana, [first], 1, lr=1e-3)
+    adana.convert_states(optimizer, state_dtype="fp24")
+    optimizer.add_param_group({"params": [second]})
+    assert optimizer.param_groups[1]["state_dtype"] == "fp24"
+
+
+def test_what_others_keep_in_a_state_stays():
+    (p,) = parameters(shapes=[(5,)])
+    optimizer = run(adana.ADana, [p], 1, lr=1e-3)
+    optimizer.state[p]["theirs"] = "note"
+    adana.convert_states(optimizer, state_dtype="fp24")
+    assert optimizer.state[p]["theirs"] == "note"
+
+
+def test_optimizers_of_others_are_refused():
+    optimizer = torch.optim.AdamW(parameters(shapes=[(5,)]))
+    with pytest.raises(TypeError, match="not for AdamW"):
+        adana.convert_states(optimizer, state_dtype="fp24")
+
+
+@pytest.mark.parametrize("how", ["cast", "missing"])
+def test_states_that_someone_cast_are_refused_and_nothing_changes(how):
+    params = parameters(shapes=[(5,), (6,)])
+    optimizer = run(adana.ADana, params, 1, lr=1e-3)
+    state = optimizer.state[params[1]]
+    if how == "cast":
+        state["m"] = state["m"].half()
+    else:
+        del state["m"]
+    found = {"cast": "torch.float16", "missing": "missing"}[how]
+    with pytest.raises(ValueError, match=f"'m' should be of torch.float32 and is {found}"):
+        adana.convert_states(optimizer, state_dtype="fp24")
+    assert optimizer.state[params[0]]["m"].dtype == torch.float32
+    assert optimizer.param_groups[0]["state_dtype"] == "fp32"
+
+
 @pytest.mark.parametrize(
     ("cls", "dtype", "changes", "complaint"),
     [

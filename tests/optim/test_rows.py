@@ -106,6 +106,7 @@ GRADIENTS = {
     "lazily negative": torch._neg_view,
     "of a subclass": lambda g: g.as_subclass(Wrapped),
     "half as wide": lambda g: g.bfloat16(),
+    "twice as wide": lambda g: g.double(),
 }
 
 
@@ -114,7 +115,7 @@ class Wrapped(torch.Tensor):
 
 
 @pytest.mark.parametrize("how", GRADIENTS)
-def test_gradients_are_looked_at_in_every_step(how):
+def test_gradients_are_looked_at_in_every_step(how, looked_at):
     """Of weights that are known: as the eager update takes them."""
     results = []
     for options in ({"fused": True}, {"foreach": False}):
@@ -126,20 +127,95 @@ def test_gradients_are_looked_at_in_every_step(how):
         optimizer.step()
         results.append([p, *optimizer.state[p].values()])
     assert close(*results)
+    assert looked_at == ([0] if how == "half as wide" else [0, 0])
 
 
-def test_states_that_were_replaced_are_not_kept_alive():
+def test_gradients_of_another_shape_are_an_error():
+    (p,) = parameters(shapes=SHAPES[:1])
+    optimizer = run(adana.ADana, [p], 2, lr=1e-2)
+    p.grad.data = p.grad.data[:2]
+    with pytest.raises(RuntimeError):
+        optimizer.step()
+
+
+def replace_by_hand(optimizer, p):
+    for name, x in optimizer.state[p].items():
+        optimizer.state[p][name] = x.clone()  # as x.to(device) does
+
+
+def drop(optimizer, p):
+    optimizer.state.clear()
+
+
+def convert(optimizer, p):
+    adana.convert_states(optimizer, state_dtype="fp24")
+
+
+@pytest.mark.parametrize("change", [replace_by_hand, drop, convert, load])
+def test_states_that_were_replaced_are_not_kept_alive(change):
     params = parameters(shapes=SHAPES)
     optimizer = run(adana.ADana, params, 2, lr=1e-2)
     old = weakref.ref(optimizer.state[params[0]]["m"])
-    adana.convert_states(optimizer, state_dtype="fp24")
+    change(optimizer, params[0])
     gc.collect()
     assert old() is None
     run(None, params, 1, start=2, optimizer=optimizer)
-    old = weakref.ref(optimizer.state[params[0]]["m"])
-    optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
-    gc.collect()
-    assert old() is None
+
+
+def cut(p):
+    p.data = p.data[:2]
+
+
+def fold(p):
+    p.data = p.data.view(2, 12)
+
+
+def transpose(p):
+    p.data = p.data.t()
+
+
+@pytest.mark.parametrize("change", [cut, fold])
+def test_weights_of_another_shape_at_the_same_address_are_an_error(change):
+    """With a gradient from before, which torch does not check again."""
+    (p,) = parameters(shapes=[(4, 6)])
+    optimizer = run(adana.ADana, [p], 2, lr=1e-2)
+    before, address = p.detach().clone(), p.data_ptr()
+    change(p)
+    assert p.data_ptr() == address
+    with pytest.raises(RuntimeError):
+        optimizer.step()
+    assert torch.equal(p.reshape(-1), before.reshape(-1)[: p.numel()])
+
+
+def test_weights_that_were_transposed_at_the_same_address_are_updated_as_they_lie():
+    results = []
+    for options in ({"fused": True}, {"foreach": False}):
+        (p,) = parameters(shapes=[(4, 4)])
+        optimizer = run(adana.ADana, [p], 2, lr=1e-2, **options)
+        transpose(p)
+        set_gradients([p], 2)
+        optimizer.step()
+        results.append([p, *optimizer.state[p].values()])
+    assert close(*results)
+
+
+def test_large_weights_of_another_shape_are_an_error_too():
+    (p,) = parameters(shapes=[(1 << 20,)])
+    optimizer = run(adana.ADana, [p], 1, lr=1e-2, foreach=True)
+    p.data = p.data[: 1 << 19]
+    with pytest.raises(RuntimeError):
+        optimizer.step()
+
+
+@pytest.mark.filterwarnings("ignore:optimizer contains a parameter group with duplicate parameters")
+@pytest.mark.parametrize("options", [{"fused": True}, {"foreach": True}])
+def test_a_parameter_that_a_group_has_twice_is_updated_once(options):
+    once, twice = parameters(shapes=[(5,)]), parameters(shapes=[(5,)])
+    run(adana.ADana, once, 2, lr=1e-2, **options)
+    optimizer = adana.ADana(twice * 2, 1e-2, **options)
+    run(None, twice, 2, optimizer=optimizer)
+    assert optimizer.state[twice[0]]["step"] == 2
+    assert same(once, twice)
 
 
 def test_copies_on_the_host_are_not_kept_alive(looked_at):

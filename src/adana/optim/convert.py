@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from adana.optim.coded import (
 from adana.optim.keys import Streams
 from adana.optim.placement import global_index, placement
 from adana.optim.randomness import Keys, words
+from adana.optim.refusals import refuse_to_convert
 from adana.optim.storage import STEP, new_state
 
 
@@ -29,26 +30,32 @@ def convert_states(
     *,
     state_dtype: StateDtype | None = None,
     bf16_weights: Bf16Weights | None = None,
+    groups: Iterable[int] | None = None,
 ) -> None:
     """Keep states, and what is beside bfloat16 weights, in another code from now on.
 
     For a checkpoint in float32 that goes on in fewer bytes or the other way round, and for state
-    dicts that others are to read: load, then convert. All groups get the code; parameters without
-    a state yet start in it. Values are rounded at random, as steps round them, with bits that no
-    step uses, so converting is the same on any number of ranks and changes no mean. To "fp32" and
-    "split32" nothing is rounded. The parameters change only where `bf16_weights` says something
-    new: from "split32" to "nearest" drops the bits beside them.
+    dicts that others are to read: load, then convert. Parameters without a state yet start in the
+    new code. Values are rounded at random, as steps round them, with bits that no step uses, so
+    converting is the same on any number of ranks and changes no mean. To "fp32" and "split32"
+    nothing is rounded. The parameters change only where `bf16_weights` says something new: from
+    "split32" to "nearest" drops the bits beside them.
 
-    Old and new states are in memory together until all are converted.
+    Old and new states are in memory together until all are converted. A CUDA graph captured before
+    goes on with the old ones: capture again.
 
     Args:
         optimizer: any member of the family.
         state_dtype: the new code of the states; None leaves each group's.
         bf16_weights: the new rounding of bfloat16 weights; None leaves each group's.
+        groups: indices of the groups to convert; None for all, and for groups added later.
 
     Raises:
+        TypeError: the optimizer is not of the family.
+        IndexError: there is no such group.
         ValueError: a code is unknown, or not for this optimizer or dtype (`log16` with averages of
-            unequal weights, codes for float64). Nothing has changed then.
+            unequal weights, codes for float64), or a state was cast by hand. Nothing has changed
+            then.
         RuntimeError: the states are on the host (`adana.offload_states`).
 
     Example:
@@ -61,21 +68,19 @@ def convert_states(
         >>> optimizer.state[layer.weight]["m"].dtype
         torch.int16
     """
-    if optimizer.host is not None:
-        raise RuntimeError(
-            "the states are on the host, where they are not converted: convert them before "
-            "adana.offload_states, or after remove() of what it returned"
-        )
+    _refuse(optimizer)
     given = {"state_dtype": state_dtype, "bf16_weights": bf16_weights}
     changes = {name: value for name, value in given.items() if value is not None}
-    renewed = [{**group, **changes} for group in optimizer.param_groups]
+    everything = optimizer.param_groups
+    chosen = everything if groups is None else [everything[i] for i in groups]
+    renewed = [{**group, **changes} for group in chosen]
     for new in renewed:
         optimizer.check_group(new)
         for p in new["params"]:
             optimizer.check_codes(new, p)
-    streams = Streams().of(optimizer.param_groups)
+    streams = Streams().of(everything)
     converted: list[tuple[Tensor, Tensor, dict[str, Any]]] = []
-    for old, new in zip(optimizer.param_groups, renewed, strict=True):
+    for old, new in zip(chosen, renewed, strict=True):
         for p in _changing(optimizer, old, new):
             keys = streams.keys(new, [p], -int(optimizer.state[p][STEP]), as_tensors=False)[0]
             converted.append((p, *_converted(optimizer, p, old, new, keys)))
@@ -84,8 +89,22 @@ def convert_states(
             p.copy_(weights)
         optimizer.state[p] = state
     optimizer.forget_tensors()
-    for group in optimizer.param_groups:
+    for group in [*chosen, *([optimizer.defaults] if groups is None else [])]:
         group.update(changes)
+
+
+def _refuse(optimizer: Any) -> None:
+    """Raise where states cannot be converted."""
+    if not isinstance(optimizer, LogTimeOptimizer):
+        raise TypeError(
+            f"states can be converted for the optimizers of adana, not for "
+            f"{type(optimizer).__name__}"
+        )
+    if optimizer.host is not None:
+        raise RuntimeError(
+            "the states are on the host, where they are not converted: convert them before "
+            "adana.offload_states, or after remove() of what it returned"
+        )
 
 
 def _changing(
@@ -105,17 +124,29 @@ def _converted(
     new: Mapping[str, Any],
     keys: Keys,
 ) -> tuple[Tensor, dict[str, Any]]:
-    """Return the weights, `p` itself if they stay, and the state of `p` as the new group has it."""
-    state, parts, home = optimizer.state[p], optimizer.stored(new, p), optimizer.home(p)
+    """Return the weights, `p` itself if they stay, and the state of `p` as the new group has it.
+
+    Floats are float32 on the way: codes have no more.
+    """
+    state, home = optimizer.state[p], optimizer.home(p)
     add_missing_parts(state, old, p, home)
+    stored, parts = (_in_float32(optimizer.stored(group, p)) for group in (old, new))
+    refuse_to_convert(state, stored)
+    codes = {name: state[name].to(dtype) for name, dtype in stored.items()}
     fresh = new_state(p, parts, home, capturable=new["capturable"])
-    fresh[STEP].copy_(state[STEP])
     weights = p.detach().clone()
-    before = stored_here(old, p, state, optimizer.stored(old, p))
+    before = stored_here(old, p, codes, stored)
     after = stored_here(new, weights, fresh, parts)
     where = placement(p)
     for section in sections_of(where, p, (*before.tensors(), *after.tensors())):
         wide_p, wide = before.part(section).wide()
         random = words(global_index(section.placement, wide_p), keys[section.key])
         after.part(section).store(wide_p, wide, random, None)
-    return (p if rounding(old, p) == rounding(new, p) else weights), fresh
+    others = {name: x for name, x in state.items() if name not in stored}  # the counter, and theirs
+    as_kept = {name: fresh[name].to(dtype) for name, dtype in optimizer.stored(new, p).items()}
+    return (p if rounding(old, p) == rounding(new, p) else weights), {**others, **as_kept}
+
+
+def _in_float32(parts: Mapping[str, torch.dtype]) -> dict[str, torch.dtype]:
+    wide = torch.float64
+    return {name: torch.float32 if dtype == wide else dtype for name, dtype in parts.items()}

@@ -6,7 +6,7 @@ Arguments of other optimizers, and tensors that the update does not work on.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -86,12 +86,20 @@ def refuse_parameter(owner: str, p: Tensor) -> None:
 
 
 def refuse_gradient(owner: str, p: Tensor, g: Tensor) -> None:
-    """Raise `RuntimeError` for a sparse or complex gradient, or a parameter that became complex."""
+    """Raise `RuntimeError` for a sparse or complex gradient or one of another shape.
+
+    And for a parameter that became complex or sparse.
+    """
     refuse_parameter(owner, p)
     if g.layout is not torch.strided:
         raise RuntimeError(
             f"{owner} does not support sparse gradients (got one of layout {g.layout} and shape "
             f"{tuple(g.shape)}); build the embedding with sparse=False, or make p.grad dense."
+        )
+    if g.shape != p.shape:
+        raise RuntimeError(
+            f"{owner} got a gradient of shape {tuple(g.shape)} for a parameter of shape "
+            f"{tuple(p.shape)}, whose data was replaced since: call zero_grad() after doing that."
         )
     if g.is_complex():
         raise RuntimeError(
@@ -132,31 +140,50 @@ def refuse_tiny_eps(eps: float) -> None:
         )
 
 
-def warn_of_other_codes(asked: Iterable[str], saved: Iterable[str]) -> None:
+def warn_of_other_codes(asked: Sequence[str], saved: Sequence[str]) -> None:
     """Warn where a group asked for few bytes and what was loaded has others: memory differs."""
     for code, found in zip(asked, saved, strict=True):
         if code not in ("fp32", found):
+            those = [i for i, each in enumerate(asked) if each == code]
+            groups = "" if len(those) == len(asked) else f", groups={those}"
             warnings.warn(
                 f"the state dict has states in state_dtype={found!r}, and they go on so: not in "
                 f"{code!r}, which this optimizer was built with. To go on in that, call "
-                f"adana.convert_states(optimizer, state_dtype={code!r}).",
+                f"adana.convert_states(optimizer, state_dtype={code!r}{groups}).",
                 stacklevel=3,
             )
             return
 
 
 def refuse_other_codes(saved: Mapping[str, Any], parts: Mapping[str, torch.dtype]) -> None:
-    """Raise `ValueError` where what was saved of a state is not what `parts` says is stored.
-
-    float32 and float64 may stand for each other; codes, whose numbers mean nothing as floats, not.
-    """
-    wide = {torch.float32, torch.float64}
-    for name, dtype in parts.items():
-        found = saved[name].dtype if name in saved else None
-        if found == dtype or (found in wide and dtype in wide):
-            continue
+    """Raise `ValueError` where what was saved of a state is not what `parts` says is stored."""
+    for name, dtype, found in _other_codes(saved, parts):
         raise ValueError(
             f"the saved groups say that a state {name!r} of {dtype} is stored, but the state dict "
             f"has {found or 'none'}. torch.distributed.checkpoint loads into the tensors that are "
             "there: build the optimizer with the state_dtype and bf16_weights of the checkpoint."
         )
+
+
+def refuse_to_convert(state: Mapping[str, Any], parts: Mapping[str, torch.dtype]) -> None:
+    """Raise `ValueError` where a state is not what `parts` says is stored: it has no meaning."""
+    for name, dtype, found in _other_codes(state, parts):
+        raise ValueError(
+            f"a state {name!r} should be of {dtype} and is {found or 'missing'}, so what its "
+            "numbers mean is unknown and they cannot be converted. States are not to be cast: "
+            "restore them from a checkpoint, or drop them (optimizer.state.clear()) to begin anew."
+        )
+
+
+def _other_codes(
+    state: Mapping[str, Any], parts: Mapping[str, torch.dtype]
+) -> Iterator[tuple[str, torch.dtype, torch.dtype | None]]:
+    """Yield what is not as `parts` says: its name, the dtype it should have, and what it has.
+
+    float32 and float64 may stand for each other; codes, whose numbers mean nothing as floats, not.
+    """
+    wide = {torch.float32, torch.float64}
+    for name, dtype in parts.items():
+        found = state[name].dtype if name in state else None
+        if found != dtype and not (found in wide and dtype in wide):
+            yield name, dtype, found

@@ -3,13 +3,14 @@
 A kernel works on memory and would not notice that someone has cast, moved or replaced a tensor. So
 each is looked at before it does. With many small parameters that takes longer than their update, as
 every question to a tensor takes a quarter of a microsecond: what has passed is remembered, and as
-long as the same tensors are at the same addresses, only the gradient, which is new, is asked.
+long as the same tensors are at the same addresses, states are asked nothing else, the parameter its
+shape, and the gradient, which is new, everything.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
-from operator import is_
 from typing import Any, NamedTuple
 
 import torch
@@ -31,7 +32,9 @@ class _Known(NamedTuple):
     """A parameter and its state that have passed."""
 
     p: Tensor
-    state: tuple[Tensor, ...]
+    """Held, so that no other parameter can have its id."""
+    state: tuple[weakref.ref[Tensor], ...]
+    """Not held: who moves or drops states wants their memory back."""
     pointers: tuple[int, ...]
     """Of p and of the state."""
     size: int
@@ -42,10 +45,7 @@ class _Known(NamedTuple):
 
 
 class Rows:
-    """What parameters are to kernels, and which of them have passed.
-
-    Holds what it knows, as the optimizer does: make a new one where states are replaced.
-    """
+    """What parameters are to kernels, and which of them have passed."""
 
     def __init__(self) -> None:
         self._known: dict[Any, dict[int, _Known]] = {}
@@ -64,9 +64,9 @@ class Rows:
         for i, (p, g, state) in enumerate(zip(work.params, work.grads, work.states, strict=True)):
             number, key = i if many else 0, work.keys[i][0] if coded else (0, 0)
             before = known.get(id(p))
-            pointers = before and _again(before, p, g, tuple(map(state.get, names)))
+            tensors = (p, g, *[state[name] for name in names])
+            pointers = before and _again(before, tensors)
             if before and pointers:
-                tensors = (p, g, *before.state)
                 row = Row(tensors, before.size, pointers, number, before.placement, key)
             else:
                 row = _looked_at(work, i, parts, number, key)
@@ -76,29 +76,30 @@ class Rows:
         return rows
 
 
-def _again(
-    before: _Known, p: Tensor, g: Tensor, state: tuple[Tensor | None, ...]
-) -> tuple[int, ...] | None:
+def _again(before: _Known, tensors: tuple[Tensor, ...]) -> tuple[int, ...] | None:
     """Return the pointers of a parameter that has passed, or None if something is not as it was.
 
-    The gradient, strided as all that are not refused, is to be laid out as the parameter.
+    The gradient, whose shape is the parameter's as in all that is not refused, is to be laid out as
+    the parameter.
     """
+    p, g, *state = tensors
+    shape, stride = before.shape, before.stride
     if not (
-        type(g) in PLAIN and g.shape == before.shape and g.stride() == before.stride
-        and g.device == before.device and g.dtype in FLOATS
+        type(g) in PLAIN and p.shape == shape and p.stride() == stride
+        and g.stride() == stride and g.device == before.device and g.dtype in FLOATS
         and not g.is_neg() and not g._is_zerotensor()
+        and all(x is known() for x, known in zip(state, before.state, strict=True))
     ):  # fmt: skip
         return None
-    found = tuple(map(data_ptr, (p, g, *before.state)))
-    same = p is before.p and all(map(is_, state, before.state))
-    same = same and found[0] == before.pointers[0] and found[2:] == before.pointers[1:]
+    found = tuple(map(data_ptr, tensors))
+    same = found[0] == before.pointers[0] and found[2:] == before.pointers[1:]
     return found if same else None
 
 
 def _remembered(row: Row) -> _Known:
     (p, _, *state), (pointer, _, *pointers) = row.tensors, row.pointers
     return _Known(
-        p, tuple(state), (pointer, *pointers), row.size, row.placement,
+        p, tuple(map(weakref.ref, state)), (pointer, *pointers), row.size, row.placement,
         p.shape, p.stride(), p.device,
     )  # fmt: skip
 

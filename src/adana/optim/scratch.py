@@ -42,10 +42,11 @@ def temporaries(tensors: list[Tensor], count: int) -> Sequence[list[Tensor] | No
 def slices(tensors: Sequence[Tensor], limit: int) -> Iterator[tuple[Tensor, ...]] | None:
     """Return an iterator over flat views of at most `limit` elements of all the tensors at once.
 
-    They have one shape. None where they do not lie alike and without gaps in memory.
+    None where they do not lie alike and without gaps in memory.
     """
     first = tensors[0]
-    if not dense(first) or any(x.stride() != first.stride() for x in tensors):
+    alike = all(x.shape == first.shape and x.stride() == first.stride() for x in tensors)
+    if not (alike and dense(first)):
         return None
     flat = [x.as_strided((first.numel(),), (1,)) for x in tensors]
     return zip(*(x.split(limit) for x in flat), strict=True)

@@ -113,7 +113,8 @@ class SteppingOptimizer(ScheduledOptimizer):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients, and a clip of them that no step has used."""
-        self.clip = None
+        if self.clip is not None:  # compiled closures may ask, and not set
+            self.clip = None
         if self.host is not None:
             self.host.forget()
         super().zero_grad(set_to_none)
@@ -168,7 +169,7 @@ class SteppingOptimizer(ScheduledOptimizer):
                     self.observe(plan[-1])
         return plan
 
-    def _ready(self, group: dict[str, Any], some: Iterable[Tensor]) -> _Ready:
+    def _ready(self, group: dict[str, Any], some: Sequence[Tensor]) -> _Ready:
         """Return what has a gradient; raise for what the update does not work on.
 
         And for a learning rate above its peak.
@@ -176,6 +177,8 @@ class SteppingOptimizer(ScheduledOptimizer):
         self.gamma(group)
         owner, host = type(self).__name__, self.host
         ready = _Ready(group, [], [], [])
+        if len(set(map(id, some))) < len(some):  # torch warned of it; nothing is updated twice
+            some = list(dict.fromkeys(some))
         for p in some:
             g = p.grad if host is None else host.gradient(p)
             if g is None:
