@@ -114,13 +114,19 @@ class Wrapped(torch.Tensor):
     """A class that kernels do not know."""
 
 
+WIDTHS = {"half as wide", "twice as wide"}
+
+
 @pytest.mark.parametrize("how", GRADIENTS)
 def test_gradients_are_looked_at_in_every_step(how, looked_at):
     """Of weights that are known: as the eager update takes them."""
+    if how in WIDTHS and not hasattr(torch.Tensor, "grad_dtype"):
+        pytest.skip("this torch has no grad_dtype")
     results = []
     for options in ({"fused": True}, {"foreach": False}):
         (p,) = parameters(shapes=SHAPES[:1])
-        p.grad_dtype = None
+        if how in WIDTHS:
+            p.grad_dtype = None
         optimizer = run(adana.ADana, [p], 2, lr=1e-2, **options)
         set_gradients([p], 2)
         p.grad = GRADIENTS[how](p.grad)

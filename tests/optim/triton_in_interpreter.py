@@ -150,7 +150,7 @@ def test_random_words_are_those_of_the_eager_update(size, where):
 
 def summed(p, g, s, h, form, *, see):
     """A rule of additions, which every order of rounding computes alike."""
-    return Updated(p + g, {name: x + g * g for name, x in s.items()})
+    return Updated(p + g, {name: x + g * g for name, x in s.items()}, {})
 
 
 @pytest.mark.parametrize("weights", sorted(WEIGHTS))

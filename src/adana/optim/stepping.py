@@ -183,7 +183,8 @@ class SteppingOptimizer(ScheduledOptimizer):
             g = p.grad if host is None else host.gradient(p)
             if g is None:
                 continue
-            refuse_gradient(owner, p, g)
+            if host is None or not host.gradients:  # which were looked at as they came
+                refuse_gradient(owner, p, g)
             state = self.state.get(p)  # `state[p]` would make one
             if not state:  # it may have another dtype than when it was added
                 self.check_codes(group, p)

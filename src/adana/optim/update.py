@@ -12,8 +12,7 @@ same order on lists of tensors, for where no kernel can be had.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -128,7 +127,7 @@ class Updated(NamedTuple):
     """The new weights."""
     state: dict[str, Any]
     """The new state tensors by name."""
-    seen: Mapping[str, Any] = MappingProxyType({})
+    seen: dict[str, Any]
     """For telemetry, if asked for: elementwise what `SEEN` names."""
 
 
@@ -196,7 +195,7 @@ def updated(p: Any, g: Any, s: dict[str, Any], h: Hyper, form: Form, *, see: boo
     factor = step_factor(h, form)
     new = p - moved(p * h.decay, factor, d) if form.decay else moved(p, factor, d)
     if not see:
-        return Updated(new, state)
+        return Updated(new, state, {})
     # The same number, but another divisor to compilers, which share a reciprocal among divisions if
     # they are many: then weights would be rounded otherwise than without telemetry.
     d = d + 0.0
