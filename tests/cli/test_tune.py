@@ -97,6 +97,7 @@ def test_a_search_is_trained_once_and_ends_with_the_command_of_the_best(tmp_path
     assert again["min_loss"] == own["min_loss"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_process")
 def test_several_sizes_tell_what_is_sensitive_and_warm_up_the_next_search(tmp_path, capsys):
     first = ("--parameters", "final", "--delta1", "5", "--delta2", "9", "--noise-seeds", "0")
@@ -115,6 +116,7 @@ def results(tmp_path):
     return {file.parent.name: json.loads(file.read_text()) for file in files}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_process")
 def test_a_search_does_not_begin_from_that_of_an_optimizer_whose_name_begins_alike(
     tmp_path, capsys
@@ -135,6 +137,7 @@ def test_a_search_does_not_begin_from_that_of_an_optimizer_whose_name_begins_ali
     }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_process")
 def test_more_passes_go_on_with_the_same_search_whatever_was_searched_between(tmp_path):
     words = ("adamw", *SMALL, "--parameters", "lr", "--noise-seeds", "0")

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PROGRAM = """
 import os, sys
 
@@ -40,6 +42,7 @@ def run_alone(folder, *arguments):
     return done, sorted(str(path.relative_to(home)) for path in home.rglob("*"))
 
 
+@pytest.mark.slow
 def test_preparing_uses_no_network_and_leaves_nothing_at_home(tmp_path):
     corpus = tmp_path / "corpus"
     corpus.mkdir()

@@ -125,7 +125,11 @@ def test_the_hold_out_error_is_the_error_of_the_prediction():
 
 
 @pytest.mark.parametrize(
-    ("tuned", "exponent", "published"), [(ADAMW, -0.588, -0.514), (DANA_MK4, -0.758, -0.704)]
+    ("tuned", "exponent", "published"),
+    [
+        (ADAMW, -0.588, -0.514),
+        pytest.param(DANA_MK4, -0.758, -0.704, marks=pytest.mark.slow),
+    ],
 )
 def test_the_published_optima_give_a_power_law_and_no_width_rule(tuned, exponent, published):
     optima = [Optimum(scale, value) for scale, value in zip(LADDER, tuned, strict=True)]

@@ -210,7 +210,7 @@ def final_weights(run, like):
     return tensors
 
 
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+@pytest.mark.parametrize("parallel", ["fsdp", pytest.param("ddp", marks=pytest.mark.slow)])
 def test_a_run_goes_on_from_four_ranks_to_one_to_two(
     parallel, config, shards, alone, tmp_path, worlds
 ):
@@ -284,8 +284,17 @@ def test_a_rank_that_dies_while_saving_is_not_called_a_full_disk(config, shards,
     assert not list_checkpoints(run.checkpoints)
 
 
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-@pytest.mark.parametrize("family", ["enoki", "qwen3", "lstm"])
+@pytest.mark.parametrize(
+    ("family", "parallel"),
+    [
+        ("enoki", "fsdp"),
+        ("lstm", "ddp"),
+        *(
+            pytest.param(*which, marks=pytest.mark.slow)
+            for which in [("enoki", "ddp"), ("qwen3", "ddp"), ("qwen3", "fsdp"), ("lstm", "fsdp")]
+        ),
+    ],
+)
 def test_everything_at_once_is_the_same_on_two_ranks(
     family, parallel, config, shards, tmp_path, worlds
 ):
