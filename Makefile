@@ -41,7 +41,7 @@ test-exhaustive: $(VENV)/installed-dev  ## every optimizer where the others test
 	$(PYTEST) -m exhaustive --ignore tests/optax --ignore tests/examples
 
 test-libraries: $(VENV)/installed-libraries  ## with JAX, transformers, Ray, ... (installs them)
-	PYTHONPATH=$(VENV)/timm $(PYTEST) --dist loadgroup -m libraries
+	PYTHONPATH=$(VENV)/timm $(PYTEST) -n 2 --dist loadgroup -m libraries  # Ray needs a core
 
 test-all: test test-slow test-exhaustive test-libraries  ## all tests
 
@@ -71,7 +71,7 @@ $(VENV)/torch: constraints.txt $(VENV)/torch.request
 	@echo "creating $(VENV) and installing $(TORCH)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) "$(TORCH)"
-	@grep -qx '$(TORCH)' constraints.txt && cp constraints.txt $(PINS) || \
+	@grep -qxF '$(TORCH)' constraints.txt && cp constraints.txt $(PINS) || \
 	  { grep -vE '^(torch|$(OWN))==' constraints.txt; echo '$(TORCH)'; } > $(PINS)
 	@touch $@
 

@@ -82,6 +82,7 @@ def convert_states(
     converted: list[tuple[Tensor, Tensor, dict[str, Any]]] = []
     for old, new in zip(chosen, renewed, strict=True):
         for p in _changing(optimizer, old, new):
+            # Steps are numbered from 1: none has the bits of a negative one.
             keys = streams.keys(new, [p], -int(optimizer.state[p][STEP]), as_tensors=False)[0]
             converted.append((p, *_converted(optimizer, p, old, new, keys)))
     for p, weights, state in converted:

@@ -76,9 +76,10 @@ class SteppingOptimizer(ScheduledOptimizer):
         compiled update as one small tensor a group, so that it compiles once.
 
         Raises:
-            RuntimeError: a gradient is sparse (of any layout but strided) or complex, or a
-                parameter became so since it was added; real parameters have complex gradients only
-                where their `grad_dtype` allows it. Nothing has changed then.
+            RuntimeError: a gradient is sparse (of any layout but strided), complex or of another
+                shape than its parameter, or a parameter became so since it was added; real
+                parameters have complex gradients only where their `grad_dtype` allows it. Nothing
+                has changed then.
             ValueError: the learning rate is above its peak (see `gamma`), or a parameter became
                 float64, which has no codes; nothing has changed.
         """
