@@ -90,20 +90,19 @@ def calls(folder):
     return log.read_text().splitlines() if log.exists() else []
 
 
-def start(folder):
+def start(folder, **options):
     code = f"from tests.tune.landscapes import search; search({str(folder)!r})"
-    return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=os.environ)
+    return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=os.environ, **options)
 
 
 @pytest.mark.slow
 def test_a_search_killed_in_its_workers_goes_on_and_counts_every_evaluation_once(tmp_path):
-    process = start(tmp_path)
+    process = start(tmp_path, stdout=subprocess.PIPE)
     deadline = time.monotonic() + 300
     while len(calls(tmp_path)) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    process.wait()
-    time.sleep(0.5)  # its workers end as they notice
+    process.communicate(timeout=60)  # until the last worker, which writes there too, has noticed
     begun = len(calls(tmp_path))
     kept = len(FunctionObjective(bowl, tmp_path / "trials.jsonl")._known)
     assert begun >= 2
