@@ -40,7 +40,7 @@ class Study:
     """The first one is the baseline."""
     heads: tuple[int, ...] = (1, 2, 3, 4)
     """Sizes of Enoki: width heads * head_dim, floor(3 heads / 4) layers, at least one."""
-    head_dim: int = 32
+    head_dim: int = 24
     sequence_length: int = 128
     """Context in tokens."""
     batch_size: int = 16

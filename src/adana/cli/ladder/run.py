@@ -57,7 +57,7 @@ class RunLadder(EngineFlags):
     """
 
     preset: Literal["laptop", "smoke"] = "laptop"
-    """Where settings come from that are not given here. laptop: 3 optimizers, 4 sizes up to 0.85 M
+    """Where settings come from that are not given here. laptop: 3 optimizers, 4 sizes up to 0.53 M
     parameters, 20 tokens for each, 5 rates, 2 seeds. smoke: the same shape with tiny models."""
     optimizers: Annotated[
         tuple[str, ...],
