@@ -242,6 +242,7 @@ def test_states_that_someone_cast_are_refused_and_nothing_changes(how):
         (adana.ADana, torch.float64, {"state_dtype": "fp24"}, "at most 32 bits"),
         (adana.ADana, torch.float32, {"state_dtype": "int8"}, "state_dtype must be"),
         (adana.ADana, torch.bfloat16, {"bf16_weights": "exact"}, "bf16_weights must be"),
+        (adana.ADana, torch.float32, {}, "give state_dtype, bf16_weights or both"),
     ],
 )
 def test_what_has_no_code_is_refused_and_nothing_changes(cls, dtype, changes, complaint):

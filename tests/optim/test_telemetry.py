@@ -201,6 +201,21 @@ def test_a_skipped_step_is_not_counted():
         assert watch.read()
 
 
+def test_of_a_step_skipped_on_the_device_there_is_nothing_to_read():
+    params = parameters()
+    optimizer = run(adana.DanaStar, params, 1, lr=1e-2, omega=0.0, capturable=True)
+    params[0].grad.fill_(math.inf)
+    with optimizer.telemetry() as watch:
+        optimizer.found_inf = torch.tensor(1.0)
+        with NothingRead():
+            optimizer.step()
+        assert watch.read() == {}
+        optimizer.found_inf = torch.tensor(0.0)
+        set_gradients(params, 1)
+        optimizer.step()
+        assert near(watch.read()[0].g, norm(params[0].grad))
+
+
 def test_watched_capturable_steps_read_nothing(make):
     params = parameters(shapes=SHAPES)
     optimizer = make(params, capturable=True, foreach=False, lr=torch.tensor(1e-2))

@@ -53,9 +53,9 @@ def convert_states(
     Raises:
         TypeError: the optimizer is not of the family.
         IndexError: there is no such group.
-        ValueError: a code is unknown, or not for this optimizer or dtype (`log16` with averages of
-            unequal weights, codes for float64), or a state was cast by hand. Nothing has changed
-            then.
+        ValueError: no code is given, or one is unknown, or not for this optimizer or dtype (`log16`
+            with averages of unequal weights, codes for float64), or a state was cast by hand.
+            Nothing has changed then.
         RuntimeError: the states are on the host (`adana.offload_states`).
 
     Example:
@@ -71,6 +71,8 @@ def convert_states(
     _refuse(optimizer)
     given = {"state_dtype": state_dtype, "bf16_weights": bf16_weights}
     changes = {name: value for name, value in given.items() if value is not None}
+    if not changes:
+        raise ValueError("say what to convert to: give state_dtype, bf16_weights or both")
     everything = optimizer.param_groups
     chosen = everything if groups is None else [everything[i] for i in groups]
     renewed = [{**group, **changes} for group in chosen]

@@ -368,7 +368,7 @@ class SteppingOptimizer(ScheduledOptimizer):
         watch = self.watching
         if watch is not None:
             for i, p in enumerate(work.owners):
-                watch.add([p], added_up(self.look(work, i)))
+                watch.add([p], added_up(self.look(work, i), work.skip))
 
     def look(self, work: Work, i: int) -> Mapping[str, Tensor]:
         """Return what telemetry sees of the elements of the i-th parameter (`update.SEEN`)."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 NORMS = ("g", "u", "m")
 """Entries of `SEEN` that are squares, of which norms are told; of the others, means."""
+SKIPPED = "skipped"
+"""Entry that says with 1, where only the device knows, that the step changed nothing."""
 
 
 class Seen(NamedTuple):
@@ -96,8 +98,10 @@ class Telemetry:
             flat = torch.stack([sums[p][name] for p in some for name in names]).double()
             rows = summed(flat.view(len(some), len(names)).unbind(), some)
             for p, row in zip(some, torch.stack(rows).tolist(), strict=True):
-                found[p] = _seen(dict(zip(names, row, strict=True)), p.numel())
-        return {name: found[p] for name, p in of_these}
+                numbers = dict(zip(names, row, strict=True))
+                if not numbers.pop(SKIPPED, 0.0):
+                    found[p] = _seen(numbers, p.numel())
+        return {name: found[p] for name, p in of_these if p in found}
 
     def add(self, params: Sequence[Tensor], sums: Mapping[str, Tensor]) -> None:
         """Take the sums over this process's elements: vectors by name, an entry a parameter."""
@@ -112,7 +116,8 @@ class Telemetry:
     def _after_step(self, *_: Any) -> None:
         """End a step: what it left can be read, until the next watched one ends.
 
-        A step that updated nothing (skipped by a scaler) does not count.
+        A step that updated nothing (skipped by a scaler) does not count, unless only the device
+        knows: then it counts, and there is nothing to read.
         """
         if self._skipped:
             self._skipped = False
@@ -124,9 +129,10 @@ class Telemetry:
         self.steps += 1
 
 
-def added_up(elements: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the sums of tensors, as vectors of one entry."""
-    return {name: x.sum(dtype=torch.float64).reshape(1) for name, x in elements.items()}
+def added_up(elements: Mapping[str, Tensor], skip: Tensor | None = None) -> dict[str, Tensor]:
+    """Return the sums of tensors, as vectors of one entry, and whether the step is skipped."""
+    sums = {name: x.sum(dtype=torch.float64).reshape(1) for name, x in elements.items()}
+    return sums if skip is None else {**sums, SKIPPED: skip.double().reshape(1)}
 
 
 def _seen(sums: Mapping[str, float], size: int) -> Seen:
