@@ -14,6 +14,7 @@ from adana.cli.compare import CompareArguments, compare_command
 from adana.cli.data import DataArguments, data_command
 from adana.cli.export import ExportArguments, export_command
 from adana.cli.fit import FitArguments, fit_command
+from adana.cli.help_texts import join_lines
 from adana.cli.ladder import LadderArguments, ladder_command
 from adana.cli.manage import RunsArguments, runs_command, with_default_action
 from adana.cli.plrf import PlrfArguments, plrf_command
@@ -27,15 +28,13 @@ from adana.cli.tune import TuneArguments, tune_command
 DESCRIPTION = """Train language models with log-time optimizers, and measure what they save.
 
 Start with:
-
     adana compare adamw adana
 
 Then, on your own text:
-
     adana compare adamw adana --data my_texts/ --sweep-lr 5
 
-`adana COMMAND --help` explains every option. Stop anything whenever you like: the same command goes
-on where it was.
+Every option is explained by `adana COMMAND --help`. Stop anything whenever you like: the same
+command goes on where it was.
 """
 
 VERBS: dict[str, tuple[type, Callable[[Any], int]]] = {
@@ -63,6 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Errors are one message that says what to do; set ADANA_DEBUG=1 for the traceback.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if {"-h", "--help"} & set(words):
+        for kind, _ in VERBS.values():
+            join_lines(kind)
     verb: Any = tyro.cli(
         _choice_of_verbs(whole_texts=bool(words) and words[0] in VERBS),
         prog="adana",

@@ -34,11 +34,9 @@ class BranchArguments:
     """Cool a long run down at several points, and get the losses of several training lengths.
 
     Train the long run first, with a flat learning rate and checkpoints that stay:
-
         adana train --schedule constant --steps 4000 --keep-every 200 --run runs/trunk
 
     Then each length costs only its cooldown:
-
         adana branch runs/trunk --steps 1000 2000 4000
 
     A branch ends bit for bit like a run with the schedule wsd that was trained from the beginning,

@@ -20,24 +20,18 @@ from adana.data import Entry, ShardError, cache_folder, delete, entries, find
 class DataArguments(DataFlags):
     """Turn a corpus into tokens once, so that trainings start at once; see what is there.
 
-    adana data                            prepare the default corpus and describe it
+    What can be asked:
+        adana data                            prepare the default corpus and describe it
+        adana data prepare python-packages    hundreds of MB of text from this very machine
+        adana data prepare my_texts/          a folder of .txt, .md, .py, .jsonl and .parquet files
+        adana data prepare fineweb-10bt --tokenizer gpt2 --limit-tokens 1000000000
+        adana data list                       what is in the cache, finished or not
+        adana data describe KEY               where tokens came from, and how they were split
+        adana data verify [KEY]               read every byte again and compare checksums
+        adana data delete KEY                 free the space
 
-    adana data prepare python-packages    hundreds of MB of text from this very machine
-
-    adana data prepare my_texts/          a folder of .txt, .md, .py, .jsonl and .parquet files
-
-    adana data prepare fineweb-10bt --tokenizer gpt2 --limit-tokens 1000000000
-
-    adana data list                       what is in the cache, finished or not
-
-    adana data describe KEY               where tokens came from, and how they were split
-
-    adana data verify [KEY]               read every byte again and compare checksums
-
-    adana data delete KEY                 free the space
-
-    Interrupt a preparation whenever you like: the same command goes on where it was. The cache is
-    $ADANA_CACHE, else ~/.cache/adana; a KEY may be shortened to its first letters.
+    Interrupt a preparation whenever you like: the same command goes on where it was. The cache lies
+    in $ADANA_CACHE, else ~/.cache/adana; a KEY may be shortened to its first letters.
     """
 
     action: tyro.conf.Positional[Literal["prepare", "list", "describe", "verify", "delete"]] = (

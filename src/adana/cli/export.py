@@ -23,7 +23,6 @@ class ExportArguments:
     The folder holds weights, configuration, tokenizer and a model card with the run's numbers. To
     load it, `import adana.hf` first, which registers the model with transformers' Auto classes: no
     code comes from the folder. Needs: pip install "adana[hf]"
-
         adana export adana-T1200-s0 --to my_model
     """
 

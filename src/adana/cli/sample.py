@@ -29,7 +29,6 @@ class SampleArguments:
     """Write text with a trained model, shown as it is made.
 
     Small models that saw little text write little sense; this shows what one has learned.
-
         adana sample adana-T1200-s0 --prompt "def " --temperature 0.8 --top-k 50
     """
 

@@ -49,11 +49,8 @@ class TuneArguments(EngineFlags, Settings):
     grid makes the grid longer; a training that diverges is a result. At several sizes it tells
     which hyperparameters are sensitive. Nothing is trained twice: stop it whenever you like, the
     same command goes on where it was.
-
         adana tune adana --parameters lr omega --plan        what that trains, and how long it takes
-
         adana tune adamw --parameters lr omega --joint lr,omega
-
         adana tune adana --parameters lr omega --scales 1 2 2x4    three sizes, one on 4x the tokens
     """
 

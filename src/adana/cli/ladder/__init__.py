@@ -24,11 +24,8 @@ class LadderArguments:
     """Plan a ladder of models, or train a small one and report what the optimizers save.
 
     A ladder is one shape of model at growing sizes.
-
         adana ladder plan enoki --heads 6 8 12    what it would cost; trains nothing
-
         adana ladder run --preset smoke           a ladder in minutes, with its report
-
         adana ladder run                          one overnight on 2 cores
     """
 

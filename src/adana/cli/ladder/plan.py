@@ -47,11 +47,8 @@ class PlanLadder:
     the steps from the tokens, the learning rate from the law published for exactly this optimizer,
     architecture and batch. Where nobody published one, you are asked for it. Ends with the commands
     that train what was planned. Try:
-
         adana ladder plan enoki --heads 6 8 12
-
         adana ladder plan enoki --heads 40 --device-type h100 --devices 8 --parallel fsdp
-
         adana ladder plan qwen3 --heads 4 --tokens-per-param 100 --json plan.json
 
     docs/ladder.md explains every column.

@@ -46,13 +46,9 @@ class RunLadder(EngineFlags):
     seed; where the best is at the end of its grid, rates are added until it is not. The report
     compares them at their best: losses, laws, and how much compute the baseline needs for the same
     loss, with intervals. Stop it whenever you like: the same command goes on where it was.
-
         adana ladder run --preset smoke      minutes on 2 cores: does everything work?
-
         adana ladder run                     overnight on 2 cores
-
         adana ladder run --plan              what that would train, and how long it takes here
-
         adana ladder run --data my_texts/ --optimizers adamw adana --seeds 3
     """
 

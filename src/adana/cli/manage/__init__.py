@@ -39,7 +39,6 @@ class RunsArguments:
     """List, inspect, compare, watch, mirror and prune run directories.
 
     What can be asked:
-
         adana runs                           list them; flags as of `adana runs list`
         adana runs show adana-T1200-s0       one run in full
         adana runs compare adamw adana       settings side by side, losses, curves

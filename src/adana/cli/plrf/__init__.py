@@ -55,25 +55,15 @@ class PlrfArguments:
     The model is power-law random features: least squares whose features and target fall off as
     powers, alpha and beta. It is small enough to be solved and rich enough to have the exponents.
     What can be asked:
-
         adana plrf risk           how fast the risk falls with SGD, and with DANA
-
         adana plrf phases         which exponents belong to which (alpha, beta)
-
         adana plrf kappa          which damping is best
-
         adana plrf alpha-tilde    how strong the momentum should be at each horizon
-
         adana plrf frontier       the best size for a compute, and the risk it gets
-
         adana plrf clock          how many steps of SGD a step of DANA is worth
-
         adana plrf instability    why momentum is damped and the fresh gradient kept
-
         adana plrf tau            what the Star optimizers know of rare weights
-
         adana plrf hummingbird    to whom damping matters
-
         adana plrf theorems       which averages keep weights bounded
 
     Each writes a page that works offline, pictures and CSV to plrf/VERB. docs/plrf/ explains what

@@ -17,9 +17,7 @@ class PlotAlphaTilde(ProblemFlags):
     Nothing here knows of kappa. If the best a falls like T^-kappa, then at every horizon the best
     multiplier reaches (1 + T)^(1 - kappa): the schedule of ADana is the envelope of the best
     straight ones. Theory: kappa = 1/(2 alpha), and the best a grows with the batch.
-
         adana plrf alpha-tilde
-
         adana plrf alpha-tilde --alpha 0.8 --batches 1 4 16
     """
 

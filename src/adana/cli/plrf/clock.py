@@ -16,9 +16,7 @@ class PlotClock(OutputFlags):
 
     Theory: t^(2 - 1/(2 alpha)), whatever the target, up to a constant. A second chart shows the
     risks against the clock of each algorithm, where they run side by side.
-
         adana plrf clock
-
         adana plrf clock --alphas 0.7 1.0 1.5 --gain 0.5
     """
 

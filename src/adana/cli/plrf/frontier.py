@@ -16,11 +16,8 @@ class PlotFrontier(OutputFlags):
 
     Each size d is trained as long as the compute allows; small ones meet their floor, large ones
     are not yet trained. The exponents of the envelope are fitted and compared with the theory.
-
         adana plrf frontier
-
         adana plrf frontier --beta 1.3               phase III, where not all is confirmed
-
         adana plrf frontier --alpha 0.4 --beta 0.2   below the line: all algorithms alike
     """
 

@@ -17,11 +17,8 @@ class PlotHummingbird(MixtureFlags):
     The optimizers are the library's own: ADana, Dana-MK4, Dana-Star, Dana-Star-MK4, AdEMAMix, and
     Adam as the baseline; each curve is at the best of four learning rates. With 64 experts this
     takes five minutes on 2 busy cores.
-
         adana plrf hummingbird
-
         adana plrf hummingbird --experts 1   no sparsity: what damping does to plain features
-
         adana plrf hummingbird --optimizers ADana Dana-Star-MK4 --kappas 0 0.5 1   faster
     """
 

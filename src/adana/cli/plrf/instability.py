@@ -17,9 +17,7 @@ class PlotInstability(ProblemFlags):
     The first chart is a prediction for momentum whose multiplier is delta + t. The second trains a
     small drawn problem with the library's own optimizers: ADana, Log-AdamW (averages alone),
     Log-NAdamW (no damping) and ADana without the fresh gradient, each at six learning rates.
-
         adana plrf instability
-
         adana plrf instability --batches 8 32 128 inf --runs 0   the prediction alone, in seconds
     """
 

@@ -17,9 +17,7 @@ class PlotKappa(BatchFlags):
     The momentum step is c gamma2 (1 + t)^-kappa. Theory: the best kappa tends to 1/(2 alpha), the
     growth exponent of the number of directions already learned; less damping diverges, kappa = 1 is
     as slow as SGD.
-
         adana plrf kappa
-
         adana plrf kappa --alpha 0.8 --gain 0.25   a weaker momentum wants less damping
     """
 

@@ -16,9 +16,7 @@ class PlotPhases(OutputFlags):
 
     A phase is a set of terms that the risk is made of; the exponents of SGD and DANA in time and in
     compute follow. Slopes in time are measured too, for ten million parameters.
-
         adana plrf phases
-
         adana plrf phases --alpha 0.7 --beta 1.2   the exponents at your own point
     """
 

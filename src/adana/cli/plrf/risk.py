@@ -16,13 +16,9 @@ class PlotRisk(BatchFlags):
 
     Curves are predictions, by default for a million parameters and a billion steps; a second chart
     checks them against simulated runs of a small problem that is drawn.
-
         adana plrf risk                       phase Ia: one power law, then the floor
-
         adana plrf risk --beta 0.7            phase II: a second, slower power law follows
-
         adana plrf risk --beta 1.3            phase III: gradient noise sets the first slope
-
         adana plrf risk --alpha 0.4 --beta 0.8   phase IVa: momentum cannot help
     """
 

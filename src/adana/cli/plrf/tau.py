@@ -15,9 +15,7 @@ class PlotTau(MixtureFlags):
     """Draw how Dana-Star's estimate tau finds out which weights are trained often and which rarely.
 
     A mixture of experts is trained in which samples go to expert i with a probability like 1/i.
-
         adana plrf tau
-
         adana plrf tau --experts 256 --exponent 1.5   more and rarer experts
     """
 

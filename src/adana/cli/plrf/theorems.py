@@ -17,7 +17,6 @@ class PlotTheorems(OutputFlags):
     On sums of |theta|: Log-AdamW can diverge, Adam with constant betas cannot, and log-time
     schedules stay bounded on sparse gradients once their steps are scaled by sqrt(p). The
     optimizers are the library's own.
-
         adana plrf theorems
     """
 

@@ -27,11 +27,8 @@ class RulesArguments:
     """Fit rules for learning rates to your own runs, and use them where laws are missing.
 
     Train each optimizer at several sizes, with several learning rates each, then:
-
         adana rules fit runs/ --output rules.json
-
         adana rules show rules.json --heads 6 8 12
-
         adana train --optimizer adana --rules rules.json ...
 
     `adana compare` and `adana ladder plan` take --rules too. docs/rules.md explains what is fitted,
