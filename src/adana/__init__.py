@@ -3,31 +3,38 @@
 >>> import adana
 >>> # optimizer = adana.ADana(adana.param_groups(model), lr=1e-3, total_steps=10_000)
 
-Importing this package imports torch and nothing else that is heavy; the training engine, the
-comparison tool and the report live in subpackages that are imported when used.
+The optimizers need torch and nothing else that is heavy. They, and with them torch, are imported
+when they are first asked for; the training engine, the comparison tool and the report live in
+subpackages.
 """
 
-from adana import schedules
-from adana.optim import (
-    ADana,
-    AdEMAMix,
-    Dana,
-    DanaMK4,
-    DanaStar,
-    DanaStarMK4,
-    LogAdamW,
-    LogAdEMAMix,
-    LogMuon,
-    clip_grad_norm,
-    convert_states,
-    float32_state_dict,
-    load_adamw_state,
-    log_time_average,
-    offload_states,
-    param_groups,
-    release_gradients,
-    with_log_time_decay,
-)
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from adana import schedules
+    from adana.optim import (
+        ADana,
+        AdEMAMix,
+        Dana,
+        DanaMK4,
+        DanaStar,
+        DanaStarMK4,
+        LogAdamW,
+        LogAdEMAMix,
+        LogMuon,
+        clip_grad_norm,
+        convert_states,
+        float32_state_dict,
+        load_adamw_state,
+        log_time_average,
+        offload_states,
+        param_groups,
+        release_gradients,
+        with_log_time_decay,
+    )
 
 __version__ = "0.1.0"
 
@@ -53,3 +60,17 @@ __all__ = [
     "schedules",
     "with_log_time_decay",
 ]
+
+if not TYPE_CHECKING:  # which would take every name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        """Import what is asked for: a name of `adana.optim`, that subpackage, or the schedules."""
+        if name in ("optim", "schedules"):
+            return importlib.import_module(f"adana.{name}")
+        if name not in __all__:
+            raise AttributeError(f"module 'adana' has no attribute {name!r}")
+        globals()[name] = found = getattr(importlib.import_module("adana.optim"), name)
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

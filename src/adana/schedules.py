@@ -22,8 +22,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 DELTA = 8.0
 """Default EMA constant: the newest gradient weighs `delta / (delta + t)` (arXiv 2602.05298)."""
 KAPPA = 0.85
@@ -369,7 +367,11 @@ def _namespace(x: Any) -> Any:
     """Return the module whose functions take `x`: math, torch, or the array's own namespace."""
     if isinstance(x, int | float):
         return math
-    return torch if isinstance(x, torch.Tensor) else x.__array_namespace__()
+    if hasattr(x, "__array_namespace__"):
+        return x.__array_namespace__()
+    import torch  # noqa: PLC0415 - is there if its tensors are, and reports have none
+
+    return torch
 
 
 def _unit(x: Any) -> Any:

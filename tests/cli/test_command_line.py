@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adana.cli import main
+from adana.cli import VERBS, load_verb, main
 from adana.runs import find_runs
 from tests.train.conftest import write_corpus
 
@@ -216,6 +216,31 @@ def test_schedules_writes_a_page_and_says_where_and_what(capsys, tmp_path):
     assert "Schedules of a log-time optimizer over 1,000 steps" in page
     assert "mean age t / (delta + 1), 11.1 % of training" in page
     assert (tmp_path / "all.svg").read_text().startswith("<svg")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_list_of_verbs_has_the_first_lines_of_their_help(verb):
+    assert load_verb(verb)[0].__doc__.split("\n")[0] == VERBS[verb]
+
+
+def test_help_lists_every_verb(capsys):
+    assert adana("--help") == 0
+    out = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for verb, about in VERBS.items():
+        assert f"{verb} {about}" in out
+
+
+def test_a_verb_that_is_none_is_answered_with_those_that_are(capsys):
+    assert adana("trian") == 2
+    assert "train, branch, tune" in capsys.readouterr().err
+
+
+def test_help_keeps_sentences_together_in_a_narrow_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert adana("ladder", "run", "--help") == 0
+    lines = [line.strip("│ \n") for line in capsys.readouterr().out.splitlines()]
+    assert any("no more run at a time than fit in what is" in line for line in lines)
+    assert "\n\n\n" not in "\n".join(lines)
 
 
 @pytest.mark.parametrize("verb", ["train", "compare", "report", "data", "schedules"])

@@ -308,7 +308,7 @@ def test_a_scalar_runs_ten_million_steps_without_drift():
 def test_no_global_setting_changes_on_import():
     code = (
         "import torch; before = (torch.get_default_dtype(), torch._dynamo.config.cache_size_limit);"
-        "import adana, sys;"
+        "import adana, sys; adana.ADana;"
         "assert before == (torch.get_default_dtype(), torch._dynamo.config.cache_size_limit);"
         "heavy = {'scipy', 'altair', 'tokenizers', 'tyro', 'rich', 'jinja2'} & set(sys.modules);"
         "assert not heavy, heavy"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -9,21 +11,7 @@ from typing import Annotated, Any, Union
 
 import tyro
 
-from adana.cli.branch import BranchArguments, branch_command
-from adana.cli.compare import CompareArguments, compare_command
-from adana.cli.data import DataArguments, data_command
-from adana.cli.export import ExportArguments, export_command
-from adana.cli.fit import FitArguments, fit_command
 from adana.cli.help_texts import join_lines
-from adana.cli.ladder import LadderArguments, ladder_command
-from adana.cli.manage import RunsArguments, runs_command, with_default_action
-from adana.cli.plrf import PlrfArguments, plrf_command
-from adana.cli.report import ReportArguments, report_command
-from adana.cli.rules import RulesArguments, rules_command
-from adana.cli.sample import SampleArguments, sample_command
-from adana.cli.schedules import SchedulesArguments, schedules_command
-from adana.cli.train import TrainArguments, train_command
-from adana.cli.tune import TuneArguments, tune_command
 
 DESCRIPTION = """Train language models with log-time optimizers, and measure what they save.
 
@@ -37,23 +25,28 @@ Every option is explained by `adana COMMAND --help`. Stop anything whenever you 
 command goes on where it was.
 """
 
-VERBS: dict[str, tuple[type, Callable[[Any], int]]] = {
-    "train": (TrainArguments, train_command),
-    "branch": (BranchArguments, branch_command),
-    "tune": (TuneArguments, tune_command),
-    "compare": (CompareArguments, compare_command),
-    "report": (ReportArguments, report_command),
-    "fit": (FitArguments, fit_command),
-    "data": (DataArguments, data_command),
-    "ladder": (LadderArguments, ladder_command),
-    "rules": (RulesArguments, rules_command),
-    "runs": (RunsArguments, runs_command),
-    "sample": (SampleArguments, sample_command),
-    "export": (ExportArguments, export_command),
-    "schedules": (SchedulesArguments, schedules_command),
-    "plrf": (PlrfArguments, plrf_command),
+VERBS = {
+    "train": "Train one model with one optimizer.",
+    "branch": "Cool a long run down at several points, for the losses of several training lengths.",
+    "tune": "Find an optimizer's best hyperparameters, and which of them need a rule.",
+    "compare": "Train the same model with several optimizers and report the difference honestly.",
+    "report": "Write the report of finished runs, without training anything.",
+    "fit": "Fit loss laws to finished runs, and say how much compute each optimizer saves.",
+    "data": "Turn a corpus into tokens once, so that trainings start at once; see what is there.",
+    "ladder": "Plan a ladder of models, or train a small one and report what the optimizers save.",
+    "rules": "Fit rules for learning rates to your own runs, and use them where laws are missing.",
+    "runs": "List, inspect, compare, watch, mirror and prune run directories.",
+    "sample": "Write text with a trained model, shown as it is made.",
+    "export": "Write a trained model as safetensors with what transformers needs to load it.",
+    "schedules": "Draw how memory, momentum, weight decay and learning rate change over a run.",
+    "plrf": "Explore the theory behind log-time schedules, a figure a verb, in seconds to minutes.",
 }
-"""Every verb by name: its arguments, and what carries it out."""
+"""Every verb, and the first line of its help.
+
+A verb's own module takes seconds to import, with torch, scipy or altair: it is imported when used.
+"""
+MODULES = {"runs": "manage"}
+"""Modules of verbs that have another name."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -62,18 +55,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Errors are one message that says what to do; set ADANA_DEBUG=1 for the traceback.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if {"-h", "--help"} & set(words):
-        for kind, _ in VERBS.values():
-            join_lines(kind)
-    verb: Any = tyro.cli(
-        _choice_of_verbs(whole_texts=bool(words) and words[0] in VERBS),
-        prog="adana",
-        description=DESCRIPTION,
-        args=with_default_action(words),
-        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
-    )
+    if not words or words[0] not in VERBS:
+        _parse(_list_of_verbs(), "adana", words, DESCRIPTION)
+        raise SystemExit(2)  # tyro has exited: with the help, or an error
+    kind, carry_out = load_verb(words[0])
+    join_lines(kind)
+    if words[0] == "runs":
+        words = with_default_action(words)
+    verb = _parse(kind, f"adana {words[0]}", words[1:])
     try:
-        carry_out = dict(VERBS.values())[type(verb)]
         code = carry_out(verb)
     except KeyboardInterrupt:
         code = _complain("interrupted; the same command goes on where it was", 130)
@@ -84,13 +74,41 @@ def main(arguments: Sequence[str] | None = None) -> None:
     raise SystemExit(code)
 
 
-def _choice_of_verbs(whole_texts: bool) -> Any:
-    """Return the type that tyro parses: in the list of verbs, each has one line of its text."""
+def load_verb(name: str) -> tuple[type, Callable[[Any], int]]:
+    """Return the arguments of a verb and what carries it out, importing its module."""
+    module = importlib.import_module(f"adana.cli.{MODULES.get(name, name)}")
+    return getattr(module, f"{name.capitalize()}Arguments"), getattr(module, f"{name}_command")
+
+
+def with_default_action(arguments: Sequence[str]) -> list[str]:
+    """Return the command line with `list` where `adana runs` is given no action.
+
+    >>> with_default_action(["runs", "--json"])
+    ['runs', 'list', '--json']
+    """
+    given = list(arguments)
+    alone = given[1:2] == [] or given[1].startswith("-")
+    if alone and not {"-h", "--help"} & set(given[1:2]):
+        given.insert(1, "list")
+    return given
+
+
+def _parse(kind: Any, program: str, words: Sequence[str], description: str | None = None) -> Any:
+    return tyro.cli(
+        kind,
+        prog=program,
+        description=description,
+        args=words,
+        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
+    )
+
+
+def _list_of_verbs() -> Any:
+    """Return a type that tyro knows all verbs from, and nothing of their arguments."""
     kinds = []
-    for name, (kind, _) in VERBS.items():
-        first_line = (kind.__doc__ or "").split("\n")[0]
-        about = tyro.conf.subcommand(name, description=None if whole_texts else first_line)
-        kinds.append(Annotated[kind, about])
+    for name, about in VERBS.items():
+        nothing = dataclasses.make_dataclass(name, [])
+        kinds.append(Annotated[nothing, tyro.conf.subcommand(name, description=about)])
     return Union[tuple(kinds)]  # noqa: UP007 - made while running
 
 

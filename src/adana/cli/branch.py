@@ -11,8 +11,9 @@ import tyro
 from rich.console import Console
 
 from adana.cli.prepare import prepare_with_bar
-from adana.cli.progress import Display, say
-from adana.cli.settings import check_folder
+from adana.cli.progress import Display
+from adana.cli.run_folders import check_folder
+from adana.cli.terminal import say
 from adana.cli.train import exit_code, outcome_text, stopping_early
 from adana.data import Shards, open_shards
 from adana.ladder import PlannedRun, plan_run
@@ -31,7 +32,7 @@ from adana.train import (
 
 @dataclass(frozen=True)
 class BranchArguments:
-    """Cool a long run down at several points, and get the losses of several training lengths.
+    """Cool a long run down at several points, for the losses of several training lengths.
 
     Train the long run first, with a flat learning rate and checkpoints that stay:
         adana train --schedule constant --steps 4000 --keep-every 200 --run runs/trunk

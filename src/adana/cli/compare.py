@@ -18,7 +18,9 @@ from adana.cli.engine_flags import EngineFlags
 from adana.cli.execute import train_all
 from adana.cli.prepare import prepare_with_bar
 from adana.cli.report import write_comparison
-from adana.cli.settings import Settings, check_folder, describe, print_rows
+from adana.cli.run_folders import check_folder
+from adana.cli.settings import Settings, describe
+from adana.cli.terminal import print_rows
 from adana.data import Shards
 from adana.ladder import (
     PlannedRun,

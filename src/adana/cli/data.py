@@ -11,8 +11,7 @@ from rich.console import Console
 
 from adana.cli.data_flags import DataFlags
 from adana.cli.prepare import open_with_bar, prepare_with_bar
-from adana.cli.progress import say
-from adana.cli.settings import print_rows
+from adana.cli.terminal import print_rows, say
 from adana.data import Entry, ShardError, cache_folder, delete, entries, find
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from rich.console import Console
 
 from adana.cli.engine_flags import EngineFlags
-from adana.cli.progress import Display, say
+from adana.cli.progress import Display
+from adana.cli.terminal import say
 from adana.cli.train import CTRL_C, EXIT_CODES, outcome_text
 from adana.ladder import PlannedRun, job_payload, run_job
 from adana.nn import model_flops

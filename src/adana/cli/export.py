@@ -9,8 +9,8 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from adana.cli.progress import say
-from adana.cli.settings import Settings
+from adana.cli.run_folders import RUNS
+from adana.cli.terminal import say
 from adana.data import run_tokenizer
 from adana.report import find_run, model_card
 from adana.train import checkpoint_step, find_checkpoint, load_trained
@@ -32,7 +32,7 @@ class ExportArguments:
     """Folder to write; it must not exist, or be empty."""
     step: int | None = None
     """Take the checkpoint of this step. Default: the newest."""
-    runs: Path = Settings.runs
+    runs: Path = RUNS
     """Folder of the run directories."""
 
 

@@ -21,7 +21,7 @@ from adana.cli.fit_output import (
     multipliers_table,
     print_statements,
 )
-from adana.cli.progress import say
+from adana.cli.terminal import say
 from adana.laws import (
     Curve,
     LawFit,

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from adana.cli.fit_input import Input, Result
 from adana.cli.fit_output import choices_lines, print_statements, with_interval
-from adana.cli.progress import say
+from adana.cli.terminal import say
 from adana.laws.chinchilla import ChinchillaFit, Surface, fit_chinchilla
 from adana.laws.exponent_test import compare_exponents
 from adana.runs import RunError, write_json

@@ -1,8 +1,8 @@
 """Help texts as whole paragraphs.
 
-tyro (1.0.17) joins the lines of an attribute's docstring before it takes away their indentation, and so
-keeps the breaks of the source, which tear sentences apart in a terminal of 80 columns. What a field
-has in its metadata as `help` is shown as it is.
+tyro (1.0.17) joins the lines of an attribute's docstring before it takes away their indentation,
+and so keeps the breaks of the source, which tear sentences apart in a terminal of 80 columns. What
+a field has in its metadata as `help` is shown as it is.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ def join_lines(kind: Any) -> None:
     """Give all fields of a dataclass, and of those in its types, their docstrings as help."""
     for cls in _dataclasses_in(kind):
         for parent in (c for c in reversed(cls.__mro__) if dataclasses.is_dataclass(c)):
-            texts = {about.arg_name: about.description for about in parse_from_object(parent).params}
+            texts = {
+                about.arg_name: about.description for about in parse_from_object(parent).params
+            }
             for field in dataclasses.fields(parent):
                 if text := texts.get(field.name):
                     joined = "\n\n".join(" ".join(x.split()) for x in text.split("\n\n"))

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from adana.cli.progress import say
+from adana.cli.terminal import say
 from adana.data import DataConfig, Shards, open_shards, prepare
 
 LINE_SECONDS = 20.0

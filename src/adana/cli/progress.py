@@ -16,6 +16,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
+from adana.cli.terminal import say
 from adana.train import Progress as Sign
 
 NARROW = 100
@@ -29,11 +30,6 @@ MANY = 12
 
 LULL = 60.0
 """Seconds between plain lines where there are many runs."""
-
-
-def say(console: Console, text: str) -> None:
-    """Print one line as it is: no markup, no colours, no wrapping."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class Display:

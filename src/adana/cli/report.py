@@ -10,9 +10,8 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from adana.cli.progress import say
-from adana.cli.run_folders import runs_below
-from adana.cli.settings import Settings, check_folder
+from adana.cli.run_folders import RUNS, check_folder, runs_below
+from adana.cli.terminal import say
 from adana.report import (
     Image,
     Trial,
@@ -40,7 +39,7 @@ class ReportArguments:
     comparison of optimizers at one size.
     """
 
-    folders: Annotated[tuple[Path, ...], tyro.conf.Positional] = (Settings.runs,)
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional] = (RUNS,)
     """Run directories, or folders that contain some."""
     baseline: str = "adamw"
     """The optimizer the others are compared with."""

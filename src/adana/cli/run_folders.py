@@ -1,14 +1,28 @@
-"""The runs below the folders that a command names: each once, and only those that can be read."""
+"""The folders that a command names, and the runs below them."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from adana.cli.progress import say
+from adana.cli.terminal import say
 from adana.runs import Run, RunError, find_runs
+
+RUNS = Path("runs")
+"""Where run directories lie if nothing is said."""
+
+
+def check_folder(flag: str, path: Path) -> None:
+    """Raise `ValueError` if `path` is no folder, and none that can be made or written to."""
+    there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not there.is_dir():
+        named = f"{flag} {path}" if there == path else f"{there}, above {flag} {path},"
+        raise ValueError(f"{named} is a file, expected a folder (it is made if missing)")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f"{flag} {path}: nothing can be written to {there}; name another folder")
 
 
 def runs_below(folders: Sequence[Path], console: Console) -> list[Run]:

@@ -11,7 +11,7 @@ from typing import Annotated
 import torch
 import tyro
 
-from adana.cli.settings import Settings
+from adana.cli.run_folders import RUNS
 from adana.data import Tokenizer, run_tokenizer
 from adana.nn.generate import generate
 from adana.report import find_run
@@ -48,7 +48,7 @@ class SampleArguments:
     """Another seed, another text."""
     step: int | None = None
     """Take the checkpoint of this step. Default: the newest."""
-    runs: Path = Settings.runs
+    runs: Path = RUNS
     """Folder of the run directories."""
     device: str = "cpu"
     """cpu, cuda, ...; auto takes a GPU if there is one."""

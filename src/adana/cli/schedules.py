@@ -10,8 +10,7 @@ from rich.console import Console
 
 from adana import schedules
 from adana.checks import check_range
-from adana.cli.progress import say
-from adana.cli.settings import print_rows
+from adana.cli.terminal import print_rows, say
 from adana.report import Course, overview, save_static, totals, write_schedules
 from adana.train import ScheduleConfig, ScheduleName
 
@@ -20,7 +19,7 @@ NAMES: tuple[ScheduleName, ...] = get_args(ScheduleName)
 
 @dataclass(frozen=True)
 class SchedulesArguments:
-    """Draw how memory, momentum, weight decay and learning rate change over a training.
+    """Draw how memory, momentum, weight decay and learning rate change over a run.
 
     Writes one interactive page that works offline, and trains nothing: the schedules of a log-time
     optimizer beside the constants of AdamW and the warm-ups of AdEMAMix. The page has sliders for

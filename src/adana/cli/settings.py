@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from adana.cli.data_flags import DataFlags
 from adana.cli.decay_words import describe_decay
+from adana.cli.run_folders import RUNS
 from adana.data import Shards
 from adana.ladder import (
     DEMO_BATCH,
@@ -125,7 +121,7 @@ class Settings(DataFlags):
     averages: tuple[str, ...] = ()
     """Averages of the weights to evaluate beside them: ema:0.999, log-time:8 (memory grows with
     training), tail:0.2 (mean over the last fifth). Each costs the memory of the weights."""
-    runs: Path = Path("runs")
+    runs: Path = RUNS
     """Folder of the run directories. A finished run found there is not trained again."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
@@ -234,26 +230,6 @@ class Settings(DataFlags):
             state_dtype=self.state_dtype,
             **{key: value for key, value in given.items() if value is not None},
         )
-
-
-def check_folder(flag: str, path: Path) -> None:
-    """Raise `ValueError` if `path` is no folder, and none that can be made or written to."""
-    there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-    if not there.is_dir():
-        named = f"{flag} {path}" if there == path else f"{there}, above {flag} {path},"
-        raise ValueError(f"{named} is a file, expected a folder (it is made if missing)")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise ValueError(f"{flag} {path}: nothing can be written to {there}; name another folder")
-
-
-def print_rows(console: Console, rows: Iterable[tuple[str, str]]) -> None:
-    """Print (name, text) rows in two columns, the text wrapped within its own."""
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(justify="right", min_width=14, style="bold")
-    grid.add_column(overflow="fold")
-    for name, text in rows:
-        grid.add_row(Text(name), Text(text))
-    console.print(grid)
 
 
 def describe(config: TrainConfig, shards: Shards) -> list[tuple[str, str]]:

@@ -18,8 +18,10 @@ from rich.console import Console
 
 from adana.cli.choices import configure
 from adana.cli.prepare import prepare_with_bar
-from adana.cli.progress import Display, say
-from adana.cli.settings import Settings, check_folder, describe, print_rows
+from adana.cli.progress import Display
+from adana.cli.run_folders import check_folder
+from adana.cli.settings import Settings, describe
+from adana.cli.terminal import print_rows, say
 from adana.data import open_shards
 from adana.ladder import open_rules, plan_run
 from adana.runs import Run
@@ -49,10 +51,9 @@ class TrainArguments(Settings):
     Stop it whenever you like (Ctrl-C, kill, a power cut): the same command goes on from the last
     checkpoint and ends with the same weights. On several devices, start the same command with
     torchrun; it goes on with any number of them:
-
         torchrun --nproc-per-node 8 -m adana train --heads 12 --head-dim 64 --parallel fsdp ...
 
-    Exit codes: 0 finished, 1 failed, 2 wrong arguments, 3 diverged, 130 interrupted by Ctrl-C,
+    Exit codes: 0 finished, 1 failed, 2 wrong arguments, 3 diverged, 130 interrupted by Ctrl-C, and
     75 stopped by SIGTERM, SIGUSR1 or --time-limit: run the same command again.
     """
 

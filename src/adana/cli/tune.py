@@ -18,8 +18,9 @@ from adana.cli.engine_flags import EngineFlags
 from adana.cli.execute import keep_freed_memory, share_out, stop_code
 from adana.cli.ladder.run import own_command
 from adana.cli.prepare import prepare_with_bar
-from adana.cli.progress import say
-from adana.cli.settings import Settings, check_folder
+from adana.cli.run_folders import check_folder
+from adana.cli.settings import Settings
+from adana.cli.terminal import say
 from adana.cli.tune_display import SearchDisplay
 from adana.cli.tune_sizes import Size, make_sizes
 from adana.cli.tune_tables import print_plan, print_result

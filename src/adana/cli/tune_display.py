@@ -11,7 +11,7 @@ from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 from rich.table import Column
 
-from adana.cli.progress import say
+from adana.cli.terminal import say
 from adana.train import Progress as Sign
 from adana.tune import Move, Progress
 

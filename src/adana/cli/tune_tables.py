@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from adana.cli.grid import Grid
-from adana.cli.progress import say
+from adana.cli.terminal import say
 from adana.cli.tune_sizes import Size
 from adana.tune import Budget, Rules, ScaleResult, StudyResult, planned_runs, spent_below
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import f as fisher
 
 from adana.laws.holdout import LeftOut
+from adana.laws.quantiles import fisher_tail
 from adana.laws.resampling import Noise
 from adana.laws.saturation import SaturationProfile
 
@@ -119,7 +119,7 @@ def _of_rival(evidence: Evidence, rival: Rival) -> str:
     if freedom < 1 or more < 1:
         return f"{rival.name} cannot be tested against this law: too few sizes"
     ratio = max(small.cost - large.cost, 0) / more / max(large.cost / freedom, 1e-300)
-    p = float(fisher.sf(ratio, more, freedom))
+    p = fisher_tail(ratio, more, freedom)
     if p < SIGNIFICANT:
         return f"{names[1]} fits better than {names[0]} (F-test p = {p:.2g})"
     return (

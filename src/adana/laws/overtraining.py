@@ -22,11 +22,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
 
 from adana.laws.curves import Curve
 from adana.laws.multiplier import LEVEL
 from adana.laws.piecewise import invert_lines, seed_noise
+from adana.laws.quantiles import student_point
 
 Floats = NDArray[np.float64]
 
@@ -79,7 +79,7 @@ def overtraining_exponent(
         low, high = (float(end) for end in np.nanquantile(draws, tails))
     elif (freedom := points - sizes - 1) > 0:
         error = float(np.sqrt(squares[0][0] / freedom / squares[1][0]))
-        half = error * float(student.ppf((1 + level) / 2, freedom))
+        half = error * student_point((1 + level) / 2, freedom)
         low, high = exponent - half, exponent + half
     statement = _statement(exponent, low, high, points, dropped)
     return Overtraining(exponent, low, high, points, dropped, level, statement)

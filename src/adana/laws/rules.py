@@ -22,9 +22,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from adana.laws.multiplier import LEVEL
+from adana.laws.quantiles import fisher_point
 from adana.laws.rule_forms import FORMS, Form, Scale, Scales, find_form
 from adana.laws.rule_solver import HELD, Problem
 
@@ -164,7 +164,7 @@ def _not_identified(problem: Problem, rss: float, level: float) -> dict[str, str
     simpler = Problem(find_form(form.nested), problem.scales, problem.logs)
     gained = simpler.sum_of_squares(simpler.solve()) - rss
     noise = max(rss / (points - needed), RESOLUTION**2)
-    if gained / noise > stats.f.ppf(level, 1, points - needed):
+    if gained / noise > fisher_point(level, 1, points - needed):
         return reasons
     why = f"{simpler.form.formula} fits the tuned sizes as well (F-test at {100 * level:g} %)"
     return reasons | {form.extra: why}

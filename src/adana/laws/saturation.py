@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import f as fisher
 
 from adana.laws.joint_fit import ROOM, SATURATION, Problem, polish, robust_cost
+from adana.laws.quantiles import fisher_point
 from adana.laws.solve import fit_rows
 
 Floats = NDArray[np.float64]
@@ -67,7 +67,7 @@ def profile_saturation(
         return None
     at, freedom = float(found[where]), len(logs) - problem.free
     best = float(robust_cost(problem.predict(found[None]) - logs, problem.weights, delta)[0])
-    bound = best * (1 + float(fisher.ppf(level, 1, freedom)) / freedom) if freedom > 0 else np.inf
+    bound = best * (1 + fisher_point(level, 1, freedom) / freedom) if freedom > 0 else np.inf
     values = np.linspace(0, ROOM * float(np.exp(logs.min())), COARSE)
     objective = _costs(problem, values, logs, delta, shared=shared)
     first, last = _around(values, objective, bound, at)

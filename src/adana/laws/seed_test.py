@@ -15,10 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import nct, norm
-from scipy.stats import t as student
 
 from adana.laws.multiplier import pooled_variance
+from adana.laws.quantiles import normal_point, normal_tail, student_point, student_tail
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def seed_test(
         statistic = beyond / error
     else:  # no noise at all: equal is not better
         statistic = math.copysign(math.inf, beyond) if beyond else 0.0
-    tail = norm.sf(statistic) if freedom is None else student.sf(statistic, freedom)
+    tail = normal_tail(statistic) if freedom is None else student_tail(statistic, freedom)
     passed = bool(tail < rule.significance)
     margin = f" beyond the margin of {rule.margin:g}" if rule.margin else ""
     source = "known" if freedom is None else f"pooled, {freedom} degrees of freedom"
@@ -123,7 +122,7 @@ def needed_seeds(
             f"difference and sigma are positive, got {difference} and {sigma}: no number of seeds "
             "shows a difference of nothing"
         )
-    both = float(norm.isf(significance) + norm.ppf(power))
+    both = normal_point(1 - significance) + normal_point(power)
     seeds = max(1, math.ceil(2 * (both * sigma / difference) ** 2))
     while not known and _power(seeds, difference / sigma, significance) < power:
         seeds += 1
@@ -135,4 +134,5 @@ def _power(seeds: int, effect: float, significance: float) -> float:
     freedom = 2 * (seeds - 1)
     if not freedom:
         return 0.0
-    return float(nct.sf(student.isf(significance, freedom), freedom, effect * math.sqrt(seeds / 2)))
+    limit = student_point(1 - significance, freedom)
+    return student_tail(limit, freedom, shift=effect * math.sqrt(seeds / 2))

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor, distribute_tensor
 
+from adana.dtensors import is_dtensor
 from adana.nn.config import InitScheme
 
 SMALL_STD = 0.02
@@ -68,7 +68,9 @@ def fill(parameter: Tensor, value: Tensor) -> None:
 
     No rank sends anything: each has drawn the same value.
     """
-    if isinstance(parameter, DTensor):
+    if is_dtensor(parameter):
+        from torch.distributed.tensor import distribute_tensor  # noqa: PLC0415
+
         mesh, placements = parameter.device_mesh, parameter.placements
         part = distribute_tensor(value, mesh, placements, src_data_rank=None)
         parameter.to_local().copy_(part.to_local())

@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
+from adana.dtensors import is_dtensor
 from adana.nn.chunked import chunked_loss
 from adana.nn.liger import liger_loss
 
@@ -55,7 +55,7 @@ def head_loss(
         return _whole_loss(head(hidden), targets, z_coeff)
     if chunk != "liger" and (not isinstance(chunk, int) or chunk < 1):
         raise ValueError(f'chunk must be None, "liger" or a number of at least 1, got {chunk!r}')
-    if isinstance(head.weight, DTensor):
+    if is_dtensor(head.weight):
         raise TypeError(
             "a chunked loss reads the head's weight whole, but it is sharded here. With FSDP shard "
             "the head together with the root module; with tensor parallelism use chunk=None"

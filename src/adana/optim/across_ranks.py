@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor, Partial, Replicate
+
+from adana.dtensors import is_dtensor
 
 
 def summed(parts: Sequence[Tensor], params: Sequence[Tensor]) -> list[Tensor]:
@@ -19,10 +20,12 @@ def summed(parts: Sequence[Tensor], params: Sequence[Tensor]) -> list[Tensor]:
     whole = list(parts)
     together: dict[Any, list[int]] = defaultdict(list)
     for i, (part, p) in enumerate(zip(parts, params, strict=True)):
-        if isinstance(p, DTensor):
+        if is_dtensor(p):
             cut = tuple(not x.is_replicate() for x in p.placements)
             if any(cut):
                 together[p.device_mesh, cut, len(part)].append(i)
+    if together:
+        from torch.distributed.tensor import DTensor, Partial, Replicate  # noqa: PLC0415
     for (mesh, cut, _), which in together.items():
         placements = [Partial() if x else Replicate() for x in cut]
         stacked = torch.stack([parts[i] for i in which])

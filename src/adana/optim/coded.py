@@ -12,10 +12,11 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from adana.dtensors import local
 from adana.optim.codecs import CODECS, WEIGHTS, Codec, Random, Weights, X, narrowed, widened
 from adana.optim.placement import Placement, Section, global_index, placement, sections
 from adana.optim.randomness import words
-from adana.optim.storage import local, local_like, working_dtype
+from adana.optim.storage import local_like, working_dtype
 from adana.optim.work import Work, one
 
 StateDtype = Literal["fp32", "bf16_sr", "fp24", "log16"]

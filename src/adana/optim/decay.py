@@ -11,9 +11,9 @@ import torch
 
 from adana import schedules
 from adana.checks import check_range
+from adana.dtensors import local
 from adana.optim.base import LogTimeOptimizer
 from adana.optim.peak import multiplier
-from adana.optim.storage import local
 from adana.optim.strength import check_first_decay, warn_of_strong_decay
 
 AnyOptimizer = TypeVar("AnyOptimizer", bound=torch.optim.Optimizer)

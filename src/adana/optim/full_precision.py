@@ -7,12 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
+from adana.dtensors import as_part_of, local
 from adana.optim.base import LogTimeOptimizer
 from adana.optim.codecs import WEIGHTS, widened
 from adana.optim.coded import rounding
-from adana.optim.storage import local
 
 
 @torch.no_grad()
@@ -52,8 +51,4 @@ def _exact(p: Tensor, group: Mapping[str, Any], state: Mapping[str, Tensor]) -> 
     home = parts[min(parts)].device if parts else p.device  # offloaded states are on the host
     stored = {"p": local(p.detach()).to(home), **parts}
     value: Tensor = weights.decode({name: widened(x) for name, x in stored.items()})
-    if not isinstance(p, DTensor):
-        return value
-    return DTensor.from_local(
-        value, p.device_mesh, p.placements, run_check=False, shape=p.shape, stride=p.stride()
-    )
+    return as_part_of(p, value)

@@ -7,13 +7,12 @@ from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor, Replicate
 
 from adana.checks import check_flag, check_integer, check_range
+from adana.dtensors import as_part_of, is_dtensor, local, whole
 from adana.newton_schulz import NORM_EPS, NS_STEPS, RMS_SCALE, iterate, step_size
 from adana.optim.coded import decoded, in_full, is_coded
 from adana.optim.damped import DampedArguments, DampedMomentum, Source
-from adana.optim.storage import local
 from adana.optim.update import Hyper, step_factor
 from adana.optim.work import Work, numbers_of, on_this_process
 
@@ -196,18 +195,15 @@ def orthogonal(x: Tensor, steps: int = NS_STEPS) -> Tensor:
 
 def _whole(x: Tensor, p: Tensor) -> Tensor:
     """Return the whole of a tensor of which `x` is this process's part, laid out as `p` is."""
-    if not isinstance(p, DTensor):
-        return x
-    sharded = DTensor.from_local(
-        x, p.device_mesh, p.placements, run_check=False, shape=p.shape, stride=p.stride()
-    )
-    return sharded.full_tensor()
+    return whole(as_part_of(p, x))
 
 
 def _part(x: Tensor, p: Tensor) -> Tensor:
     """Return this process's part of a tensor that every process holds whole."""
-    if not isinstance(p, DTensor):
+    if not is_dtensor(p):
         return x
+    from torch.distributed.tensor import DTensor, Replicate  # noqa: PLC0415
+
     everywhere = [Replicate()] * p.device_mesh.ndim
-    whole = DTensor.from_local(x, p.device_mesh, everywhere, run_check=False)
-    return whole.redistribute(p.device_mesh, p.placements).to_local()
+    replicated = DTensor.from_local(x, p.device_mesh, everywhere, run_check=False)
+    return replicated.redistribute(p.device_mesh, p.placements).to_local()

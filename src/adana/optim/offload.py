@@ -16,15 +16,15 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
+from adana.dtensors import as_part_of, local
 from adana.optim.base import LogTimeOptimizer
 from adana.optim.handles import Handle
 from adana.optim.lanes import Lane, lane
 from adana.optim.refusals import refuse_gradient
 from adana.optim.release import refuse_replicas
 from adana.optim.scaling import refuse_scaler
-from adana.optim.storage import STEP, local, local_like
+from adana.optim.storage import STEP, local_like
 from adana.optim.work import Work, chosen, on_this_process
 
 CHUNK = 1 << 24
@@ -109,7 +109,7 @@ class OffloadedStates(Handle):
             self.optimizer.bring_states_home()
             for p in list(self._kept):
                 if (g := self.gradient(p)) is not None:
-                    p.grad = _as_part_of(p, self._lane(p).bring(g))
+                    p.grad = as_part_of(p, self._lane(p).bring(g))
         self._kept.clear()
 
     # --- gradients --------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ class OffloadedStates(Handle):
                 "without a scaler. Nothing has changed; optimizer.zero_grad() drops the gradients.",
             )
 
-    @torch.compiler.disable
+    @torch._disable_dynamo
     def update(self, plan: Sequence[Work]) -> None:
         """Do what is planned for a step, of which the optimizer calls the parts one by one."""
         coming: deque[_Chunk] = deque()
@@ -235,15 +235,6 @@ def _chunks(work: Work) -> Iterator[Work]:
         some.append(i)
         size += length
     yield chosen(work, some)
-
-
-def _as_part_of(p: Tensor, mine: Tensor) -> Tensor:
-    """Return a tensor sharded as `p` is, of which `mine` is this process's part."""
-    if not isinstance(p, DTensor):
-        return mine
-    return DTensor.from_local(
-        mine, p.device_mesh, p.placements, run_check=False, shape=p.shape, stride=p.stride()
-    )
 
 
 def _refuse(optimizer: Any, gradients: bool) -> None:

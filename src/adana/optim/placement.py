@@ -13,9 +13,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
-from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
+from adana.dtensors import is_dtensor
 from adana.optim.randomness import signed
 
 REACH = 1 << 32
@@ -44,8 +43,12 @@ def placement(p: Tensor) -> Placement:
         NotImplementedError: `p` is sharded along several dimensions in a way that is not rows of
             one length at one distance.
     """
-    if not isinstance(p, DTensor):
+    if not is_dtensor(p):
         return Placement(0, max(p.numel(), 1), 0)
+    from torch.distributed.tensor._utils import (  # noqa: PLC0415
+        compute_local_shape_and_global_offset,
+    )
+
     shape, offset = compute_local_shape_and_global_offset(p.shape, p.device_mesh, p.placements)
     strides = [math.prod(p.shape[d + 1 :]) for d in range(p.ndim)]
     index = sum(o * s for o, s in zip(offset, strides, strict=True))

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
+from adana.dtensors import is_dtensor
 from adana.optim.base import LogTimeOptimizer
 from adana.optim.handles import Handle
 from adana.optim.scaling import refuse_scaler
@@ -219,7 +219,7 @@ def refuse_replicas(optimizer: LogTimeOptimizer, instead: str) -> None:
     """Raise where gradients may be those of this process alone when they are complete."""
     world = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
     params = (p for group in optimizer.param_groups for p in group["params"])
-    if world > 1 and any(not isinstance(p, DTensor) for p in params):
+    if world > 1 and any(not is_dtensor(p) for p in params):
         raise RuntimeError(
             f"plain tensors in a world of {world} processes: DistributedDataParallel averages "
             f"gradients after the hooks have used them, so replicas would part. {instead}"

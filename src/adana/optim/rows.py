@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from adana.dtensors import local
 from adana.optim.kernel.recipe import FLOATS, Row, row_of
 from adana.optim.placement import UNPLACED, Placement, placement
 from adana.optim.randomness import Key
 from adana.optim.scratch import dense
-from adana.optim.storage import local, local_like
+from adana.optim.storage import local_like
 from adana.optim.work import Work
 
 PLAIN = (Tensor, torch.nn.Parameter)

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
+from adana.dtensors import whole
 from adana.optim.storage import STEP
 from adana.optim.update import Hyper
 from adana.optim.work import Work
@@ -96,4 +96,4 @@ def _whole(x: Any) -> Tensor | None:
     """Return a scalar of a scaler as a plain tensor."""
     if x is None:
         return None
-    return x.full_tensor() if isinstance(x, DTensor) else torch.as_tensor(x)
+    return whole(torch.as_tensor(x))

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple, overload
 import torch
 from torch import Tensor
 
+from adana.dtensors import local
 from adana.optim.codecs import WEIGHTS
 from adana.optim.coded import add_missing_parts, decoded, in_full, is_coded
 from adana.optim.fused import update_fused, wants_kernel
@@ -20,7 +21,7 @@ from adana.optim.rows import Rows
 from adana.optim.scaling import Clip, scaling_of
 from adana.optim.scheduled import ScheduledOptimizer
 from adana.optim.scratch import temporaries
-from adana.optim.storage import STEP, local, local_like, new_state, working_dtype
+from adana.optim.storage import STEP, local_like, new_state, working_dtype
 from adana.optim.telemetry import Telemetry, added_up
 from adana.optim.update import Form, Hyper, update_foreach, updated
 from adana.optim.work import Work, as_lists, numbers_of, on_this_process, pieces
@@ -140,7 +141,7 @@ class SteppingOptimizer(ScheduledOptimizer):
                 if name != STEP and isinstance(x, Tensor):
                     self.state[p][name] = x.to(self.home(p))
 
-    @torch.compiler.disable
+    @torch._disable_dynamo  # torch.compiler.disable would import the compiler here and now
     def _plan(self, packed: bool, chosen: Sequence[Chosen] | None = None) -> list[Work]:
         """Advance the counters and return what is to be done, nothing of it done yet.
 
@@ -362,7 +363,7 @@ class SteppingOptimizer(ScheduledOptimizer):
         """The watch that is on, if the coming step is one for it."""
         return self.watch if self.watch is not None and self.watch.due else None
 
-    @torch.compiler.disable
+    @torch._disable_dynamo
     def observe(self, work: Work) -> None:
         """Tell a watch what the update will do, before it does: nothing changes."""
         watch = self.watching

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
+from adana.dtensors import is_dtensor, local
 from adana.names import plain_name
 
 STEP = "step"
@@ -92,14 +92,9 @@ def without_tensors(state_dict: dict[str, Any]) -> dict[str, Any]:
     return {**state_dict, "state": rest}
 
 
-def local(x: Tensor) -> Tensor:
-    """Return the part of `x` that this process holds; a view, so that updates reach `x`."""
-    return x.to_local() if isinstance(x, DTensor) else x
-
-
 def local_like(x: Tensor, p: Tensor) -> Tensor:
     """Return this process's part of `x`, laid out as `p` is."""
-    if isinstance(p, DTensor) and isinstance(x, DTensor) and x.placements != p.placements:
+    if is_dtensor(p) and is_dtensor(x) and x.placements != p.placements:
         x = x.redistribute(p.device_mesh, p.placements)
     return local(x)
 

@@ -112,7 +112,7 @@ class Telemetry:
         """Take note that the step which is about to end updates nothing."""
         self._skipped = True
 
-    @torch.compiler.disable
+    @torch._disable_dynamo
     def _after_step(self, *_: Any) -> None:
         """End a step: what it left can be read, until the next watched one ends.
 

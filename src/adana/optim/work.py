@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from adana.dtensors import local
 from adana.optim.randomness import Keys
 from adana.optim.scratch import slices
-from adana.optim.storage import local, local_like
+from adana.optim.storage import local_like
 from adana.optim.update import Hyper
 
 PIECE = 1 << 26

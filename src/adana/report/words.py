@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from scipy import stats
-
 from adana.laws import Multiplier
+from adana.laws.quantiles import student_tail
 from adana.report.compare import Comparison, Estimate, Record, Row
 
 MINUS = "\N{MINUS SIGN}"
@@ -189,7 +188,7 @@ def _caution(differences: Sequence[Estimate]) -> tuple[str, ...]:
     if not counts or min(counts) > FEW_SEEDS:
         return ()
     count = min(counts)
-    chance = 2 * float(stats.t.sf(2, df=count - 1))
+    chance = 2 * student_tail(2, count - 1)
     return (
         f"{count} seeds are few: with them, chance alone gives a difference of more than twice "
         f"its ± in about {math.ceil(100 * chance - 0.5)} of 100 comparisons.",

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
+from adana.dtensors import local
 from adana.optim import log_time_average
 from adana.optim.averaging import MultiAverage
 
@@ -110,4 +110,4 @@ class WeightAverage:
 
 def _local(tensors: Any) -> list[Tensor]:
     """Return what this rank holds of each, sharing memory."""
-    return [t.to_local() if isinstance(t, DTensor) else t.detach() for t in tensors]
+    return [local(t.detach()) for t in tensors]

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from adana.data import BatchStream, Prefetcher, Shards, save_tokenizer, validation_windows
+from adana.dtensors import whole
 from adana.nn import measure_matmul_peak, model_flops
 from adana.runs import Run, RunError, State, identity, write_json
 from adana.trackers import Mirror, open_trackers
@@ -117,9 +117,8 @@ class Trainer:
         sums = self._accumulate_gradients()
         with clock.section("model"):
             norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.clip)
-            whole = norm.full_tensor() if isinstance(norm, DTensor) else norm
             flags = [float(bool(self.interrupted)), float(self.unwritten is not None)]
-            numbers = torch.stack([*sums, whole.to(sums), *torch.tensor(flags).to(sums)])
+            numbers = torch.stack([*sums, whole(norm).to(sums), *torch.tensor(flags).to(sums)])
             loss, z, norm_value, stopping, failing = self.world.mean(numbers)
         if failing:
             self.world.decide(self._raise_unwritten)

@@ -20,7 +20,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy import stats
+from adana.laws.quantiles import student_point
 
 PUBLISHED_DELTA1, PUBLISHED_DELTA2 = 3e-3, 6.4e-3
 """arXiv 2509.02046, for language models of 130 M to 1.2 B parameters."""
@@ -78,7 +78,7 @@ def noise_floor(
     """
     sigma, freedom = pooled_sigma(groups)
     if freedom:
-        point = float(stats.t.ppf(CONFIDENCE, freedom))
+        point = student_point(CONFIDENCE, freedom)
         first = point * sigma * math.sqrt(2 / seeds)
         second = first * PUBLISHED_DELTA2 / PUBLISHED_DELTA1
         source = (

@@ -15,7 +15,7 @@ from adana import schedules
 from adana.checks import check_range
 from adana.cli.compare import given_rates
 from adana.cli.ladder.tables import NARROWEST, print_plan
-from adana.cli.progress import say
+from adana.cli.terminal import say
 from adana.ladder import (
     BATCH_SIZE,
     DEVICES,

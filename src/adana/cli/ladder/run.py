@@ -18,9 +18,10 @@ from adana.cli.engine_flags import EngineFlags
 from adana.cli.execute import share_out, train_all
 from adana.cli.ladder.study_tables import print_study
 from adana.cli.prepare import prepare_with_bar
-from adana.cli.progress import say
 from adana.cli.report import write_whole_study
-from adana.cli.settings import Settings, check_folder
+from adana.cli.run_folders import RUNS, check_folder
+from adana.cli.settings import Settings
+from adana.cli.terminal import say
 from adana.data import Shards
 from adana.ladder import (
     PRESETS,
@@ -81,7 +82,7 @@ class RunLadder(EngineFlags):
     so a GPU takes many."""
     threads: int | None = None
     """CPU threads of each training. Default: the cores, shared out."""
-    runs: Path = Settings.runs
+    runs: Path = RUNS
     """Folder below which the run directories lie, in one of the ladder's own."""
     output: Path | None = None
     """Folder of the report. Default: `report` beside the run directories."""

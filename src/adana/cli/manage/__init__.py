@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -57,16 +57,3 @@ class RunsArguments:
 def runs_command(arguments: RunsArguments) -> int:
     """Run `adana runs`; return the exit code."""
     return _ACTIONS[type(arguments.action)](arguments.action)
-
-
-def with_default_action(arguments: Sequence[str]) -> list[str]:
-    """Return the command line with `list` where `adana runs` is given no action.
-
-    >>> with_default_action(["runs", "--json"])
-    ['runs', 'list', '--json']
-    """
-    given = list(arguments)
-    alone = given[:1] == ["runs"] and (given[1:2] == [] or given[1].startswith("-"))
-    if alone and not {"-h", "--help"} & set(given[1:2]):
-        given.insert(1, "list")
-    return given

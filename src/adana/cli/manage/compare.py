@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from adana.cli.manage.common import print_json, table_console
-from adana.cli.progress import say
-from adana.cli.settings import Settings
+from adana.cli.run_folders import RUNS
+from adana.cli.terminal import say
 from adana.report import (
     compare,
     differences,
@@ -37,7 +37,7 @@ class CompareRuns:
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Beginnings of names below --runs, or of identities; or paths."""
-    runs: Path = Settings.runs
+    runs: Path = RUNS
     """Folder of the run directories."""
     training: bool = False
     """Draw the training losses instead of the validation losses."""

@@ -9,8 +9,8 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from adana.cli.progress import say
-from adana.cli.settings import Settings
+from adana.cli.run_folders import RUNS
+from adana.cli.terminal import say
 from adana.report import find_run
 from adana.trackers import TRACKERS, open_trackers, replay
 
@@ -26,7 +26,7 @@ class MirrorRun:
     name: Annotated[str, tyro.conf.Positional]
     """Beginning of its name below --runs, or of its identity; or a path."""
     to: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Some of {', '.join(TRACKERS)}.")]
-    runs: Path = Settings.runs
+    runs: Path = RUNS
     """Folder of the run directories."""
 
 

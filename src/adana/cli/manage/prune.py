@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -12,10 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from adana.cli.manage.common import check_runs_folder, table_console
-from adana.cli.progress import say
-from adana.cli.settings import Settings
-from adana.pruning import Removal, carry_out, plan
+from adana.cli.run_folders import RUNS
+from adana.cli.terminal import say
 from adana.report import list_runs, select, words
+
+if TYPE_CHECKING:
+    from adana.pruning import Removal
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class PruneRuns:
     checkpoints. Never touched: runs that are being trained, and directories with a problem.
     """
 
-    runs: Path = Settings.runs
+    runs: Path = RUNS
     """Folder of the run directories."""
     contains: str = ""
     """Only runs with this text in their name, label, optimizer or model."""
@@ -46,6 +49,8 @@ class PruneRuns:
 
 def prune_command(arguments: PruneRuns) -> int:
     """Run `adana runs prune`; return the exit code."""
+    from adana.pruning import plan  # noqa: PLC0415 - imports torch, which listing does without
+
     check_runs_folder(arguments.runs)
     listings = select(list_runs(arguments.runs), contains=arguments.contains)
     removals = plan(listings, keep=arguments.keep, failed=arguments.failed, empty=arguments.empty)
@@ -65,6 +70,8 @@ def prune_command(arguments: PruneRuns) -> int:
 
 
 def _delete(removals: Sequence[Removal], console: Console) -> int:
+    from adana.pruning import carry_out  # noqa: PLC0415
+
     freed, left = carry_out(removals)
     for text in left:
         say(console, f"left: {text}")

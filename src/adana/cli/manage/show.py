@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.text import Text
 
 from adana.cli.manage.common import ago, print_json
-from adana.cli.settings import Settings, print_rows
+from adana.cli.run_folders import RUNS
+from adana.cli.terminal import print_rows
 from adana.report import find_run, last_rows, read_listing, words
 from adana.report.compare import flatten
 from adana.runs import Run, RunError, read_json
@@ -25,7 +26,7 @@ class ShowRun:
 
     name: Annotated[str, tyro.conf.Positional]
     """Beginning of its name below --runs, or of its identity; or a path."""
-    runs: Path = Settings.runs
+    runs: Path = RUNS
     """Folder of the run directories."""
     json: bool = False
     """Print JSON for programs."""

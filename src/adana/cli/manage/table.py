@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from adana.cli.manage.common import ago, check_runs_folder, print_json, table_console
-from adana.cli.progress import say
-from adana.cli.settings import Settings
+from adana.cli.run_folders import RUNS
+from adana.cli.terminal import say
 from adana.report import Listing, list_runs, select, words
 
 States = Literal[
@@ -36,7 +36,7 @@ class ListRuns:
     with a broken file, is listed with what is wrong.
     """
 
-    runs: Path = Settings.runs
+    runs: Path = RUNS
     """Folder of the run directories."""
     state: tuple[States, ...] = ()
     """Only runs in one of these states."""

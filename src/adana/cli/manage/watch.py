@@ -17,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from adana.cli.manage.common import duration
-from adana.cli.progress import say
-from adana.cli.settings import Settings
+from adana.cli.run_folders import RUNS
+from adana.cli.terminal import say
 from adana.report import Follower, find_run, read_listing, sparkline, words
 from adana.runs import Run
 
@@ -36,7 +36,7 @@ class WatchRun:
 
     name: Annotated[str, tyro.conf.Positional]
     """Beginning of its name below --runs, or of its identity; or a path."""
-    runs: Path = Settings.runs
+    runs: Path = RUNS
     """Folder of the run directories."""
     every: float = 1.0
     """Seconds between two looks."""

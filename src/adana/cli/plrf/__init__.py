@@ -50,7 +50,7 @@ _ACTIONS: dict[type, Callable[[Any], int]] = {
 
 @dataclass(frozen=True)
 class PlrfArguments:
-    """Explore the theory behind log-time schedules: one figure a verb, in seconds to minutes.
+    """Explore the theory behind log-time schedules, a figure a verb, in seconds to minutes.
 
     The model is power-law random features: least squares whose features and target fall off as
     powers, alpha and beta. It is small enough to be solved and rich enough to have the exponents.

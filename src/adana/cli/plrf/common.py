@@ -16,8 +16,8 @@ from rich.text import Text
 from tyro.constructors import PrimitiveConstructorSpec
 
 from adana.cli.grid import Grid
-from adana.cli.progress import say
-from adana.cli.settings import check_folder
+from adana.cli.run_folders import check_folder
+from adana.cli.terminal import say
 from adana.plrf.experiments.defaults import (
     ALPHA,
     BETA,

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from adana.cli.progress import say
+from adana.cli.terminal import say
 from adana.ladder import Rule, TunedSize, read_tuned, rule_of, write_rules
 from adana.laws.bowl import Bowl
 from adana.laws.rule_forms import FORMS, find_form

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from adana.cli.settings import print_rows
+from adana.cli.terminal import print_rows
 from adana.ladder import BATCH_SIZE, TOKENS_PER_PARAM, Rule, read_rules, steps_of_budget
 from adana.laws.rule_forms import FORMS
 from adana.nn import EnokiConfig, ModelConfig, Qwen3Config, count_parameters

@@ -1,0 +1,37 @@
+"""What is slow to import is imported when it is used."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def imported(statement):
+    """Return the names of the modules that a fresh interpreter has after a statement."""
+    code = f"{statement}\nimport sys\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_the_package_alone_imports_nothing_heavy():
+    assert not {"torch", "numpy", "scipy"} & imported("import adana")
+
+
+def test_the_optimizers_need_torch_but_neither_its_compiler_nor_sharded_tensors():
+    modules = imported("import adana; adana.ADana")
+    assert "torch" in modules
+    heavy = {"torch._dynamo", "torch.distributed.tensor", "sympy", "scipy", "altair", "tyro"}
+    assert not heavy & modules
+
+
+def test_names_of_the_package_are_listed_and_others_refused():
+    import adana  # noqa: PLC0415
+
+    assert set(adana.__all__) <= set(dir(adana))
+    with pytest.raises(AttributeError, match="no attribute 'Adana'"):
+        adana.Adana  # noqa: B018
+
+
+def test_the_list_of_verbs_and_the_verbs_of_runs_do_without_torch():
+    assert "torch" not in imported("import adana.cli")
+    assert not {"torch", "adana.train"} & imported("import adana.cli.manage, adana.cli.report")
