@@ -68,7 +68,7 @@ def modules():
             yield name
 
 
-@pytest.mark.parametrize("name", modules())
+@pytest.mark.parametrize("name", list(modules()))
 def test_the_examples_in_docstrings_run(name):
     try:
         module = importlib.import_module(name)

@@ -35,8 +35,8 @@ def test_every_optimizer_is_trained_at_every_size_smallest_first():
 
 def test_a_budget_is_tokens_for_each_parameter_of_the_size():
     config = STUDY.config(Cell("adamw", 2), Rate(0.01, "given"), 1, CPU)
-    # 1 layer of width 64: 12 * 64^2; embedding and head: 2 * 1024 * 64
-    assert config.steps == 20 * (12 * 64**2 + 2 * 1024 * 64) // (16 * 128)
+    # 1 layer of width 48: 12 * 48^2; embedding and head: 2 * 1024 * 48
+    assert config.steps == 20 * (12 * 48**2 + 2 * 1024 * 48) // (16 * 128)
     assert config.seed == 1
     assert config.optimizer.lr == 0.01
     assert config.eval_every == config.steps // 12
@@ -57,9 +57,9 @@ def test_a_grid_surrounds_the_rate_it_is_given():
 
 
 def test_the_rule_carries_the_demo_rate_along_the_published_law():
-    small, demo = (centre_rate("adamw", STUDY.model(heads)) for heads in (1, 2))
-    p_small, p_demo = 12 * 32**2, 12 * 64**2
-    assert small.lr / demo.lr == pytest.approx(((16700 + p_small) / (16700 + p_demo)) ** -0.515)
+    small, larger = (centre_rate("adamw", STUDY.model(heads)) for heads in (1, 2))
+    p_small, p_larger = 12 * 24**2, 12 * 48**2
+    assert small.lr / larger.lr == pytest.approx(((16700 + p_small) / (16700 + p_larger)) ** -0.515)
     assert "0.0106" in small.source
 
 
