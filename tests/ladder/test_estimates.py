@@ -167,6 +167,7 @@ def test_the_logits_take_what_the_estimate_says(chunk, bf16):
         ("dana-star-mk4", 12, 12),
         ("ademamix", 12, 12),
         ("log-muon", 4, 8),
+        ("muon", 4, 8),
     ],
 )
 def test_the_bytes_of_state_are_those_an_optimizer_really_keeps(optimizer, hidden, other):

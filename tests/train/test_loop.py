@@ -160,10 +160,13 @@ def stop_at(monkeypatch, step):
     return KilledError
 
 
-@pytest.mark.parametrize("step", [1, 2, 3, 7, 12])
+@pytest.mark.parametrize(
+    ("step", "name"), [(1, "adana"), (2, "adana"), (3, "adana"), (7, "muon"), (12, "adana")]
+)
 def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(
-    step, config, shards, tmp_path, monkeypatch
+    step, name, config, shards, tmp_path, monkeypatch
 ):
+    config = dataclasses.replace(config, optimizer=OptimizerConfig(name, lr=8e-3))
     whole, killed = Run(tmp_path / "whole"), Run(tmp_path / "killed")
     train(config, shards, whole)
     with monkeypatch.context() as patch:

@@ -13,6 +13,7 @@ from adana import optim, schedules
 from adana.optim import ABLATIONS, AblatedADana, LogTimeOptimizer, param_groups
 from adana.optim.update import TAU_CAP
 from adana.train.config import OPTIONAL, OptimizerConfig
+from adana.train.muon import MuonWithAdamW
 
 Builder = Callable[[nn.Module, OptimizerConfig, int], torch.optim.Optimizer]
 HYPERPARAMETERS = ("kappa", "delta", "momentum_scale", *OPTIONAL)
@@ -35,14 +36,27 @@ class Entry:
 
 
 def _adamw(model: nn.Module, config: OptimizerConfig, steps: int) -> torch.optim.Optimizer:
+    decay, own = _coupled_decay(config, steps), _adamw_arguments(config)
+    return torch.optim.AdamW(param_groups(model), lr=config.lr, weight_decay=decay, **own)
+
+
+def _muon(model: nn.Module, config: OptimizerConfig, steps: int) -> torch.optim.Optimizer:
+    decay, own = _coupled_decay(config, steps), _adamw_arguments(config)
+    return MuonWithAdamW(model, config.lr, decay, own)
+
+
+def _coupled_decay(config: OptimizerConfig, steps: int) -> float:
     if config.omega >= steps:
         raise ValueError(
-            f"omega {config.omega:g} over {steps} steps would make AdamW remove whole weights at "
-            "each step (omega / T of them). Train for more steps, or pass a smaller --omega."
+            f"omega {config.omega:g} over {steps} steps would make {config.name} remove whole "
+            "weights at each step (omega / T of them). Train for more steps, or pass a smaller "
+            "--omega."
         )
-    weight_decay = schedules.omega_to_weight_decay(config.omega, config.lr, steps)
-    own = {"betas": schedules.BETAS, "eps": schedules.EPS, **_given(config, _ADAMW_READS)}
-    return torch.optim.AdamW(param_groups(model), lr=config.lr, weight_decay=weight_decay, **own)
+    return schedules.omega_to_weight_decay(config.omega, config.lr, steps)
+
+
+def _adamw_arguments(config: OptimizerConfig) -> dict[str, Any]:
+    return {"betas": schedules.BETAS, "eps": schedules.EPS, **_given(config, _ADAMW_READS)}
 
 
 _ADAMW_READS = ("beta1", "beta2", "eps")
@@ -97,6 +111,12 @@ OPTIMIZERS: dict[str, Entry] = {
     "adamw": Entry(
         _adamw,
         "torch.optim.AdamW, betas (0.9, 0.999), weight_decay = omega/(lr T)",
+        _ADAMW_READS,
+        decay="coupled",
+    ),
+    "muon": Entry(
+        _muon,
+        "torch.optim.Muon on matrices, torch.optim.AdamW on the rest, weight_decay as adamw's",
         _ADAMW_READS,
         decay="coupled",
     ),

@@ -73,6 +73,7 @@ _BETAS = ("beta1", "beta2")
 
 PRESETS: dict[str, tuple[str, ...]] = {
     "adamw": ("lr", "final", "warmup_steps", "beta1", "omega", "beta2", "eps", "clip"),
+    "muon": (*SHARED, *_BETAS),
     "adamw-log-decay": (*SHARED, *_BETAS),
     "adana": (*SHARED, *_DAMPED),
     "adana-released": (*SHARED, *_DAMPED),

@@ -1,0 +1,59 @@
+"""Muon as a baseline: torch's own for matrices of hidden layers, torch's AdamW for the rest.
+
+torch.optim has both, and no optimizer that is both. The two here step over the groups and states of
+one, so that schedules, checkpoints and telemetry see a single optimizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from adana.optim import param_groups
+
+
+class MuonWithAdamW(torch.optim.Optimizer):
+    """`torch.optim.Muon` for groups with `muon: True`, `torch.optim.AdamW` for those without.
+
+    One learning rate for both: Muon's steps are scaled to the size of AdamW's
+    (`adjust_lr_fn="match_rms_adamw"`), as in the published runs (spec/optimizers.md section 9).
+    Momentum 0.95 with Nesterov's step and 5 Newton-Schulz iterations are torch's defaults.
+
+    Args:
+        model: its hidden matrices are told by `adana.param_groups(model, muon=True)`.
+        lr: peak learning rate.
+        weight_decay: of both; embeddings, norms and biases are spared.
+        adamw: further arguments of `torch.optim.AdamW`.
+    """
+
+    def __init__(
+        self, model: nn.Module, lr: float, weight_decay: float, adamw: Mapping[str, Any]
+    ) -> None:
+        groups = param_groups(model, muon=True)
+        super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})
+        made: dict[bool, Callable[..., torch.optim.Optimizer]] = {
+            True: lambda own: torch.optim.Muon(
+                own, lr, weight_decay, adjust_lr_fn="match_rms_adamw"
+            ),
+            False: lambda own: torch.optim.AdamW(own, lr, weight_decay=weight_decay, **adamw),
+        }
+        self._parts = {
+            muon: make(own) for muon, make in made.items() if (own := self._groups_of(muon))
+        }
+
+    def _groups_of(self, muon: bool) -> list[dict[str, Any]]:
+        return [group for group in self.param_groups if group["muon"] is muon]
+
+    def step(self, closure: Any = None) -> Any:
+        """Perform one update of all parameters."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for muon, part in self._parts.items():  # loading replaces groups and state
+            part.param_groups, part.state = self._groups_of(muon), self.state
+            part.step()
+        return loss
