@@ -24,7 +24,15 @@ TIME_LIMIT = 60.0
 GRACE = 1.0
 """Seconds that the others have to report too, once one rank has failed."""
 LOOPBACK = Path("/sys/class/net/lo")
-PRELOADED = ["torch.distributed.fsdp", "torch.distributed.checkpoint", "pytest", "adana.cli"]
+VERBS = ("train", "compare", "branch", "ladder", "tune", "report")
+PRELOADED = [
+    "torch._dynamo",  # which the first optimizer imports
+    "torch.distributed.fsdp",
+    "torch.distributed.checkpoint",
+    "torch.distributed.tensor",
+    "pytest",
+    *(f"adana.cli.{verb}" for verb in VERBS),
+]
 
 
 def forkserver():

@@ -73,4 +73,4 @@ if not TYPE_CHECKING:  # which would take every name for one of ours
         return found
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+        return sorted({*globals(), *__all__, "optim"})

@@ -19,6 +19,7 @@ Symbols follow the field: see the glossary in docs/glossary.md.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -367,11 +368,9 @@ def _namespace(x: Any) -> Any:
     """Return the module whose functions take `x`: math, torch, or the array's own namespace."""
     if isinstance(x, int | float):
         return math
-    if hasattr(x, "__array_namespace__"):
-        return x.__array_namespace__()
-    import torch  # noqa: PLC0415 - is there if its tensors are, and reports have none
-
-    return torch
+    torch = sys.modules.get("torch")  # reports do without
+    is_tensor = torch is not None and isinstance(x, torch.Tensor)
+    return torch if is_tensor else x.__array_namespace__()
 
 
 def _unit(x: Any) -> Any:

@@ -1,5 +1,6 @@
 """The verbs as a user meets them: what they write, what they say, how they exit."""
 
+import inspect
 import json
 import re
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from adana.cli import VERBS, load_verb, main
+from adana.cli.help_texts import dataclasses_in
 from adana.runs import find_runs
 from tests.train.conftest import write_corpus
 
@@ -238,9 +240,26 @@ def test_a_verb_that_is_none_is_answered_with_those_that_are(capsys):
 def test_help_keeps_sentences_together_in_a_narrow_terminal(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     assert adana("ladder", "run", "--help") == 0
-    lines = [line.strip("│ \n") for line in capsys.readouterr().out.splitlines()]
-    assert any("no more run at a time than fit in what is" in line for line in lines)
-    assert "\n\n\n" not in "\n".join(lines)
+    assert "no more run at a time than fit in what is" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_line_of_a_text_begins_with_a_sign_which_would_break_its_sentence(verb):
+    """What tyro does with every line but examples, which are indented."""
+    for kind in dataclasses_in(load_verb(verb)[0]):
+        text = inspect.cleandoc(kind.__doc__)
+        wrong = [
+            line for line in text.splitlines() if line and not re.match(r"[A-Za-z]| {4}", line)
+        ]
+        assert not wrong
+        assert not re.search(r"\n\n {4}", text)  # an empty line before examples becomes two
+
+
+def test_a_shell_learns_the_options_of_every_verb(capsys):
+    assert adana("--tyro-print-completion", "bash") == 0
+    out = capsys.readouterr().out
+    assert "--sweep-lr" in out  # of compare
+    assert "--tau-epochs" in out  # of train
 
 
 @pytest.mark.parametrize("verb", ["train", "compare", "report", "data", "schedules"])

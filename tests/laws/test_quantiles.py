@@ -18,6 +18,13 @@ def test_points_and_tails_agree_with_scipy_stats(p, freedom):
     assert quantiles.normal_tail(z) == pytest.approx(1 - p, rel=1e-8)
 
 
+@pytest.mark.parametrize("significance", [1e-20, 1e-12, 0.01])
+def test_points_far_out_are_taken_from_the_near_side(significance):
+    z, t = stats.norm.isf(significance), stats.t.isf(significance, 5)
+    assert -quantiles.normal_point(significance) == pytest.approx(z, rel=1e-9)
+    assert -quantiles.student_point(significance, 5) == pytest.approx(t, rel=1e-9)
+
+
 @pytest.mark.parametrize("shift", [0.5, 3.0])
 def test_shifted_tails_agree_with_scipy_stats(shift):
     expected = stats.nct.sf(1.8, 4, shift)

@@ -6,7 +6,7 @@ import dataclasses
 import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Union
 
 import tyro
@@ -55,15 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Errors are one message that says what to do; set ADANA_DEBUG=1 for the traceback.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] not in VERBS:
-        _parse(_list_of_verbs(), "adana", words, DESCRIPTION)
-        raise SystemExit(2)  # tyro has exited: with the help, or an error
-    kind, carry_out = load_verb(words[0])
-    join_lines(kind)
-    if words[0] == "runs":
-        words = with_default_action(words)
-    verb = _parse(kind, f"adana {words[0]}", words[1:])
     try:
+        verb, carry_out = _parse(words)
         code = carry_out(verb)
     except KeyboardInterrupt:
         code = _complain("interrupted; the same command goes on where it was", 130)
@@ -87,28 +80,36 @@ def with_default_action(arguments: Sequence[str]) -> list[str]:
     ['runs', 'list', '--json']
     """
     given = list(arguments)
-    alone = given[1:2] == [] or given[1].startswith("-")
+    alone = given[:1] == ["runs"] and (given[1:2] == [] or given[1].startswith("-"))
     if alone and not {"-h", "--help"} & set(given[1:2]):
         given.insert(1, "list")
     return given
 
 
-def _parse(kind: Any, program: str, words: Sequence[str], description: str | None = None) -> Any:
-    return tyro.cli(
-        kind,
-        prog=program,
-        description=description,
-        args=words,
+def _parse(words: Sequence[str]) -> tuple[Any, Callable[[Any], int]]:
+    """Return the arguments of the verb asked for, and what carries it out."""
+    completing = any(word.startswith("--tyro-") for word in words)  # for a shell: all options
+    names = VERBS if completing else [name for name in VERBS if [name] == words[:1]]
+    loaded = {name: load_verb(name) for name in names}
+    for kind, _ in loaded.values():
+        join_lines(kind)
+    verb: Any = tyro.cli(
+        _choice_of_verbs({name: kind for name, (kind, _) in loaded.items()}),
+        prog="adana",
+        description=DESCRIPTION,
+        args=with_default_action(words),
         config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
     )
+    return verb, dict(loaded.values())[type(verb)]
 
 
-def _list_of_verbs() -> Any:
-    """Return a type that tyro knows all verbs from, and nothing of their arguments."""
+def _choice_of_verbs(loaded: Mapping[str, type]) -> Any:
+    """Return the type that tyro parses: of verbs that are not loaded, it knows one line of text."""
     kinds = []
     for name, about in VERBS.items():
-        nothing = dataclasses.make_dataclass(name, [])
-        kinds.append(Annotated[nothing, tyro.conf.subcommand(name, description=about)])
+        kind = loaded.get(name) or dataclasses.make_dataclass(name, [])
+        listed = None if name in loaded else about
+        kinds.append(Annotated[kind, tyro.conf.subcommand(name, description=listed)])
     return Union[tuple(kinds)]  # noqa: UP007 - made while running
 
 

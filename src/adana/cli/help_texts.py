@@ -17,7 +17,7 @@ from docstring_parser import parse_from_object
 
 def join_lines(kind: Any) -> None:
     """Give all fields of a dataclass, and of those in its types, their docstrings as help."""
-    for cls in _dataclasses_in(kind):
+    for cls in dataclasses_in(kind):
         for parent in (c for c in reversed(cls.__mro__) if dataclasses.is_dataclass(c)):
             texts = {
                 about.arg_name: about.description for about in parse_from_object(parent).params
@@ -28,11 +28,12 @@ def join_lines(kind: Any) -> None:
                     field.metadata = MappingProxyType({**field.metadata, "help": joined})
 
 
-def _dataclasses_in(kind: Any) -> Iterator[type]:
+def dataclasses_in(kind: Any) -> Iterator[type]:
+    """Yield a dataclass, or those among the parts of a type, and those of their fields."""
     if not dataclasses.is_dataclass(kind):
         for part in get_args(kind):
-            yield from _dataclasses_in(part)
+            yield from dataclasses_in(part)
     elif isinstance(kind, type):
         yield kind
         for hint in get_type_hints(kind, include_extras=True).values():
-            yield from _dataclasses_in(hint)
+            yield from dataclasses_in(hint)

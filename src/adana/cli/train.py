@@ -53,8 +53,8 @@ class TrainArguments(Settings):
     torchrun; it goes on with any number of them:
         torchrun --nproc-per-node 8 -m adana train --heads 12 --head-dim 64 --parallel fsdp ...
 
-    Exit codes: 0 finished, 1 failed, 2 wrong arguments, 3 diverged, 130 interrupted by Ctrl-C, and
-    75 stopped by SIGTERM, SIGUSR1 or --time-limit: run the same command again.
+    Exit codes: 0 finished, 1 failed, 2 wrong arguments, 3 diverged, 130 interrupted by Ctrl-C.
+    Stopped by SIGTERM, SIGUSR1 or --time-limit it is 75: run the same command again.
     """
 
     optimizer: Annotated[str, tyro.conf.arg(help=f"One of {', '.join(OPTIMIZERS)}.")] = "adana"

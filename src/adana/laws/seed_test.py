@@ -122,7 +122,7 @@ def needed_seeds(
             f"difference and sigma are positive, got {difference} and {sigma}: no number of seeds "
             "shows a difference of nothing"
         )
-    both = normal_point(1 - significance) + normal_point(power)
+    both = normal_point(power) - normal_point(significance)
     seeds = max(1, math.ceil(2 * (both * sigma / difference) ** 2))
     while not known and _power(seeds, difference / sigma, significance) < power:
         seeds += 1
@@ -134,5 +134,5 @@ def _power(seeds: int, effect: float, significance: float) -> float:
     freedom = 2 * (seeds - 1)
     if not freedom:
         return 0.0
-    limit = student_point(1 - significance, freedom)
+    limit = -student_point(significance, freedom)
     return student_tail(limit, freedom, shift=effect * math.sqrt(seeds / 2))

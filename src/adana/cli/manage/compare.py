@@ -31,8 +31,8 @@ from adana.report.compare import Record
 class CompareRuns:
     """Put two or more runs side by side: the settings in which they differ, losses and curves.
 
-    For a judgement over seeds, with intervals and charts, pass --html, or use `adana report` and
-    `adana compare`.
+    For a judgement over seeds, with intervals and charts, pass --html, or use the verbs `report`
+    and `compare`.
     """
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional]

@@ -31,8 +31,8 @@ class RulesArguments:
         adana rules show rules.json --heads 6 8 12
         adana train --optimizer adana --rules rules.json ...
 
-    `adana compare` and `adana ladder plan` take --rules too. docs/rules.md explains what is fitted,
-    and when to believe it.
+    So do `adana compare` and `adana ladder plan`, with --rules. docs/rules.md explains what is
+    fitted, and when to believe it.
     """
 
     action: Action
