@@ -248,15 +248,13 @@ def test_no_line_of_a_text_begins_with_a_sign_which_would_break_its_sentence(ver
     """What tyro does with every line but examples, which are indented."""
     for kind in dataclasses_in(load_verb(verb)[0]):
         text = inspect.cleandoc(kind.__doc__)
-        wrong = [
-            line for line in text.splitlines() if line and not re.match(r"[A-Za-z]| {4}", line)
-        ]
-        assert not wrong
+        lines = [line for line in text.splitlines() if line]
+        assert not [line for line in lines if not re.match(r"[A-Za-z]| {4}", line)]
         assert not re.search(r"\n\n {4}", text)  # an empty line before examples becomes two
 
 
 def test_a_shell_learns_the_options_of_every_verb(capsys):
-    assert adana("--tyro-print-completion", "bash") == 0
+    assert not adana("--tyro-print-completion", "bash")
     out = capsys.readouterr().out
     assert "--sweep-lr" in out  # of compare
     assert "--tau-epochs" in out  # of train

@@ -1,13 +1,14 @@
 """The ranks themselves: what goes wrong in one must fail its test, and only that."""
 
 import os
+import sys
 import time
 
 import pytest
 import torch
 import torch.distributed as dist
 
-from tests.ranks import RankError
+from tests.ranks import PRELOADED, RankError, forkserver
 
 
 def total_of_ranks():
@@ -30,6 +31,20 @@ def die_on_rank_1():
 
 def hang():
     time.sleep(60)
+
+
+def tell_what_is_missing(pipe):
+    pipe.send(set(PRELOADED) - set(sys.modules))
+
+
+def test_a_process_begins_with_all_that_is_slow_to_import():
+    """The fork server says nothing of imports that failed."""
+    ours, theirs = forkserver().Pipe()
+    process = forkserver().Process(target=tell_what_is_missing, args=(theirs,))
+    process.start()
+    theirs.close()
+    assert ours.recv() == set()
+    process.join()
 
 
 def test_every_rank_runs_the_function_and_returns_its_own_answer(worlds):
