@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +70,7 @@ class AdanaForCausalLM(PreTrainedModel, GenerationMixin):
         """Return the head."""
         return self.model.head
 
-    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Module:
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refuse: the sizes are those of the training."""
         raise NotImplementedError(
             "the vocabulary of an adana model cannot be resized; train one with another "

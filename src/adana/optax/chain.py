@@ -55,7 +55,8 @@ def cooled_down(
     if total_steps is None:
         # Traced, the default 0 looks like any other value; what cannot raise must still be loud.
         if isinstance(momentum_cooldown, jax.core.Tracer) or momentum_cooldown == 0:
-            return jnp.where(momentum_cooldown > 0, jnp.nan, momentum_scale)
+            traced: Any = jnp.where(momentum_cooldown > 0, jnp.nan, momentum_scale)
+            return traced
         raise ValueError("momentum_cooldown is a fraction of total_steps: pass total_steps")
     steps = momentum_cooldown * total_steps
     return lambda t: momentum_scale * schedules.momentum_cooldown(t, total_steps, steps)
