@@ -6,7 +6,7 @@ one, so that schedules, checkpoints and telemetry see a single optimizer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -25,8 +25,13 @@ class MuonWithAdamW(torch.optim.Optimizer):
     Args:
         model: its hidden matrices are told by `adana.param_groups(model, muon=True)`.
         lr: peak learning rate.
-        weight_decay: of both; embeddings, norms and biases are spared.
+        weight_decay: of both, `lr * weight_decay` a step; embeddings, norms and biases are spared.
         adamw: further arguments of `torch.optim.AdamW`.
+
+    State: one momentum of a matrix's shape, AdamW's two averages and counter of what is none.
+
+    Raises:
+        ValueError: the model has no trainable parameters, or a number is out of range.
     """
 
     def __init__(
@@ -34,15 +39,13 @@ class MuonWithAdamW(torch.optim.Optimizer):
     ) -> None:
         groups = param_groups(model, muon=True)
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})
-        made: dict[bool, Callable[..., torch.optim.Optimizer]] = {
-            True: lambda own: torch.optim.Muon(
+        self._parts: dict[bool, torch.optim.Optimizer] = {}
+        if own := self._groups_of(True):
+            self._parts[True] = torch.optim.Muon(
                 own, lr, weight_decay, adjust_lr_fn="match_rms_adamw"
-            ),
-            False: lambda own: torch.optim.AdamW(own, lr, weight_decay=weight_decay, **adamw),
-        }
-        self._parts = {
-            muon: make(own) for muon, make in made.items() if (own := self._groups_of(muon))
-        }
+            )
+        if own := self._groups_of(False):
+            self._parts[False] = torch.optim.AdamW(own, lr, weight_decay=weight_decay, **adamw)
 
     def _groups_of(self, muon: bool) -> list[dict[str, Any]]:
         return [group for group in self.param_groups if group["muon"] is muon]
