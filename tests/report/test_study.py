@@ -8,7 +8,7 @@ import pytest
 
 from adana.report import Result, Study, is_study, read_study, study_charts
 from adana.report.study_laws import Worth
-from adana.report.study_tables import sheets
+from adana.report.study_tables import of_scales, sheets
 from adana.report.study_words import separable, verdict, warnings
 from adana.report.study_words import worth as told
 from adana.runs import Run, RunError, find_runs, write_json
@@ -254,7 +254,39 @@ def test_the_cost_of_a_step_is_split(study: Study) -> None:
 def test_a_gain_is_also_told_by_the_clock(study: Study) -> None:
     found = result(study, "adana", 1_000_000)
     assert found.worth is not None
-    assert found.time_worth == pytest.approx(found.worth.value, rel=1e-3)
+    assert found.time_worth == pytest.approx(found.worth.value)
+
+
+@pytest.mark.parametrize("pace", [1.0, 3.0])
+def test_the_clock_is_paid_for_the_optimizer_and_not_for_a_slow_machine(
+    pace: float, tmp_path: Path, write_cell: WriteCell
+) -> None:
+    for label in ("adamw", "adana"):
+        for width, steps in ((64, 500), (128, 1000)):
+            write_cell(tmp_path, label, width, steps, 0.01)
+    for run in find_runs(tmp_path):
+        summary = run.summary() or {}
+        if run.config()["optimizer"]["label"] == "adana":
+            summary |= {key: pace * summary[key] for key in ("data_ms", "model_ms")}
+            summary["optimizer_ms"] *= 2 * pace
+            summary["tokens_per_second"] /= pace
+        write_json(run.path / "summary.json", summary)
+    found = result(read_study(find_runs(tmp_path), "adamw"), "adana", 250_000)
+    assert found.worth is not None
+    assert found.worth.value is not None
+    assert found.time_worth == pytest.approx(found.worth.value * 9.3 / 10.4)
+
+
+def test_a_size_without_a_finished_run_is_named_by_its_shape(
+    tmp_path: Path, write_cell: WriteCell, write_run: WriteRun
+) -> None:
+    for label in ("adamw", "adana"):
+        write_cell(tmp_path, label, 64, 500, 0.01)
+    write_run(tmp_path, "adamw", 0, lr=0.01, width=128, final=3.0, state="running", stop=100)
+    study = read_study(find_runs(tmp_path), "adamw")
+    headings = [heading.split(" PFH")[0] for heading, _ in of_scales(study)]
+    assert headings == ["250k parameters, 500 steps, 4.27e-07", "width 128, 2,000 steps"]
+    assert "at sizes of 250k parameters" in verdict(study)[-1]
 
 
 def test_weight_decay_is_told_as_the_runs_recorded_it(study: Study) -> None:

@@ -50,15 +50,21 @@ class Cost:
     tokens_per_second: float | None
     state_bytes: float | None
     peak_memory_bytes: float | None
+    share: float | None
+    """The optimizer's share of the step it is in: median over the finished runs of all rates."""
     devices: tuple[str, ...]
     """What it was measured on; several make the numbers a mixture."""
 
-    @property
-    def share(self) -> float | None:
-        """The optimizer's share of a step."""
-        if not self.step_ms or self.optimizer_ms is None:
+    def time_against(self, other: Cost) -> float | None:
+        """Return this optimizer's time a step over that of `other`, at the same scale.
+
+        From the shares alone: data and model cost both the same, so what is compared was timed
+        within single runs, and a machine that was slower for one optimizer does not count against
+        it.
+        """
+        if self.share is None or other.share is None:
             return None
-        return self.optimizer_ms / self.step_ms
+        return (1 - other.share) / (1 - self.share)
 
 
 def spending(cells: Sequence[Cell]) -> tuple[Spending, ...]:
@@ -119,22 +125,32 @@ def costs(choices: Iterable[Choice]) -> tuple[Cost, ...]:
 
 
 def _cost(choice: Choice, records: Sequence[Record]) -> Cost:
-    parts = [_median(records, key) for key in ("data_ms", "model_ms", "optimizer_ms")]
-    known = [part for part in parts if part is not None]
     return Cost(
         label=choice.label,
         scale=choice.scale,
-        optimizer_ms=parts[-1],
-        step_ms=sum(known) if len(known) == len(parts) else None,
-        tokens_per_second=_median(records, "tokens_per_second"),
-        state_bytes=_median(records, "optimizer_state_bytes"),
-        peak_memory_bytes=_median(records, "peak_memory_bytes"),
+        optimizer_ms=_median(number(record.summary, "optimizer_ms") for record in records),
+        step_ms=_median(map(_step_ms, records)),
+        tokens_per_second=_median(number(r.summary, "tokens_per_second") for r in records),
+        state_bytes=_median(number(r.summary, "optimizer_state_bytes") for r in records),
+        peak_memory_bytes=_median(number(r.summary, "peak_memory_bytes") for r in records),
+        share=_median(_share(record) for cell in choice.grid for record in cell.finished),
         devices=tuple(dict.fromkeys(map(_device, records))),
     )
 
 
-def _median(records: Iterable[Record], key: str) -> float | None:
-    values = [value for record in records if (value := number(record.summary, key)) is not None]
+def _step_ms(record: Record) -> float | None:
+    parts = [number(record.summary, key) for key in ("data_ms", "model_ms", "optimizer_ms")]
+    known = [part for part in parts if part is not None]
+    return sum(known) if len(known) == len(parts) else None
+
+
+def _share(record: Record) -> float | None:
+    step, own = _step_ms(record), number(record.summary, "optimizer_ms")
+    return own / step if step and own is not None and own < step else None
+
+
+def _median(found: Iterable[float | None]) -> float | None:
+    values = [value for value in found if value is not None]
     return statistics.median(values) if values else None
 
 

@@ -67,6 +67,12 @@ class Scale:
         return ", ".join(kept) or "a model without a finished run"
 
     @property
+    def heading(self) -> str:
+        """Model and length: ``147k parameters, 1,040 steps``."""
+        size = self.name if self.parameters is None else f"{self.name} parameters"
+        return f"{size}, {self.steps:,} steps"
+
+    @property
     def order(self) -> tuple[float, float]:
         """What scales are sorted by: compute, then steps; unknown compute last."""
         return (float("inf") if self.compute is None else self.compute, self.steps)

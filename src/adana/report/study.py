@@ -36,7 +36,7 @@ class Result:
     worth: Worth | None
     """The compute multiplier here, read off the baseline's own points."""
     time_worth: float | None
-    """The same by the clock: times the baseline's time a token over this optimizer's."""
+    """The same by the clock: over the time of this optimizer's step in the baseline's."""
 
     @property
     def label(self) -> str:
@@ -148,15 +148,16 @@ def _result(
 ) -> Result:
     losses = choice.losses
     worth = findings.at(choice.label, choice.scale.compute)
-    speed = {c.label: c.tokens_per_second for c in cost if c.scale == choice.scale}
+    here = {c.label: c for c in cost if c.scale == choice.scale}
+    own, reference = here.get(choice.label), here.get(baseline)
+    slower = own.time_against(reference) if own and reference else None
     value = worth.value if worth else None
-    own, reference = speed.get(choice.label), speed.get(baseline)
     return Result(
         choice=choice,
         loss=Estimate(*mean_and_standard_error(losses), len(losses)) if losses else None,
         difference=None if choice.label == baseline else _difference(choice, choices, baseline),
         worth=worth,
-        time_worth=value * own / reference if value and own and reference else None,
+        time_worth=value / slower if value and slower else None,
     )
 
 

@@ -164,8 +164,7 @@ def _text(name: str, study: Study, scales: Sequence[Any]) -> tuple[str, str]:
     """Return the title and the caption of a chart."""
     kind, _, key = name.partition("-")
     if kind == "bowl":
-        scale = scales[int(key)]
-        return f"{scale.name} parameters, {scale.steps:,} steps", BOWL
+        return scales[int(key)].heading, BOWL
     if kind == "sensitivity":
         return f"Sensitivity to {key}", (
             "How far the loss at each value is above the lowest of the line, each with its own "

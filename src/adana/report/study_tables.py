@@ -93,8 +93,8 @@ RESULTS = (
     ),
     Column(
         "by time",
-        "M times the baseline's time a token over this optimizer's: what is left of M when the "
-        "clock is paid; as noisy as the clock",
+        "M over the time of a step in the baseline's, from the optimizers' shares of their steps: "
+        "what is left of M when the clock is paid",
         lambda r: words.decimal(r.time_worth, 2),
     ),
     Column("told apart", "whether the interval of M excludes 1", separable),
@@ -288,8 +288,7 @@ def of_scales(study: Study) -> Sequence[tuple[str, tuple[Result, ...]]]:
     """Return a heading and the results of each scale."""
     return [
         (
-            f"{scale.name} parameters, {scale.steps:,} steps"
-            + ("" if scale.compute is None else f", {scale.compute:.3g} PFH"),
+            scale.heading + ("" if scale.compute is None else f", {scale.compute:.3g} PFH"),
             study.at(scale),
         )
         for scale in study.scales

@@ -68,8 +68,8 @@ def verdict(study: Study) -> tuple[str, ...]:
 
 
 def _span(study: Study) -> str:
-    names = [scale.name for scale in study.scales]
-    names = list(dict.fromkeys(names))
+    rested_on = [scale for scale in study.scales if scale.parameters is not None]
+    names = list(dict.fromkeys(scale.name for scale in rested_on or study.scales))
     return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
 
 
