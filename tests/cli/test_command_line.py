@@ -260,6 +260,17 @@ def test_a_shell_learns_the_options_of_every_verb(capsys):
     assert "--tau-epochs" in out  # of train
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_option_claims_a_default_of_none_or_nothing(verb, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "400")
+    actions = {"ladder": ("plan", "run"), "plrf": ("risk",), "rules": ("fit",)}
+    for action in actions.get(verb, ("",)):
+        assert adana(*filter(None, (verb, action, "--help"))) == 0
+        out = capsys.readouterr().out
+        assert "-h, --help" in out
+        assert not re.search(r"default: (None)?\)", out)
+
+
 @pytest.mark.parametrize("verb", ["train", "compare", "report", "data", "schedules"])
 def test_help_teaches_each_verb(verb, capsys):
     assert adana(verb, "--help") == 0

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Union
 
 import tyro
 
-from adana.cli.help_texts import join_lines
+from adana.cli.help_texts import improve_help
 
 DESCRIPTION = """Train language models with log-time optimizers, and measure what they save.
 
@@ -92,7 +92,7 @@ def _parse(words: Sequence[str]) -> tuple[Any, Callable[[Any], int]]:
     names = VERBS if completing else [name for name in VERBS if [name] == words[:1]]
     loaded = {name: load_verb(name) for name in names}
     for kind, _ in loaded.values():
-        join_lines(kind)
+        improve_help(kind)
     verb: Any = tyro.cli(
         _choice_of_verbs({name: kind for name, (kind, _) in loaded.items()}),
         prog="adana",

@@ -1,8 +1,9 @@
-"""Help texts as whole paragraphs.
+"""Help texts as whole paragraphs, with defaults only where there is one.
 
 tyro (1.0.17) joins the lines of an attribute's docstring before it takes away their indentation,
 and so keeps the breaks of the source, which tear sentences apart in a terminal of 80 columns. What
-a field has in its metadata as `help` is shown as it is.
+a field has in its metadata as `help` is shown as it is. Behind it stands ``(default: None)`` where
+nothing is given by default; the text says there what happens then.
 """
 
 from __future__ import annotations
@@ -10,15 +11,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from types import MappingProxyType
-from typing import Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
+import tyro
 from docstring_parser import parse_from_object
 
+NOTHING = (None, ())
+"""Defaults that say nothing to a reader."""
 
-def join_lines(kind: Any) -> None:
+SILENT = tyro.conf.arg(help_behavior_hint="")
+
+
+def improve_help(kind: Any) -> None:
     """Give all fields of a dataclass, and of those in its types, their docstrings as help."""
     for cls in dataclasses_in(kind):
         for parent in (c for c in reversed(cls.__mro__) if dataclasses.is_dataclass(c)):
+            _leave_out_empty_defaults(parent)
             texts = {
                 about.arg_name: about.description for about in parse_from_object(parent).params
             }
@@ -26,6 +34,14 @@ def join_lines(kind: Any) -> None:
                 if text := texts.get(field.name):
                     joined = "\n\n".join(" ".join(x.split()) for x in text.split("\n\n"))
                     field.metadata = MappingProxyType({**field.metadata, "help": joined})
+
+
+def _leave_out_empty_defaults(cls: type) -> None:
+    hints = get_type_hints(cls, include_extras=True)
+    for field in dataclasses.fields(cls):
+        own = field.name in cls.__annotations__
+        if own and field.default in NOTHING and SILENT not in get_args(hints[field.name]):
+            cls.__annotations__[field.name] = Annotated[hints[field.name], SILENT]
 
 
 def dataclasses_in(kind: Any) -> Iterator[type]:

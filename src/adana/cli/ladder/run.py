@@ -58,23 +58,26 @@ class RunLadder(EngineFlags):
     parameters, 20 tokens for each, 5 rates, 2 seeds. smoke: the same shape with tiny models."""
     optimizers: Annotated[
         tuple[str, ...],
-        tyro.conf.arg(help=f"The first one is the baseline. Known: {', '.join(OPTIMIZERS)}."),
+        tyro.conf.arg(
+            help="The first one is the baseline. Default: those of the preset. "
+            f"Known: {', '.join(OPTIMIZERS)}."
+        ),
     ] = ()
     heads: tuple[int, ...] = ()
     """Sizes, in attention heads. Default: 1 2 3 4."""
     rates: int | None = None
-    """Learning rates of every optimizer at every size."""
+    """Learning rates of every optimizer at every size. Default: as many as the preset has."""
     seeds: int | None = None
-    """Seeds of every learning rate."""
+    """Seeds of every learning rate. Default: as many as the preset has."""
     tokens_per_param: float | None = None
-    """Training tokens for each parameter, embedding and head included."""
+    """Training tokens for each parameter, embedding and head included. Default: as the preset."""
     lr: tuple[str, ...] = ()
     """Middle of the grid of learning rates as NAME=VALUE, at all sizes: the nearest of 0.001 times
     powers of 2. Default: a rule, printed with its source."""
     data: str | None = None
     """Text to train on, as for `adana train`. Default: python, the standard library's sources."""
     vocab_size: int | None = None
-    """Tokens of the byte-level BPE trained on the corpus, at least 257."""
+    """Tokens of the byte-level BPE trained on the corpus, at least 257. Default: the preset's."""
     device: str = Settings.device
     """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
     jobs: int | None = None

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from adana.cli.run_folders import RUNS
 from adana.cli.terminal import say
 from adana.ladder import Rule, TunedSize, read_tuned, rule_of, write_rules
 from adana.laws.bowl import Bowl
@@ -34,10 +35,10 @@ class FitRules:
     the others is written, unless --form names one.
     """
 
-    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Run directories, or folders that contain some."""
     output: Path
     """The rule file, JSON."""
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional] = (RUNS,)
+    """Run directories, or folders that contain some."""
     hyperparameter: Literal["lr", "omega", "kappa", "delta", "momentum_scale"] = "lr"
     """What the rules are for. All but lr: from runs with several values of it at every size."""
     form: str | None = None
