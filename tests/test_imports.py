@@ -35,3 +35,22 @@ def test_names_of_the_package_are_listed_and_others_refused():
 def test_the_list_of_verbs_and_the_verbs_of_runs_do_without_torch():
     assert "torch" not in imported("import adana.cli")
     assert not {"torch", "adana.train"} & imported("import adana.cli.manage, adana.cli.report")
+
+
+POSIX = ("fcntl", "resource", "termios", "pwd", "grp")
+
+
+@pytest.mark.parametrize("name", ["adana.optim", "adana.schedules", "adana.laws", "adana.plrf"])
+def test_what_is_no_command_works_without_the_modules_of_posix(name):
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({POSIX}))
+import {name}
+import adana, torch
+p = torch.nn.Parameter(torch.ones(3))
+p.grad = torch.ones(3)
+adana.ADana([p], lr=0.1, total_steps=1000).step()
+assert (p < 1).all()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -260,6 +260,12 @@ def test_a_shell_learns_the_options_of_every_verb(capsys):
     assert "--tau-epochs" in out  # of train
 
 
+def test_where_there_are_no_file_locks_it_is_said_what_to_do(monkeypatch, capsys):
+    monkeypatch.setattr("sys.platform", "win32")
+    assert adana("train", "--help") == 1
+    assert "install adana inside WSL" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_no_option_claims_a_default_of_none_or_nothing(verb, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "400")

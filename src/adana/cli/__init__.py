@@ -48,6 +48,13 @@ A verb's own module takes seconds to import, with torch, scipy or altair: it is 
 MODULES = {"runs": "manage"}
 """Modules of verbs that have another name."""
 
+WITHOUT_LOCKS = ("win32",)
+NO_LOCKS = (
+    "the commands need Linux or macOS, whose file locks and signals keep run directories whole. On "
+    "Windows, install adana inside WSL (https://learn.microsoft.com/windows/wsl). The optimizers, "
+    "`import adana`, work on Windows as they are."
+)
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 on success, 2 for wrong arguments, 1 for failures.
@@ -55,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Errors are one message that says what to do; set ADANA_DEBUG=1 for the traceback.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if sys.platform in WITHOUT_LOCKS:
+        raise SystemExit(_complain(NO_LOCKS, 1))
     try:
         verb, carry_out = _parse(words)
         code = carry_out(verb)
