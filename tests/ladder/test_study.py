@@ -16,6 +16,7 @@ from adana.ladder import (
     mean_losses,
     next_rate,
     plan_run,
+    training_order,
 )
 from adana.runs import write_json
 from adana.train import LayoutConfig, config_to_dict
@@ -31,6 +32,26 @@ def test_every_optimizer_is_trained_at_every_size_smallest_first():
         Cell("adamw", 2),
         Cell("adana", 2),
     ]
+
+
+def test_a_ladder_that_is_stopped_early_has_the_middle_of_every_grid(tmp_path):
+    planned = {}
+    for cell in STUDY.cells:
+        runs = [
+            plan_run(STUDY.config(cell, rate, seed, CPU), tmp_path, "abc")
+            for rate in first_rates(STUDY, cell)
+            for seed in (0, 1)
+        ]
+        planned[cell] = runs
+    order = training_order(planned)
+    assert sorted(p.path for p in order) == sorted(p.path for own in planned.values() for p in own)
+    places = [(p.config.model.heads, p.config.optimizer.name, p.config.seed) for p in order]
+    middle = [("adamw", 0), ("adamw", 1), ("adana", 0), ("adana", 1)]
+    assert places[:4] == [(1, *which) for which in middle]
+    assert places[12:16] == [(2, *which) for which in middle]
+    centre = first_rates(STUDY, Cell("adamw", 1))[1].lr
+    assert [p.config.optimizer.lr / centre for p in order[:2]] == [1, 1]
+    assert [p.config.optimizer.lr / centre for p in order[4:8:2]] == pytest.approx([0.5, 2])
 
 
 def test_a_budget_is_tokens_for_each_parameter_of_the_size():

@@ -48,6 +48,7 @@ from adana.ladder.study import (
     first_rates,
     mean_losses,
     next_rate,
+    training_order,
 )
 from adana.ladder.tuned import TUNABLE, TunedSize, read_tuned
 
@@ -108,6 +109,7 @@ __all__ = [
     "steps_of_budget",
     "sweep_rates",
     "total",
+    "training_order",
     "training_scale",
     "training_space",
     "with_hyperparameters",

@@ -161,6 +161,22 @@ def first_rates(study: Study, cell: Cell, centre: Rate | None = None) -> list[Ra
     return [Rate(_on_lattice(first + i, study.factor), source) for i in range(study.rates)]
 
 
+def training_order(planned: Mapping[Cell, Sequence[PlannedRun]]) -> list[PlannedRun]:
+    """Return all trainings in the order in which a ladder that is stopped early tells most.
+
+    Small sizes first; at each, all optimizers at the middle of their grids before any further out,
+    and all seeds of a rate together.
+    """
+    found = []
+    for place, (cell, own) in enumerate(planned.items()):
+        rates = sorted({run.config.optimizer.lr for run in own})
+        outwards = {lr: abs(2 * i - len(rates) + 1) for i, lr in enumerate(rates)}
+        for run in own:
+            lr = run.config.optimizer.lr
+            found.append((cell.heads, outwards[lr], place, lr, run.config.seed, run))
+    return [run for *_, run in sorted(found, key=lambda row: row[:-1])]
+
+
 def next_rate(study: Study, losses: Mapping[float, float]) -> Rate | None:
     """Return the rate to add to a cell, or None if its best is bracketed or enough were added.
 

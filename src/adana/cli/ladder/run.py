@@ -34,6 +34,7 @@ from adana.ladder import (
     next_rate,
     plan_run,
     seconds_per_step,
+    training_order,
 )
 from adana.runs import write_json
 from adana.train import OPTIMIZERS, LayoutConfig
@@ -192,8 +193,7 @@ class _Ladder:
             for cell, rates in grid.items()
         }
         while True:
-            everything = [p for own in planned.values() for p in own]
-            if not self._train(everything):
+            if not self._train(training_order(planned)):
                 return {}
             added = self._widen(planned)
             if not added:
