@@ -51,6 +51,13 @@ def test_checkpoints_to_branch_from_stay_unless_none_shall(tmp_path):
     assert len(planned(tmp_path, keep=0)) == 3
 
 
+def test_what_a_later_session_was_told_to_keep_stays_too(tmp_path):
+    run = make(tmp_path, "trunk", "finished")
+    sessions = [{"from_step": 0}, {"from_step": 12, "keep_every": 20}]
+    write_json(run.path / "environment.json", {"sessions": sessions})
+    assert planned(tmp_path) == [("trunk", "step-00000010")]
+
+
 def test_runs_that_can_go_on_keep_their_checkpoints(tmp_path):
     for state in ("interrupted", "failed", "running"):
         make(tmp_path, state, state, unfinished=state == "interrupted")

@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from adana import schedules
+    from adana import integrations, schedules
     from adana.optim import (
         ADana,
         AdEMAMix,
@@ -52,6 +52,7 @@ __all__ = [
     "clip_grad_norm",
     "convert_states",
     "float32_state_dict",
+    "integrations",
     "load_adamw_state",
     "log_time_average",
     "offload_states",
@@ -64,8 +65,8 @@ __all__ = [
 if not TYPE_CHECKING:  # which would take every name for one of ours
 
     def __getattr__(name: str) -> Any:
-        """Import what is asked for: a name of `adana.optim`, that subpackage, or the schedules."""
-        if name in ("optim", "schedules"):
+        """Import what is asked for: a name of `adana.optim`, or one of three modules."""
+        if name in ("integrations", "optim", "schedules"):
             return importlib.import_module(f"adana.{name}")
         if name not in __all__:
             raise AttributeError(f"module 'adana' has no attribute {name!r}")

@@ -107,9 +107,10 @@ def _superseded(run: Run, keep: int) -> dict[Path, str]:
     whole = list_checkpoints(run.checkpoints)
     if keep == 0:
         return dict.fromkeys(whole, "of a finished run")
-    every = (run.config().get("layout") or {}).get("keep_every")
+    layouts = [run.config().get("layout") or {}, *run.environment().get("sessions", [])]
+    multiples = {every for layout in layouts if (every := layout.get("keep_every"))}
     return {
         path: f"of a finished run; the newest {keep} stay"
         for path in whole[:-keep]
-        if not every or checkpoint_step(path) % every
+        if all(checkpoint_step(path) % every for every in multiples)
     }

@@ -154,6 +154,8 @@ def test_a_sweep_trains_each_rate_once_and_takes_the_best(capsys, tmp_path):
         (("train", "--data", "nowhere"), "nowhere"),
         (("train", "--data", "empty"), "empty"),
         (("train", "--data", "corpus", "--vocab-size", "100"), "257"),
+        (("train", "--data", "corpus", "--vocab-size", "0"), "vocab_size must be at least"),
+        (("branch", "runs/trunk", "--steps"), "names no training length"),
         (("train", "--data", "corpus", "--vocab-size", "60000"), "--vocab-size"),
         (
             ("train", "--data", "corpus", "--vocab-size", "300", "--sequence-length", "100000"),

@@ -8,8 +8,10 @@ import shlex
 import pytest
 
 from adana.cli import main
+from adana.cli.commands import train_words
 from adana.cli.settings import Settings
 from adana.cli.tune_sizes import scaled
+from adana.ladder import with_hyperparameters
 from adana.runs import Run, find_runs
 from adana.tune import InProcess
 from tests.train.conftest import write_corpus
@@ -175,6 +177,18 @@ def test_weight_decay_over_epochs_reaches_the_search_and_the_command_has_it_as_o
     assert exit_.value.code == 0
     assert "already trained" in capsys.readouterr().out
     assert len(find_runs(tmp_path / "runs")) == len(runs)
+
+
+@pytest.mark.parametrize(("batch", "cooldown", "micro"), [(32, 150, 16), (8, 600, 8)])
+def test_the_command_of_another_batch_has_the_cooldown_and_micro_batch_it_was_trained_with(
+    batch, cooldown, micro
+):
+    settings = Settings(schedule="wsd", cooldown_steps=300, micro_batch=16)
+    base = settings.train_config(settings.optimizer_config("adamw", 0.01))
+    words = train_words(settings, with_hyperparameters(base, {"batch_size": batch})).split()
+    for flag, value in (("batch-size", batch), ("cooldown-steps", cooldown)):
+        assert words[words.index(f"--{flag}") + 1] == str(value)
+    assert words[words.index("--micro-batch") + 1] == str(micro)
 
 
 @pytest.mark.slow

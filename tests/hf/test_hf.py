@@ -126,6 +126,8 @@ def test_padding_that_a_token_would_see_is_refused(exported, tokens):
     )
     with pytest.raises(ValueError, match="Pad on the right"):
         loaded(tokens, attention_mask=right.flip(1))
+    with pytest.raises(ValueError, match="prompts of equal length"):
+        loaded.generate(tokens, attention_mask=right, max_new_tokens=1, do_sample=False)
 
 
 def test_the_usual_names_say_the_shape(exported):

@@ -124,6 +124,14 @@ def test_no_clip_stays_finite_where_the_momentum_vanishes(cls, arguments):
 # --- arguments of other optimizers ----------------------------------------------------------------
 
 
+def test_a_scheduler_that_cycles_the_momentum_of_an_ablation_is_told():
+    optimizer = adana.optim.AblatedADana([p := parameters()[0]], lr=1e-3)
+    torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=10)
+    p.grad = torch.ones_like(p)
+    with pytest.raises(ValueError, match=r"overwritten momentum by 0.95.*cycle_momentum=False"):
+        optimizer.step()
+
+
 def test_weight_decay_is_refused_with_the_omega_to_pass_instead(make):
     with pytest.raises(TypeError, match="omega=3 "):
         make(parameters(), lr=1e-3, weight_decay=0.03, total_steps=100_000)

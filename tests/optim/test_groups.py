@@ -34,6 +34,29 @@ def test_groups_serve_this_package_and_torch_alike():
     assert [group["weight_decay"] for group in theirs.param_groups] == [0.1, 0.0]
 
 
+def test_names_come_along_when_asked_for():
+    model = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3))
+    ours = adana.ADana(adana.param_groups(model, names=True), lr=1e-3)
+    theirs = torch.optim.AdamW(adana.param_groups(model, names=True), lr=1e-3)
+    for optimizer in (ours, theirs):
+        assert [group["param_names"] for group in optimizer.param_groups] == [
+            ["0.weight"],
+            ["0.bias", "1.weight", "1.bias"],
+        ]
+    model(torch.randn(2, 3)).square().sum().backward()
+    with ours.telemetry() as watch:
+        ours.step()
+    assert set(watch.read()) == {name for name, _ in model.named_parameters()}
+
+
+def test_a_group_that_says_omega_decays_whatever_it_says_of_weight_decay():
+    group = {"params": [nn.Parameter(torch.ones(2))], "weight_decay": 0.0}
+    with pytest.raises(ValueError, match="nothing would decay"):
+        adana.ADana([group], lr=1e-3)
+    optimizer = adana.ADana([{**group, "omega": 4.0}], lr=1e-3)
+    assert optimizer.param_groups[0]["omega"] == 4.0
+
+
 def test_tied_head_counts_as_the_embedding_and_frozen_parameters_are_left_out():
     model = nn.ModuleDict(
         {

@@ -251,6 +251,18 @@ def test_one_peak_for_all_groups_is_in_proportion_to_their_learning_rates():
     assert [optimizer.gamma(group) for group in optimizer.param_groups] == pytest.approx([0.1, 0.1])
 
 
+def test_groups_of_different_peaks_get_new_ones_each():
+    a, b = parameters(shapes=[(2,), (3,)])
+    optimizer = adana.ADana([{"params": [a]}, {"params": [b], "lr": 1e-4}], 1e-3)
+    with pytest.raises(ValueError, match=r"peaks are 0.001, 0.0001; pass one for each"):
+        optimizer.reschedule(peak_lr=2e-3)
+    with pytest.raises(ValueError, match="pass one for each"):
+        optimizer.reschedule(peak_lr=[2e-3])
+    optimizer.reschedule(peak_lr=[2e-3, 4e-4], total_steps=50)
+    assert [optimizer.gamma(group) for group in optimizer.param_groups] == [0.5, 0.25]
+    assert [group["total_steps"] for group in optimizer.param_groups] == [50, 50]
+
+
 @pytest.mark.parametrize(("before", "after"), [("float32", "float64"), ("float64", "float32")])
 def test_a_checkpoint_goes_on_in_another_precision(make, before, after):
     before, after = getattr(torch, before), getattr(torch, after)

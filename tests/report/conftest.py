@@ -79,7 +79,7 @@ def write_run(
             "delta": 8.0,
             "kappa": kappa,
         },
-        "model": {"width": width, "depth": 4},
+        "model": {"width": width, "depth": 4, "sequence_length": 128},
         "data": {"corpus": "python", "vocab_size": 1024, "fingerprint": "abc"},
         "schedule": {"name": "cosine", "warmup_steps": steps // 50, "final": 0.1},
         "eval_every": steps // 12,

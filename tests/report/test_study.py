@@ -245,6 +245,14 @@ def test_the_budget_counts_every_run(study: Study) -> None:
     assert spent["adamw"].silent == 1
 
 
+def test_compute_counts_too_where_nothing_finished(tmp_path: Path, write_run: WriteRun) -> None:
+    write_run(tmp_path, "adamw", 0, lr=0.01, width=64, final=3.0, steps=500)
+    hot = {"final": 9.0, "state": "diverged", "stop": 100}
+    write_run(tmp_path, "adamw", 1, lr=0.1, width=64, steps=1000, **hot)
+    (spent,) = read_study(find_runs(tmp_path), "adamw").spending
+    assert spent.compute == pytest.approx(6 * 250_000 * 2048 * (500 + 100) / 3.6e18)
+
+
 def test_the_cost_of_a_step_is_split(study: Study) -> None:
     smallest = study.costs[0]
     assert smallest.step_ms == pytest.approx(9.3)

@@ -100,7 +100,7 @@ def test_divergence_is_an_infinite_loss_that_brackets_the_optimum():
 
 
 def test_where_everything_diverges_the_search_says_what_to_do():
-    with pytest.raises(ValueError, match=r"every value of lr diverged .*lower learning rate"):
+    with pytest.raises(RuntimeError, match=r"every value of lr diverged .*lower learning rate"):
         run(cliff, (Log("lr", (0.1, 0.2), 0.1),))
 
 

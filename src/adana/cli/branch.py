@@ -62,6 +62,8 @@ class BranchArguments:
 def branch_command(arguments: BranchArguments) -> int:
     """Run `adana branch`; return the exit code."""
     check_folder("--runs", arguments.runs)
+    if not arguments.steps:
+        raise ValueError("--steps names no training length; give one or several, as --steps 1000")
     if arguments.cooldown is not None and not 0 < arguments.cooldown < 1:
         raise ValueError(f"--cooldown must be between 0 and 1, got {arguments.cooldown}")
     trunk = Run(arguments.trunk)

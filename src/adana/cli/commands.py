@@ -35,6 +35,11 @@ def train_words(settings: Settings, config: TrainConfig) -> str:
         for field in dataclasses.fields(optimizer)
         if field.name in shared and field.name not in own
     }
+    # Counted in steps or sequences, so a search that tunes the batch changes them.
+    if settings.cooldown_steps is not None:
+        own["cooldown_steps"] = schedule.cooldown_steps
+    if settings.micro_batch is not None:
+        own["micro_batch"] = config.layout.micro_batch
     if config.steps != settings.total_steps:
         own |= {"steps": config.steps, "tokens_per_param": None}
     if settings.tokens_per_param is not None and "steps" not in own:

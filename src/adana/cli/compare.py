@@ -191,7 +191,9 @@ class _Comparison:
         trials = [trial for trial in self.trials if trial.label == name]
         best = next((trial for trial in trials if trial.best), None)
         if best is None:
-            raise ValueError(f"{name} diverged at every rate of the sweep; pass a lower one: --lr")
+            raise RuntimeError(
+                f"{name} diverged at every rate of the sweep; pass a lower one: --lr"
+            )
         config = next(p.config for p in several if p.config.optimizer.lr == best.lr)
         side = sweep_edges(trials).get(name)
         if side:

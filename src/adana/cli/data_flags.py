@@ -35,10 +35,10 @@ class DataFlags:
 
     def data_config(self, corpus: str | None = None) -> DataConfig:
         """Return what to prepare; `corpus` in place of --data if given."""
-        trained = self.tokenizer == DataConfig.tokenizer
+        own = self.vocab_size if self.tokenizer == DataConfig.tokenizer else None
         return DataConfig(
             corpus=corpus or self.data,
-            vocab_size=(trained and self.vocab_size) or DataConfig.vocab_size,
+            vocab_size=DataConfig.vocab_size if own is None else own,
             validation_fraction=self.validation_fraction,
             validation_tokens=self.validation_tokens,
             tokenizer=self.tokenizer,
@@ -50,4 +50,5 @@ class DataFlags:
 
     def model_vocab_size(self) -> int:
         """Return the model's vocabulary: what was asked for, or what the tokenizer needs."""
-        return self.vocab_size or model_vocab_size(self.data_config())
+        own = self.vocab_size
+        return model_vocab_size(self.data_config()) if own is None else own

@@ -79,7 +79,8 @@ class Settings(DataFlags):
     cooldown_steps: int | None = None
     """Cooldown length of wsd in steps. Default: steps / 5."""
     final: float = ScheduleConfig.final
-    """Where the schedule ends, as a fraction of the peak learning rate; not for constant."""
+    """Where the schedule ends, as a fraction of the peak learning rate; for constant, where the
+    branches of this trunk end."""
     omega: Annotated[float | None, _DECAY] = None
     """Weight-decay strength. AdamW gets weight_decay = omega / (lr * steps); ADana omega /
     (steps/10 + t). Default: 4, or what --rules say."""

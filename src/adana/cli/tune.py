@@ -65,12 +65,13 @@ class TuneArguments(EngineFlags, Settings):
     """Peak learning rate to begin with. Default: the rule's, put on the grid of all sizes."""
     scales: tuple[str, ...] = ()
     """Sizes to tune at, the cheapest first: attention heads (3), HEADSxFACTOR for so many times the
-    tokens (3x4), or settings (heads=3,steps=300). Default: what the other options say."""
+    tokens (3x4), or settings of size and budget (heads=3,steps=300). Default: what the other
+    options say."""
     seeds: int = Rules.seeds
     """Seeds of every configuration; its loss is their mean."""
     noise_seeds: int = 3
     """Seeds of the first configuration of every size, and of its best: their spread tells which
-    differences count. 0: not measured; the thresholds are those of the literature, 0.003 and
+    differences count. 0 or 1: not measured; the thresholds are those of the literature, 0.003 and
     0.0064."""
     delta1: float | None = None
     """What a value must gain to be taken. Default: what noise alone exceeds in one of 20 cases."""
@@ -126,7 +127,8 @@ def tune_command(arguments: TuneArguments) -> int:
     most = widest_batch(sizes[0].space, arguments.method)
     jobs, threads = share_out(most, sizes[0].start.layout, arguments.jobs, arguments)
     sizes = [_with_threads(size, threads) for size in sizes]
-    seconds = [seconds_per_step(size.start) for size in sizes]
+    here = arguments.engine == "local"
+    seconds = [seconds_per_step(size.start) for size in sizes] if here else None
     print_plan(console, sizes, arguments.method, seconds, jobs=jobs)
     if arguments.plan:
         return 0

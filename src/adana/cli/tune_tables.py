@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from rich.console import Console
@@ -18,17 +19,19 @@ def print_plan(
     console: Console,
     sizes: Sequence[Size],
     rules: Rules,
-    seconds: Sequence[float],
+    seconds: Sequence[float] | None,
     *,
     jobs: int,
 ) -> None:
-    """Print what will be tried and what it costs; `seconds` are those of a step at each size."""
+    """Print what will be tried and what it costs; `seconds` are those of a step at each size.
+
+    None where other machines train, whose speed is not known.
+    """
     console.print(_grids(sizes).fitting(console))
     table = Grid("Budget", "size", "N", "D", "runs", "per further pass", "tokens", "device-hours")
-    for size, of_a_step in zip(sizes, seconds, strict=True):
+    for size, of_a_step in zip_longest(sizes, seconds or ()):
         first, further = planned_runs(size.space, rules)
         tokens = first * size.start.steps * size.start.tokens_per_step
-        hours = first * size.start.steps * of_a_step / 3600
         table.add(
             size.scale.name,
             f"{size.scale.parameters:,.0f}",
@@ -36,14 +39,15 @@ def print_plan(
             str(first),
             f"at most {further}",
             f"{tokens:,}",
-            f"{hours:.3g}",
+            "-" if of_a_step is None else f"{first * size.start.steps * of_a_step / 3600:.3g}",
         )
     console.print(table.fitting(console))
     say(
         console,
         f"{jobs} trainings at a time. Runs are those of the first pass with noise and joint "
         "checks; longer grids and values of other sizes come on top, what was trained before is "
-        "free. Hours: a step measured here, evaluations come on top.",
+        "free."
+        + ("" if seconds is None else " Hours: a step measured here, evaluations come on top."),
     )
     for size in sizes:
         say(console, f"{size.scale.name}: learning rate {size.rate.lr:.4g}, {size.rate.source}")

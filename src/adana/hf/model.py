@@ -57,7 +57,13 @@ class AdanaForCausalLM(PreTrainedModel, GenerationMixin):
     def prepare_inputs_for_generation(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        """Return the inputs of the next step: the newest tokens that fit the model."""
+        """Return the inputs of the next step: the newest tokens that fit the model.
+
+        Raises:
+            ValueError: a prompt ends in padding, which would be continued.
+        """
+        if attention_mask is not None and not bool(attention_mask[:, -1].all()):
+            raise ValueError(GENERATE_FROM_EQUAL_LENGTHS)
         context = self.config.max_position_embeddings
         mask = None if attention_mask is None else attention_mask[:, -context:]
         return {"input_ids": input_ids[:, -context:], "attention_mask": mask}
@@ -101,6 +107,11 @@ def _missing(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
     return {name: t for name, t in tensors if not getattr(t, "_is_hf_initialized", False)}
 
 
+GENERATE_FROM_EQUAL_LENGTHS = (
+    "Generate from prompts of equal length or one at a time: the model has no mask for padding."
+)
+
+
 def _check_padding(mask: Tensor | None) -> None:
     """Raise `ValueError` where a token would see padding before it."""
     if mask is None or mask.ndim != 2 or mask.shape[1] < 2:
@@ -108,6 +119,6 @@ def _check_padding(mask: Tensor | None) -> None:
     if bool((mask[:, 1:] > mask[:, :-1]).any()):
         raise ValueError(
             "there is padding before or between the tokens, which this model would read as text. "
-            "Pad on the right (tokenizer.padding_side = 'right') to score texts, and generate from "
-            "prompts of equal length or one at a time."
+            f"Pad on the right (tokenizer.padding_side = 'right') to score texts. "
+            f"{GENERATE_FROM_EQUAL_LENGTHS}"
         )

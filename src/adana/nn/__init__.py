@@ -11,7 +11,7 @@ from adana.nn.config import (
     model_config_from_dict,
     model_config_to_dict,
 )
-from adana.nn.counts import PFH, Counts, count_parameters, model_flops, training_flops
+from adana.nn.counts import Counts, count_parameters, model_flops, training_flops
 from adana.nn.decoder import Decoder
 from adana.nn.enoki import Enoki
 from adana.nn.init import SCHEMES
@@ -19,6 +19,7 @@ from adana.nn.loss import LossTerms
 from adana.nn.lstm import LSTMModel
 from adana.nn.matmul_peak import measure_matmul_peak
 from adana.nn.qwen3 import Qwen3
+from adana.units import PFH
 
 __all__ = [
     "FAMILIES",

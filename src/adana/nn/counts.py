@@ -9,9 +9,6 @@ from dataclasses import dataclass
 
 from adana.nn.config import EnokiConfig, ModelConfig, Qwen3Config
 
-PFH = 3.6e18
-"""FLOPs in one petaFLOP/s-hour, the unit of compute C."""
-
 
 @dataclass(frozen=True)
 class Counts:

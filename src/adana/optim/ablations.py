@@ -104,12 +104,18 @@ class AblatedADana(DampedMomentum):
     def growth(self, group: Mapping[str, Any], t: Any) -> Any:
         """Return what multiplies m at step t."""
         index, delta = self.index(group, t), group["delta"]
-        return {
+        kinds = {
             "damped": lambda: schedules.damping(index, group["kappa"]),
             "constant": lambda: 1.0,
             "undamped": lambda: schedules.undamped(index, delta),
             "nesterov": lambda: schedules.nesterov(index, delta),
-        }[group["momentum"]]()
+        }
+        if group["momentum"] not in kinds:
+            raise ValueError(
+                f"something has overwritten momentum by {group['momentum']!r}, expected one of "
+                f"{', '.join(kinds)}; OneCycleLR and CyclicLR need cycle_momentum=False"
+            )
+        return kinds[group["momentum"]]()
 
     def hyper(self, group: Mapping[str, Any], t: Any) -> Hyper:
         """Return the numbers of the update at step t (from 1) for `group`."""

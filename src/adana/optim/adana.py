@@ -44,7 +44,7 @@ class ADana(DampedMomentum):
         variant: "paper" (default) is the published formula, above, and the class behind the paper's
             Enoki curves. "released" reproduces the authors' released code: the multiplier of m is
             `1 + (1 + t)^(1 - kappa)` and decay comes after the update; its best learning rate
-            differs by 10 to 30 % (spec/optimizers.md section 1).
+            differs by an estimated 10 to 30 % (spec/optimizers.md section 1).
         extra_momentum: c, how many times m is added undamped. Default by variant: 0 or 1.
         decay: "log-time" (default) or "constant", which removes omega / total_steps a step and
             ignores decay_offset, so that a study can change `decay` alone.

@@ -56,8 +56,9 @@ class Dana(LogTimeOptimizer):
         forget: constant D in (0, 1], for SGD-M with `c = momentum_scale`. Default None: log-time.
         average: keep y as an average. Default False.
         omega: weight-decay strength. Default 0: the theory has none.
-        total_steps, decay_offset, decay, decay_order, peak_lr, foreach, maximize, capturable,
-            differentiable: as for `ADana`. eps has no effect.
+        total_steps, decay_offset, decay, decay_order, peak_lr, foreach, fused, maximize,
+            capturable, differentiable, state_dtype, bf16_weights, seed: as for `ADana`. eps has no
+            effect.
 
     Raises:
         ValueError: a hyperparameter is out of range or not finite.

@@ -46,7 +46,7 @@ def with_log_time_decay(
     Keep float32 weights. The decay of a step is rounded to the weights' dtype by itself: one of
     less than `torch.finfo(dtype).eps / 2` is lost in some weights, less than half of that in all.
     In bfloat16 these are 0.4 % and 0.2 %, and a run of 10 000 steps at the defaults is below the
-    first from step 24 on. A warning says so once.
+    first from step 25 on. A warning says so once.
 
     Args:
         optimizer: of any class whose `step` runs torch's step hooks (all subclasses of

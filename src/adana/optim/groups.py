@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
@@ -20,6 +20,7 @@ def param_groups(
     muon: bool = False,
     heads: str | None = HEADS,
     matrices: str | None = None,
+    names: bool = False,
 ) -> list[dict[str, Any]]:
     """Split a model's trainable parameters into a decayed and an undecayed group.
 
@@ -44,6 +45,9 @@ def param_groups(
             of linear, convolutional, recurrent and attention modules; other parameters of two or
             more dimensions (a learned position table, experts kept as one tensor) are not, with a
             warning.
+        names: give every parameter with its name, as torch's optimizers take them: telemetry tells
+            them, and so do state dicts, by which parameters are found again in another order. What
+            a group holds is then pairs, which other libraries' optimizers may not take.
 
     Returns:
         Two groups, decayed first (three with `muon`, matrices first); empty ones are left out. The
@@ -87,11 +91,15 @@ def param_groups(
         candidates = [(name, p) for name, p in named if id(p) in decays - tables]
         hidden = hidden_matrices(model, candidates, heads=heads, matrices=matrices, stacklevel=2)
     flag: dict[str, Any] = {"muon": False} if muon else {}
+
+    def members(wanted: Callable[[int], bool]) -> list[Any]:
+        return [(name, p) if names else p for name, p in named if wanted(id(p))]
+
     groups: list[dict[str, Any]] = [
-        {"params": [p for _, p in named if id(p) in hidden], "muon": True},
-        {"params": [p for _, p in named if id(p) in decays - hidden], **flag},
+        {"params": members(lambda i: i in hidden), "muon": True},
+        {"params": members(lambda i: i in decays - hidden), **flag},
         {
-            "params": [p for _, p in named if id(p) not in decays],
+            "params": members(lambda i: i not in decays),
             "omega": 0.0,
             "weight_decay": 0.0,
             **flag,

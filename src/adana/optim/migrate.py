@@ -95,8 +95,10 @@ def _check(
         )
     if is_coded(group, p):
         raise ValueError(
-            "AdamW's state can be taken over into float32 states of float32 weights only; this "
-            f"group has state_dtype={group['state_dtype']!r} and weights of {p.dtype}"
+            "AdamW's state can be taken over into states in full only, and of bfloat16 weights "
+            f"only with bf16_weights='nearest'; this group has {group['state_dtype']!r} states, "
+            f"bf16_weights={group['bf16_weights']!r} and weights of {p.dtype}. Build the "
+            "optimizer without codes, load, and then call adana.convert_states"
         )
     missing = {"step", "exp_avg", "exp_avg_sq"} - set(saved)
     if missing:

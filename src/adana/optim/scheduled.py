@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import numbers
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 
 import torch
@@ -113,7 +113,9 @@ class ScheduledOptimizer(torch.optim.Optimizer):
 
     def _refuse_silent_lack_of_decay(self) -> None:
         """Raise where groups made for AdamW without decay would switch all decay off."""
-        spared = [group.get("weight_decay") == 0 for group in self.param_groups]
+        spared = [
+            group["omega"] == 0 and group.get("weight_decay") == 0 for group in self.param_groups
+        ]
         if all(spared) and self.defaults["omega"] > 0:
             raise ValueError(
                 f"every parameter group says weight_decay: 0, so nothing would decay, though omega="
@@ -305,7 +307,8 @@ class ScheduledOptimizer(torch.optim.Optimizer):
         `decay_offset`), peak of the learning rate (`peak_lr`, for going on at another rate) and
         whatever else the groups hold. The averages are normalised, so they stay valid. Groups
         without decay stay without it. A `decay_offset` that was the default for the old horizon
-        becomes the default for the new one.
+        becomes the default for the new one. Where groups have different peaks, `peak_lr` is a list
+        of one for each.
 
         Raises:
             ValueError: a name is unknown, or a value is out of range; nothing is changed then.
@@ -322,9 +325,29 @@ class ScheduledOptimizer(torch.optim.Optimizer):
             )
         if changes.get("omega") and not any(group["omega"] for group in self.param_groups):
             raise ValueError("no group has any decay (omega 0), so omega cannot be rescheduled")
-        renewed = [self._changed(group, changes) for group in self.param_groups]
+        peaks = self._new_peaks(changes.pop("peak_lr", None))
+        renewed = [
+            self._changed(group, changes if peak is None else {**changes, "peak_lr": peak})
+            for group, peak in zip(self.param_groups, peaks, strict=True)
+        ]
         for group, new in zip(self.param_groups, renewed, strict=True):
             group.update(new)
+
+    def _new_peaks(self, given: float | Sequence[float] | None) -> Sequence[float | None]:
+        """Return the peak asked for of every group; None where it is to stay."""
+        if given is None:
+            return [None] * len(self.param_groups)
+        old = [float(self.peak(group)) for group in self.param_groups]
+        if isinstance(given, Sequence):
+            peaks, clear = list(given), len(given) == len(old)
+        else:
+            peaks, clear = [given] * len(old), len(set(old)) == 1
+        if not clear:
+            raise ValueError(
+                f"peak_lr={given} cannot be that of {len(old)} groups whose peaks are "
+                f"{', '.join(f'{x:g}' for x in old)}; pass one for each: peak_lr=[...]"
+            )
+        return peaks
 
     def _changed(self, group: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         new = {**group, **changes}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from adana.report.cells import Cell, Scale
 from adana.report.choice import Choice
 from adana.report.compare import Record, number
+from adana.units import PFH
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _spent(cells: Sequence[Cell]) -> Spending:
         **ended,
         unfinished=len(pairs) - sum(ended.values()),
         tokens=sum(_tokens(cell, record) for cell, record in pairs),
-        compute=sum((cell.scale.compute or 0.0) * _part(record) for cell, record in pairs),
+        compute=sum(_compute(cell, record) for cell, record in pairs),
         device_hours=sum(known) if known else None,
         silent=len(hours) - len(known),
     )
@@ -101,6 +102,13 @@ def _tokens(cell: Cell, record: Record) -> float:
     model = record.config.get("model") or {}
     per_step = (record.config.get("batch_size") or 0) * (model.get("sequence_length") or 0)
     return float(record.last_step * per_step)
+
+
+def _compute(cell: Cell, record: Record) -> float:
+    """Return 6 P D of what a run trained on, in PFH; 0 where no run of its model says P."""
+    if cell.scale.compute is not None:
+        return cell.scale.compute * _part(record)
+    return 6 * (cell.scale.parameters or 0) * _tokens(cell, record) / PFH
 
 
 def _part(record: Record) -> float:

@@ -348,7 +348,14 @@ class Trainer:
         session = {name: here[name] for name in ("device", "processor", "ranks", "threads")}
         return {
             **here,
-            "sessions": [*before, {"from_step": self.state.step, **session}],
+            "sessions": [
+                *before,
+                {
+                    "from_step": self.state.step,
+                    **session,
+                    "keep_every": self.config.layout.keep_every,
+                },
+            ],
             "matmul_peak": self.peak,
             "corpus": manifest.get("corpus", {}),
         }

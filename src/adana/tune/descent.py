@@ -74,7 +74,7 @@ def descend(
         on_sweep, on_move: called before and after every sweep.
 
     Raises:
-        ValueError: all values of a hyperparameter diverged, so there is nowhere to go.
+        RuntimeError: all values of a hyperparameter diverged, so there is nowhere to go.
     """
     base, space = dict(start), list(space)
     passes: list[tuple[Move, ...]] = []
@@ -84,7 +84,7 @@ def descend(
             on_sweep(number, parameter)
             found = sweep(losses, base, parameter, delta1)
             if math.isinf(found.loss):
-                raise ValueError(
+                raise RuntimeError(
                     f"every value of {found.name} diverged ({', '.join(map(str, found.values))}): "
                     "begin with a configuration that trains, say at a lower learning rate"
                 )

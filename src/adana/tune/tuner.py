@@ -62,7 +62,8 @@ def tune(
         on_progress: called with how far the search is.
 
     Raises:
-        ValueError: the space or the rules are not valid, or everything diverged.
+        ValueError: the space or the rules are not valid.
+        RuntimeError: every value of a hyperparameter diverged.
         FailedTrials: a training crashed; the others are kept.
         Stopped: interrupted (Ctrl-C); what is finished is kept.
     """

@@ -169,18 +169,18 @@ class _Ladder:
 
     def introduce(self, grid: Mapping[Cell, Sequence[Rate]]) -> None:
         """Print what will be trained with the rule of every number, and how long it takes."""
-        done = {
-            cell: all(p.run.concluded for rate in rates for p in self._place(cell, rate))
+        missing = [
+            [p.config for rate in rates for p in self._place(cell, rate) if not p.run.concluded]
             for cell, rates in grid.items()
-        }
-        seconds = {
-            cell: 0.0
-            if done[cell]
-            else seconds_per_step(self.study.config(cell, rates[0], 0, self.layout))
-            for cell, rates in grid.items()
-        }
+        ]
+        hours = None
+        if self.arguments.engine == "local":
+            took = [len(own) * own[0].steps * seconds_per_step(own[0]) for own in missing if own]
+            hours = sum(took) / self.jobs / 3600
         print_study(
-            *(self.console, self.study, grid, seconds),
+            *(self.console, self.study, grid),
+            left=sum(map(len, missing)),
+            hours=hours,
             jobs=self.jobs,
             corpus_tokens=len(self.shards.train),
         )

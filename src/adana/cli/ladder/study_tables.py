@@ -19,20 +19,16 @@ def print_study(
     console: Console,
     study: Study,
     grid: Mapping[Cell, Sequence[Rate]],
-    seconds: Mapping[Cell, float],
     *,
+    left: int,
+    hours: float | None,
     jobs: int,
     corpus_tokens: int,
 ) -> None:
-    """Print everything about a study; `seconds` are those of a step, 0 where all is trained."""
+    """Print everything about a study. `left` trainings are to be made; None: hours unknown."""
     sizes, rates = sizes_table(study, corpus_tokens), rates_table(study, grid)
     runs = sum(len(own) for own in grid.values()) * study.seeds
     tokens = sum(len(own) * study.seeds * _tokens(study, cell.heads) for cell, own in grid.items())
-    hours = (
-        sum(len(own) * study.seeds * study.steps(c.heads) * seconds[c] for c, own in grid.items())
-        / jobs
-        / 3600
-    )
     budget = budget_rule(study.tokens_per_param, study.batch_size, study.sequence_length)
     notes = [
         f"T = {budget}; all at omega {schedules.OMEGA:g}, kappa {schedules.KAPPA:g} where there is "
@@ -43,11 +39,22 @@ def print_study(
     console.print(rates.fitting(console))
     for note in notes:
         console.print(Padding(Text(note), (0, 0, 0, 3)))
-    duration = f"about {_duration(hours)} here" if hours else "all trained already"
     console.print(
-        f"\nTotal: {runs} trainings, {tokens / 1e6:.4g} M tokens; {duration}, {jobs} at a time "
-        "(measured; evaluations, and rates added at the ends, come on top)",
+        f"\nTotal: {runs} trainings, {tokens / 1e6:.4g} M tokens; {_time(runs, left, hours, jobs)}",
         highlight=False,
+    )
+
+
+def _time(runs: int, left: int, hours: float | None, jobs: int) -> str:
+    """Say how long the trainings that are left take."""
+    if not left:
+        return "all trained already"
+    which = "" if left == runs else f"for the {left} that are left "
+    if hours is None:
+        return f"how long that takes {which}depends on the cluster"
+    return (
+        f"about {_duration(hours)} here {which}at {jobs} a time (measured; evaluations, and rates "
+        "added at the ends, come on top)"
     )
 
 

@@ -41,8 +41,10 @@ class FitRules:
     """Run directories, or folders that contain some."""
     hyperparameter: Literal["lr", "omega", "kappa", "delta", "momentum_scale"] = "lr"
     """What the rules are for. All but lr: from runs with several values of it at every size."""
-    form: str | None = None
-    """The form of rule to write. Default: the best one of all."""
+    form: Annotated[
+        str | None,
+        tyro.conf.arg(help=f"The rule to write: {', '.join(FORMS)}. Default: the best of all."),
+    ] = None
     level: float = LEVEL
     """Coverage of the intervals."""
     bootstrap: int = BOOTSTRAP
