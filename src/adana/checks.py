@@ -26,7 +26,7 @@ def check_range(
         if above and below:
             return
     left = "(" if low_open or low == -math.inf else "["
-    right = ")" if high_open or high == math.inf else "]"
+    right = ")" if high_open or (finite and high == math.inf) else "]"
     kind = "finite number" if finite else "number"
     raise ValueError(f"{name} must be a {kind} in {left}{low:g}, {high:g}{right}, got {value!r}")
 

@@ -2,13 +2,13 @@
 
 `t` counts optimizer steps from 1: `t = 1` at the first update. The functions take and return
 Python floats, and work the same on 0-d tensors, arrays and values traced by JAX: one definition for
-eager, compiled and captured code. None of them keeps state.
+eager, compiled and captured code (`ema_total_weight` takes single numbers only). None keeps state.
 
 Three groups:
 
 * what a log-time optimizer computes from `t`: `ema_weight`, `damping`, `log_time_decay`, the
   undamped multipliers of the ablations, and AdEMAMix's warm-ups;
-* learning-rate multipliers `gamma(t)` in (0, 1]: `warmup_cosine`, `warmup_linear`,
+* learning-rate multipliers `gamma(t)` in [0, 1]: `warmup_cosine`, `warmup_linear`,
   `warmup_stable_decay`;
 * conversions between the ways people state weight decay: `omega`, `weight_decay`, and timescales
   in steps and epochs.

@@ -154,6 +154,7 @@ def test_without_degrees_of_freedom_the_seeds_give_the_noise():
         ({"saturation": "none"}, "saturation is shared, free, zero or a number"),
         ({"saturation": 3.0}, "below the lowest loss"),
         ({"method": "magic"}, "method is one of"),
+        ({"bootstrap": -1}, "bootstrap must be an integer of at least 0"),
     ],
 )
 def test_a_wrong_choice_says_what_there_is(choice, message):

@@ -56,3 +56,8 @@ def test_a_baseline_too_short_to_read_anything_off_is_refused():
     baseline, candidate = pair(1.0, 500.0)
     with pytest.raises(ValueError, match="longer horizons"):
         overtraining_exponent([(baseline, candidate)])
+
+
+def test_no_pairs_at_all_are_refused():
+    with pytest.raises(ValueError, match="no pair of curves"):
+        overtraining_exponent([])

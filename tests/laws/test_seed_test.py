@@ -67,6 +67,19 @@ def test_a_rule_that_makes_no_sense_is_refused(rule):
         SeedRule(**rule)
 
 
+@pytest.mark.parametrize("losses", [[], [3.0, float("nan")], [3.0, float("inf")]])
+def test_losses_that_are_no_numbers_are_refused(losses):
+    for pair in ((losses, [3.0, 3.1]), ([3.0, 3.1], losses)):
+        with pytest.raises(ValueError, match="must be finite final losses"):
+            seed_test(*pair)
+
+
+@pytest.mark.parametrize("wrong", [{"significance": 0.7}, {"power": 1.0}])
+def test_seeds_for_a_test_that_makes_no_sense_are_not_counted(wrong):
+    with pytest.raises(ValueError, match="got"):
+        needed_seeds(0.01, 0.01, **wrong)
+
+
 def test_no_number_of_seeds_shows_a_difference_of_nothing():
     with pytest.raises(ValueError, match="no number of seeds"):
         needed_seeds(0.0, 0.01)

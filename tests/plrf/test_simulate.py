@@ -6,7 +6,9 @@ import pytest
 import torch
 from scipy import stats
 
+from adana.plrf.adaptive import simulate_adaptive
 from adana.plrf.curve import SimulatedRisk, log_steps
+from adana.plrf.direct import simulate_direct
 from adana.plrf.momentum import (
     ademamix,
     dana_constant,
@@ -210,8 +212,19 @@ def test_small_simulations_take_one_thread_and_leave_the_setting_as_it_was():
 
 def test_methods_are_a_list():
     for wrong in (sgd(0.1), []):
-        with pytest.raises(ValueError, match="methods must be a list"):
+        with pytest.raises(ValueError, match="several methods or optimizers, at least one"):
             simulate(PLRF(1.0, 0.3, 4).draw(), wrong, batch=1, total_steps=2)
+
+
+@pytest.mark.parametrize("run", [simulate_direct, simulate_adaptive])
+def test_nothing_to_simulate_is_refused_elsewhere_too(run):
+    with pytest.raises(ValueError, match="at least one"):
+        run(PLRF(1.0, 0.3, 4).draw(), {}, batch=1, total_steps=2)
+
+
+def test_steps_that_are_spaced_by_nothing_are_refused():
+    with pytest.raises(ValueError, match="per_decade must be an integer of at least 1"):
+        log_steps(100, per_decade=0)
 
 
 def test_the_standard_error_is_that_of_a_mean():

@@ -16,6 +16,7 @@ from typing import Literal, get_args, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from adana.checks import check_integer
 from adana.laws.curves import Curve
 from adana.laws.holdout import LeftOut, leave_largest_out
 from adana.laws.identifiability import Evidence, describe
@@ -117,8 +118,10 @@ def fit_loss_laws(
     reference's procedure, without intervals: see `adana.laws.paper_fit`. `bootstrap` is the number
     of draws (0: no intervals) and `resample` their kind, see `adana.laws.resampling`.
 
-    Raises `ValueError` where there are fewer points than parameters, or an unknown word.
+    Raises `ValueError` where there are fewer points than parameters, for an unknown word and a
+    negative number of draws.
     """
+    check_integer("bootstrap", bootstrap, low=0)
     if method not in get_args(Method):
         raise ValueError(f"method is one of {', '.join(get_args(Method))}, got {method!r}")
     if method == "paper":

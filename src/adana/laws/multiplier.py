@@ -75,7 +75,10 @@ class Multiplier:
 
 
 def mean_and_standard_error(values: Sequence[float]) -> tuple[float, float | None]:
-    """Return the mean and its standard error; the error is None below two values."""
+    """Return the mean and its standard error; the error is None below two values.
+
+    Raises `ValueError` for no values.
+    """
     if not len(values):
         raise ValueError("the mean of no values is undefined; pass at least one")
     if len(values) < 2:
@@ -127,7 +130,8 @@ def compute_multiplier(
 
     `baseline` holds one observation a horizon, in any order. The interval is a parametric
     bootstrap of seed noise: see `_replicate_means`. `rng` defaults to a fixed seed, so that the
-    same runs always print the same interval.
+    same runs always print the same interval. Raises `ValueError` for a level outside of (0, 1), and
+    a baseline without observations or with two of one compute.
     """
     if not 0 < level < 1:
         raise ValueError(f"level is the coverage of the interval, between 0 and 1, got {level}")

@@ -58,8 +58,11 @@ def overtraining_exponent(
 ) -> Overtraining:
     """Fit `p` to (baseline, candidate) curves over `f`, one pair a model size.
 
-    Raises `ValueError` where fewer than two points of some size, in sum, can be read off.
+    Raises `ValueError` unless one model size at least has two candidate points whose loss the
+    baseline reached.
     """
+    if not pairs:
+        raise ValueError("no pair of curves was given; give one (baseline, candidate) a model size")
     found = [_equivalent(b, c, np.log(b.means)[None], np.log(c.means)[None]) for b, c in pairs]
     x = [np.log(candidate.computes) for _, candidate in pairs]
     exponents, kept, squares = _regress(x, found)

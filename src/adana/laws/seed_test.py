@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from adana.checks import check_range
 from adana.laws.multiplier import pooled_variance
 from adana.laws.quantiles import normal_point, normal_tail, student_point, student_tail
 
@@ -66,9 +67,16 @@ def seed_test(
     """Test whether `candidate` (final losses, one a seed) beats `baseline` by the rule.
 
     `others` are further groups of runs that differ in their seed only: they take part in pooling
-    sigma. Raises `ValueError` where sigma is not known and no group has two seeds.
+    sigma. Raises `ValueError` where sigma is not known and no group has two seeds, and for losses
+    that are missing or not finite: a run that diverged is no number to compare.
     """
     rule = rule or SeedRule()
+    for name, losses in (("baseline", baseline), ("candidate", candidate)):
+        if not len(losses) or not np.isfinite(losses).all():
+            raise ValueError(
+                f"{name} must be finite final losses, one or more, got {list(losses)}; a run that "
+                "diverged has lost, and no test is needed"
+            )
     freedom: int | None = None
     if rule.sigma is None:
         variance, freedom = pooled_variance([baseline, candidate, *others])
@@ -122,6 +130,8 @@ def needed_seeds(
             f"difference and sigma are positive, got {difference} and {sigma}: no number of seeds "
             "shows a difference of nothing"
         )
+    SeedRule(significance=significance)
+    check_range("power", power, low=0.0, high=1.0, low_open=True, high_open=True)
     both = normal_point(power) - normal_point(significance)
     seeds = max(1, math.ceil(2 * (both * sigma / difference) ** 2))
     while not known and _power(seeds, difference / sigma, significance) < power:

@@ -130,7 +130,7 @@ def recorded_risk(
     progress: Progress | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the steps recorded, and P before each: (optimizers, runs, experts, steps)."""
-    check_counts(batch, total_steps, runs)
+    check_counts(batch, total_steps, runs, optimizers)
     recorded = recorded_steps(steps, total_steps)
     risk = np.empty((len(optimizers), runs, len(probabilities), len(recorded)))
     walk = trajectory(

@@ -64,6 +64,7 @@ class SimulatedRisk:
 def log_steps(total_steps: int, per_decade: int = 20) -> np.ndarray:
     """Return whole steps 0, 1, 2, ... spaced evenly in their logarithm, ending at `total_steps`."""
     check_integer("total_steps", total_steps, low=1)
+    check_integer("per_decade", per_decade, low=1)
     decades = np.log10(total_steps)
     spaced = np.logspace(0, decades, int(np.ceil(decades * per_decade)) + 1)
     return np.unique(np.concatenate([[0], np.round(spaced), [total_steps]]).astype(np.int64))

@@ -59,7 +59,7 @@ def simulate_direct(
     Raises:
         ValueError: an argument is out of range.
     """
-    check_counts(batch, total_steps, runs)
+    check_counts(batch, total_steps, runs, methods)
     check_range("batch", batch, low=1.0)
     check_range("noise", noise, low=0.0)
     check_range("noise_dof", noise_dof, low=0.0, low_open=True, finite=False)

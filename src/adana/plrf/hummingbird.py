@@ -28,7 +28,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "Dana-Star-MK4": DanaStarMK4,
     "AdEMAMix": AdEMAMix,
 }
-"""The paper's; ADana and Dana-Star as released, with the undamped momentum that the others have."""
+"""The paper's; ADana and Dana-Star as released: m is added once more, undamped, as in the MK4s."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ def hummingbird(
 
     All see the same batches. `optimizers` are names of `OPTIMIZERS`; other arguments as for
     `adana.plrf.mixture.simulate_mixture`. Of one seed only the order of curves is to be trusted.
+    Raises `ValueError` for unknown names, and kappas or rates that are none or not different.
     """
     unknown = sorted(set(optimizers) - set(OPTIMIZERS))
     if unknown:

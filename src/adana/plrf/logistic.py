@@ -108,7 +108,7 @@ def simulate_logistic(
     learn. A parameter has shape (runs, d + 1, m), biases last; otherwise as
     `adana.plrf.adaptive.simulate_adaptive`.
     """
-    check_counts(batch, total_steps, runs)
+    check_counts(batch, total_steps, runs, optimizers)
     check_range("batch", batch, low=1.0)
     recorded = recorded_steps(steps, total_steps)
     start = torch.zeros(runs, problem.noise.shape[0] + 1, len(problem.frequencies), device=device)

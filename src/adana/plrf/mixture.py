@@ -35,7 +35,10 @@ class MixtureRisk:
 
 
 def expert_probabilities(experts: int, exponent: float = 1.0) -> np.ndarray:
-    """Return how often samples go to each expert: `i^-exponent` for i = 1..experts, of sum 1."""
+    """Return how often samples go to each expert: `i^-exponent` for i = 1..experts, of sum 1.
+
+    Raises `ValueError` for fewer than one expert or an exponent below 0.
+    """
     check_integer("experts", experts, low=1)
     check_range("exponent", exponent, low=0.0)
     weights = np.arange(1, experts + 1, dtype=np.float64) ** -exponent

@@ -145,7 +145,10 @@ def linear_average(step: float, slope: float, *, delta: float = DELTA) -> Moment
 
 
 def log_nesterov(step: float, *, delta: float = DELTA) -> Momentum:
-    """Undamped log-time Nesterov, `gamma3 = gamma2 (delta + t)`: unstable at every batch size."""
+    """Undamped log-time Nesterov, `gamma3 = gamma2 (delta + t)`.
+
+    Unstable at every batch size below about `delta d / 2` (docs/plrf/instability.md).
+    """
     memory = _memory(delta)
     return Momentum(
         "undamped Nesterov",

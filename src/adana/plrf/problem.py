@@ -47,7 +47,11 @@ class PLRF:
         return hidden_inputs(self.dimension, self.hidden)
 
     def draw(self) -> DrawnProblem:
-        """Draw W from the seed and solve the problem; O(v d^2) time, `8 v d` bytes twice or so."""
+        """Draw W from the seed and solve the problem; O(v d^2) time, `8 v d` bytes twice or so.
+
+        Raises `ValueError` where the features fall off so fast that float64 does not tell them
+        apart.
+        """
         j = np.arange(1, self.hidden_inputs + 1, dtype=np.float64)
         weights = np.random.default_rng(self.seed).standard_normal((j.size, self.dimension))
         features = weights * (j**-self.alpha / np.sqrt(self.dimension))[:, None]

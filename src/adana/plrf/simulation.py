@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,9 +65,7 @@ def simulate(
     Raises:
         ValueError: an argument is out of range, or a count is not whole.
     """
-    check_counts(batch, total_steps, runs)
-    if isinstance(methods, Momentum) or not methods:
-        raise ValueError(f"methods must be a list of at least one Momentum, got {methods!r}")
+    check_counts(batch, total_steps, runs, methods)
     spectrum = problem.spectrum() if isinstance(problem, DrawnProblem) else problem
     recorded = recorded_steps(steps, total_steps)
     eigenvalues, errors = (torch.from_numpy(x).to(device) for x in _directions(spectrum))
@@ -124,8 +123,13 @@ def recorded_steps(steps: Sequence[int] | np.ndarray | None, total_steps: int) -
     return wanted
 
 
-def check_counts(batch: float, total_steps: int, runs: int) -> None:
-    """Raise `ValueError` unless a simulation can have this batch, length and number of runs."""
+def check_counts(batch: float, total_steps: int, runs: int, competitors: Any) -> None:
+    """Raise `ValueError` unless a simulation can have this batch, length and number of runs.
+
+    And something to simulate: `competitors` are a list of methods or a mapping of optimizers.
+    """
+    if isinstance(competitors, Momentum) or not competitors:
+        raise ValueError(f"expected several methods or optimizers, at least one: {competitors!r}")
     if batch != math.inf:
         check_integer("batch (unless infinite)", batch, low=1)
     check_integer("total_steps", total_steps, low=1)

@@ -26,7 +26,8 @@ def noise_gain(spectrum: Spectrum, method: Momentum, *, batch: float, steps: Any
     of unit risk keeps up. Infinite where the method is unstable even without noise from others:
     where the map of some eigenvalue has a spectral radius of 1 or more. Below 1 at all times is
     the criterion of stability: exact for constant schedules, and a good guess for those that change
-    slowly, which may survive a while above 1. Steps of 0 have no noise: F = 0.
+    slowly, which may survive a while above 1. Steps of 0 have no noise: F = 0. Raises `ValueError`
+    for a batch that is not positive.
     """
     felt = spectrum.eigenvalues > 0
     at = method.at(steps)
@@ -120,7 +121,7 @@ def momentum_bound(spectrum: Spectrum, method: Momentum, *, batch: float, steps:
     """Return the bound on `gamma1 gamma3 / gamma2` at `steps`: `(2B - gamma2 tr) / N_eff`.
 
     The noise gain below 1, for small coefficients. An upper bound in practice: with large steps or
-    batches `lipschitz_bound` binds first, at early times.
+    batches `lipschitz_bound` binds first, at early times. Infinite where gamma2 is 0.
     """
     at = method.at(steps)
     directions = effective_directions(spectrum, at.gamma2, at.forget)

@@ -98,11 +98,14 @@ def tau_statistics(
 def expected_tau(active: np.ndarray | float) -> np.ndarray:
     """Return what tau settles at where gradients are Gaussian and active with probability q.
 
-    `q E[|xi| / (|xi| + sqrt(q))]` with xi standard normal: 0.384 for q = 1, about q for small q.
+    `q E[|xi| / (|xi| + sqrt(q))]` with xi standard normal: 0.385 for q = 1, about q for small q.
     Measured taus are 5 to 25 % below it, as sqrt(v) lags behind gradients that shrink. Source:
-    spec/plrf.md section 10.
+    spec/plrf.md section 10. A number or an array of them in [0, 1], and as many returned;
+    `ValueError` for others.
     """
     q = np.asarray(active, dtype=np.float64)
+    if not ((q >= 0) & (q <= 1)).all():
+        raise ValueError(f"active must be probabilities in [0, 1], got {active}")
     root = np.sqrt(q)
 
     def share(x: float) -> np.ndarray:

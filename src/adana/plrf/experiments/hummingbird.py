@@ -92,7 +92,8 @@ def hummingbird_experiment(
             "learning rates": ", ".join(f"{rate:g}" for rate in rates)
             + ", constant; each curve shows the one with the lowest final risk",
             "runs, seed": f"{runs}, {seed}",
-            "ADana, Dana-Star": "as released: the momentum multiplier is 1 + (1 + t)^(1 - kappa)",
+            "ADana, Dana-Star": "as released: the momentum multiplier is 1 + (1 + t)^(1 - kappa), "
+            "in Dana-Star of the effective time",
         },
         findings=_findings(found, rows, floor),
         plots=(
