@@ -45,9 +45,9 @@ def param_groups(
             of linear, convolutional, recurrent and attention modules; other parameters of two or
             more dimensions (a learned position table, experts kept as one tensor) are not, with a
             warning.
-        names: give every parameter with its name, as torch's optimizers take them: telemetry tells
-            them, and so do state dicts, by which parameters are found again in another order. What
-            a group holds is then pairs, which other libraries' optimizers may not take.
+        names: give every parameter with its name, as torch's optimizers take them. Telemetry and
+            state dicts then tell the names, and random bits for rounding go by them instead of the
+            order. A group holds pairs, which optimizers of other libraries may not take.
 
     Returns:
         Two groups, decayed first (three with `muon`, matrices first); empty ones are left out. The
