@@ -118,6 +118,7 @@ def write_run(
             "train_loss": final,
             "tokens": tokens,
             "compute": 6 * parameters * tokens / 3.6e18,
+            "flops": {"6N2": 6.0 * (parameters + 1024 * width) * tokens},
             "non_embedding_parameters": parameters,
             "parameters": parameters + 1024 * width,
             "seconds": 61.0,

@@ -1,6 +1,7 @@
 """What `read_study` finds in the run directories of a study, what it chooses, what it refuses."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -257,6 +258,24 @@ def test_the_cost_of_a_step_is_split(study: Study) -> None:
     smallest = study.costs[0]
     assert smallest.step_ms == pytest.approx(9.3)
     assert smallest.share == pytest.approx(1.1 / 9.3)
+
+
+def test_a_gain_is_also_told_with_the_head_counted(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, larger = (result(study, "adana", size) for size in (1_000_000, 4_000_000))
+    assert found.worth is not None
+    assert found.worth_with_head is not None
+    # Both are read off one straight line in logarithms, whose axis has shrunk.
+    longer = math.log(larger.scale.compute / found.scale.compute)
+    shorter = math.log(larger.scale.with_head / found.scale.with_head)
+    expected = math.exp(math.log(found.worth.value) * shorter / longer)
+    assert found.worth_with_head.value == pytest.approx(expected)
+    assert expected < found.worth.value
+    assert not [text for text in verdict(study) if "output head" in text]  # 1.7 % less
+    monkeypatch.setattr("adana.report.study_words.TOLD", 0.01)
+    (told,) = [text for text in verdict(study) if "output head" in text]
+    assert f"{expected:.2f} at 1M" in told
 
 
 def test_a_gain_is_also_told_by_the_clock(study: Study) -> None:

@@ -24,7 +24,7 @@ def laws_table(fit: LawFit, level: float) -> Table:
     title = {"single": "L = a + b C^-c", "broken": "L = a + b C^-c + e C^-f"}[fit.form]
     table = Table(title=f"{title}   [{100 * level:g} % intervals]", title_justify="left")
     letters = PARAMETERS[: 5 if fit.form == "broken" else 3]
-    table.add_column("optimizer")
+    table.add_column("optimizer", no_wrap=True)
     for letter in letters:
         table.add_column(letter, justify="right")
     for name, law in fit.laws.items():
@@ -39,7 +39,8 @@ def multipliers_table(pairs: Mapping[str, Pair], baseline: str, axis: str) -> Ta
     table = Table(title=f"M: {axis} that {baseline} needs for the same loss, over what was used",
                   title_justify="left")  # fmt: skip
     for column in ("optimizer", axis, "M fitted", "separable", "M piecewise", "separable"):
-        table.add_column(column, justify="left" if column == "optimizer" else "right")
+        first = column == "optimizer"
+        table.add_column(column, justify="left" if first else "right", no_wrap=first)
     for name, (fitted, piecewise) in pairs.items():
         for i, compute in enumerate(piecewise.compute):
             cells = [name, f"{compute:.4g}"]

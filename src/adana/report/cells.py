@@ -17,6 +17,7 @@ from typing import Any
 from adana.report import words
 from adana.report.compare import CADENCE_SUFFIX, Record, flatten, number
 from adana.runs import NOT_IDENTITY, RunError, science
+from adana.units import PFH
 
 LR = "optimizer.lr"
 
@@ -49,6 +50,8 @@ class Scale:
     """D."""
     compute: float | None = None
     """C = 6 P D in PFH (3.6e18 FLOP)."""
+    with_head: float | None = None
+    """The same with the FLOPs of the output head, 6 (P + V d) D; None where runs do not say."""
     lengths: int = 1
     """How many training lengths this model has in the study."""
 
@@ -189,9 +192,15 @@ def _scales(records: Iterable[Record]) -> dict[tuple[str, int], Scale]:
             all_parameters=_whole(size.get("parameters")),
             tokens=_whole(number(done.summary, "tokens") if done else None),
             compute=number(done.summary, "compute") if done else None,
+            with_head=_with_head(done) if done else None,
             lengths=lengths[key[0]],
         )
     return found
+
+
+def _with_head(record: Record) -> float | None:
+    flops = number(record.summary.get("flops") or {}, "6N2")
+    return flops / PFH if flops else None
 
 
 def _whole(value: float | None) -> int | None:

@@ -20,7 +20,7 @@ from adana.report.budget import Cost, Spending, costs, spending
 from adana.report.cells import Cell, Scale, sort_cells
 from adana.report.choice import Choice, Sensitivity, choose, sensitivities
 from adana.report.compare import Estimate, Record, read_record
-from adana.report.study_laws import Findings, Worth, curves_of, find_laws, ladder
+from adana.report.study_laws import Findings, Worth, curves_of, find_laws, ladder, worth_with_head
 from adana.runs import Run, RunError
 
 
@@ -35,6 +35,8 @@ class Result:
     """Loss minus the baseline's at this scale, paired by seed."""
     worth: Worth | None
     """The compute multiplier here, read off the baseline's own points."""
+    worth_with_head: Worth | None
+    """The same with the FLOPs of the output head counted."""
     time_worth: float | None
     """The same by the clock: over the time of this optimizer's step in the baseline's."""
 
@@ -122,6 +124,7 @@ def read_study(runs: Sequence[Run], baseline: str) -> Study:
     rungs = ladder(scales)
     curves = curves_of(choices, rungs, labels)
     findings = find_laws(curves, baseline)
+    with_head = worth_with_head(choices, rungs, labels)
     cost = costs(choices)
     by_label = sorted(cells, key=lambda cell: labels.index(cell.label))
     return Study(
@@ -130,7 +133,9 @@ def read_study(runs: Sequence[Run], baseline: str) -> Study:
         scales=scales,
         ladder=rungs,
         cells=tuple(cells),
-        results=tuple(_result(choice, choices, baseline, findings, cost) for choice in choices),
+        results=tuple(
+            _result(choice, choices, baseline, (findings, with_head), cost) for choice in choices
+        ),
         curves=curves,
         findings=findings,
         sensitivities=sensitivities(by_label),
@@ -143,11 +148,11 @@ def _result(
     choice: Choice,
     choices: Sequence[Choice],
     baseline: str,
-    findings: Findings,
+    findings: tuple[Findings, Findings],
     cost: Sequence[Cost],
 ) -> Result:
     losses = choice.losses
-    worth = findings.at(choice.label, choice.scale.compute)
+    worth = findings[0].at(choice.label, choice.scale.compute)
     here = {c.label: c for c in cost if c.scale == choice.scale}
     own, reference = here.get(choice.label), here.get(baseline)
     slower = own.time_against(reference) if own and reference else None
@@ -157,6 +162,7 @@ def _result(
         loss=Estimate(*mean_and_standard_error(losses), len(losses)) if losses else None,
         difference=None if choice.label == baseline else _difference(choice, choices, baseline),
         worth=worth,
+        worth_with_head=findings[1].at(choice.label, choice.scale.with_head),
         time_worth=value / slower if value and slower else None,
     )
 

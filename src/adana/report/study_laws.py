@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,10 @@ POINTS = 60
 """Points of a fitted law."""
 SAME_RATIO = 1.15
 """Tokens a parameter within this factor are one ladder: steps are whole numbers."""
+
+
+Axis = Literal["compute", "with_head"]
+"""Which compute of a `Scale` losses are laid out over."""
 
 
 @dataclass(frozen=True)
@@ -116,16 +121,19 @@ def _same_ratio(scales: Sequence[Scale], size: str) -> list[list[Scale]]:
 
 
 def curves_of(
-    choices: Sequence[Choice], scales: Sequence[Scale], labels: Sequence[str]
+    choices: Sequence[Choice],
+    scales: Sequence[Scale],
+    labels: Sequence[str],
+    axis: Axis = "compute",
 ) -> dict[str, Curve]:
     """Return each label's final losses over the compute of `scales`, where it finished any."""
     found = {}
     for label in labels:
         own = {choice.scale: choice for choice in choices if choice.label == label}
         points = tuple(
-            Observation(scale.compute, own[scale].losses)
+            Observation(at, own[scale].losses)
             for scale in scales
-            if scale.compute and scale in own and own[scale].losses
+            if (at := getattr(scale, axis)) and scale in own and own[scale].losses
         )
         if points:
             found[label] = Curve(label, points)
@@ -148,12 +156,9 @@ def find_laws(curves: Mapping[str, Curve], baseline: str) -> Findings:
                 f"and there is {have}.",
             )
         )
-    said: dict[str, None] = {}
-    piecewise, fitted = {}, {}
-    others = [name for name in curves if name != baseline]
-    for name in others:
-        piecewise[name] = piecewise_multiplier(curves[baseline], curves[name])
-        said |= dict.fromkeys(piecewise[name].statements)
+    piecewise, fitted = _piecewise(curves, baseline), {}
+    said = {text: None for found in piecewise.values() for text in found.statements}
+    others = list(piecewise)
     fit = None
     enough, too_short = with_a_law(curves.values())
     said |= dict.fromkeys(too_short)
@@ -169,6 +174,30 @@ def find_laws(curves: Mapping[str, Curve], baseline: str) -> Findings:
             at_sizes = fitted_multiplier(fit, baseline, name, curves[name].computes)
             said |= dict.fromkeys(at_sizes.statements)
     return Findings(fit, fitted, piecewise, tuple(map(_sentence, said)))
+
+
+def worth_with_head(
+    choices: Sequence[Choice], scales: Sequence[Scale], labels: Sequence[str]
+) -> Findings:
+    """Return the piecewise multipliers over compute with the FLOPs of the head, baseline first.
+
+    Where the head is a large part of the model, 6 P D grows faster from size to size than what is
+    computed, and stretches every multiplier. Empty where runs do not say, or the baseline has one
+    size only.
+    """
+    baseline = labels[0]
+    curves = curves_of(choices, scales, labels, "with_head")
+    if baseline not in curves or len(curves[baseline].points) < 2:
+        return Findings()
+    return Findings(piecewise=_piecewise(curves, baseline))
+
+
+def _piecewise(curves: Mapping[str, Curve], baseline: str) -> dict[str, MultiplierCurve]:
+    return {
+        name: piecewise_multiplier(curves[baseline], curve)
+        for name, curve in curves.items()
+        if name != baseline
+    }
 
 
 def _sentence(text: str) -> str:

@@ -16,6 +16,7 @@ from adana.report.choice import Choice
 from adana.report.compare import Estimate
 from adana.report.decay_table import DECAY, decay_data, with_decay
 from adana.report.study import Result, Study
+from adana.report.study_laws import Worth
 from adana.report.study_words import separable, worth
 from adana.report.tables import Column
 
@@ -92,6 +93,12 @@ RESULTS = (
         lambda r: worth(r.worth),
     ),
     Column(
+        "with head",
+        "M with the FLOPs of the output head counted, 6 (P + V d) D: in small models the head is "
+        "most of what is computed, and 6 P D stretches M",
+        lambda r: worth(r.worth_with_head),
+    ),
+    Column(
         "by time",
         "M over the time of a step in the baseline's, from the optimizers' shares of their steps: "
         "what is left of M when the clock is paid",
@@ -100,7 +107,8 @@ RESULTS = (
     Column("told apart", "whether the interval of M excludes 1", separable),
 )
 
-TERMINAL = tuple(c for c in RESULTS if c.title not in ("seeds", "vs baseline", "by time"))
+NOT_IN_A_TERMINAL = ("seeds", "vs baseline", "with head", "by time")
+TERMINAL = tuple(c for c in RESULTS if c.title not in NOT_IN_A_TERMINAL)
 """The columns that fit a terminal of 80 characters, one table a size."""
 
 OF_SCALE = (
@@ -219,6 +227,14 @@ def _estimate_data(name: str, value: Estimate | None) -> dict[str, Any]:
     return {name: found[0], f"{name}_se": found[1]}
 
 
+def _with_head_data(found: Worth | None) -> dict[str, Any]:
+    return {
+        "multiplier_with_head": found.value if found else None,
+        "multiplier_with_head_low": found.low if found else None,
+        "multiplier_with_head_high": found.high if found else None,
+    }
+
+
 def _result_data(result: Result) -> dict[str, Any]:
     choice, found = result.choice, result.worth
     return {
@@ -231,6 +247,7 @@ def _result_data(result: Result) -> dict[str, Any]:
         "multiplier": found.value if found else None,
         "multiplier_low": found.low if found else None,
         "multiplier_high": found.high if found else None,
+        **_with_head_data(result.worth_with_head),
         "multiplier_by_time": result.time_worth,
         "separable": separable(result) if found else None,
         "run_identities": " ".join(

@@ -14,6 +14,9 @@ from adana.report.study_laws import Worth
 FEWEST_SEEDS = 2
 """With fewer seeds a cell says nothing about its noise."""
 
+TOLD = 0.03
+"""By how much M with the head has to differ from M without to be told in the verdict."""
+
 NAMED = 6
 """Runs a warning names before it only counts."""
 
@@ -55,6 +58,7 @@ def verdict(study: Study) -> tuple[str, ...]:
     found = [_verdict(study, label) for label in study.labels[1:]]
     if not found:
         found = [f"There are only runs of {study.baseline}: nothing is compared with it."]
+    found += filter(None, (_with_head(study, label) for label in study.labels[1:]))
     counts = {len(result.choice.losses) for result in study.results if result.choice.losses}
     if counts:
         low, high = min(counts), max(counts)
@@ -65,6 +69,26 @@ def verdict(study: Study) -> tuple[str, ...]:
             "larger ones."
         )
     return tuple(found)
+
+
+def _with_head(study: Study, label: str) -> str:
+    """Say what M is with the head counted, where that is another number."""
+    pairs = [
+        (result, own.value, other.value)
+        for result in study.results
+        if result.label == label
+        and (own := result.worth)
+        and (other := result.worth_with_head)
+        and own.value is not None
+        and other.value is not None
+    ]
+    if not any(abs(other / own - 1) > TOLD for _, own, other in pairs):
+        return ""
+    told = words_list([f"{other:.2f} at {result.scale.called}" for result, _, other in pairs])
+    return (
+        f"Counting the FLOPs of the output head too, 6 (P + V d) D in place of 6 P D, M of {label} "
+        f"is {told}."
+    )
 
 
 def _span(study: Study) -> str:
