@@ -275,6 +275,7 @@ def test_a_gain_is_also_told_with_the_head_counted(
     assert not [text for text in verdict(study) if "output head" in text]  # 1.7 % less
     monkeypatch.setattr("adana.report.study_words.TOLD", 0.01)
     (told,) = [text for text in verdict(study) if "output head" in text]
+    assert "adana " in told
     assert f"{expected:.2f} at 1M" in told
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from adana.report import words
+from adana.report.cells import Scale
 from adana.report.choice import unfinished
 from adana.report.compare import Estimate
 from adana.report.study import Result, Study
@@ -58,7 +59,7 @@ def verdict(study: Study) -> tuple[str, ...]:
     found = [_verdict(study, label) for label in study.labels[1:]]
     if not found:
         found = [f"There are only runs of {study.baseline}: nothing is compared with it."]
-    found += filter(None, (_with_head(study, label) for label in study.labels[1:]))
+    found += _with_head(study)
     counts = {len(result.choice.losses) for result in study.results if result.choice.losses}
     if counts:
         low, high = min(counts), max(counts)
@@ -71,24 +72,23 @@ def verdict(study: Study) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _with_head(study: Study, label: str) -> str:
+def _with_head(study: Study) -> Iterable[str]:
     """Say what M is with the head counted, where that is another number."""
-    pairs = [
-        (result, own.value, other.value)
-        for result in study.results
-        if result.label == label
-        and (own := result.worth)
-        and (other := result.worth_with_head)
-        and own.value is not None
-        and other.value is not None
-    ]
-    if not any(abs(other / own - 1) > TOLD for _, own, other in pairs):
-        return ""
-    told = words_list([f"{other:.2f} at {result.scale.called}" for result, _, other in pairs])
-    return (
-        f"Counting the FLOPs of the output head too, 6 (P + V d) D in place of 6 P D, M of {label} "
-        f"is {told}."
-    )
+    pairs: dict[str, list[tuple[Scale, float, float]]] = {}
+    for result in study.results:
+        own, other = result.worth, result.worth_with_head
+        if own and other and own.value is not None and other.value is not None:
+            found = pairs.setdefault(result.label, [])
+            found.append((result.scale, own.value, other.value))
+    if any(abs(m / own - 1) > TOLD for found in pairs.values() for _, own, m in found):
+        told = "; ".join(
+            f"{label} {words_list([f'{m:.2f} at {scale.called}' for scale, _, m in found])}"
+            for label, found in pairs.items()
+        )
+        yield (
+            "Counting the FLOPs of the output head too, 6 (P + V d) D in place of 6 P D, M is "
+            f"another: {told}."
+        )
 
 
 def _span(study: Study) -> str:
