@@ -160,8 +160,9 @@ def test_adam_like_steps_are_bounded_by_the_learning_rate_where_a_linear_method_
 )
 def test_wrong_arguments_are_named(change, message):
     arguments = {"batch": 1, "total_steps": 5, **change}
+    optimizers = {"SGD": lambda ps: torch.optim.SGD(ps, lr=STEP)}
     with pytest.raises(ValueError, match=message):
-        simulate_adaptive(PROBLEM, {}, **arguments)
+        simulate_adaptive(PROBLEM, optimizers, **arguments)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

@@ -128,12 +128,12 @@ def check_counts(batch: float, total_steps: int, runs: int, competitors: Any) ->
 
     And something to simulate: `competitors` are a list of methods or a mapping of optimizers.
     """
-    if isinstance(competitors, Momentum) or not competitors:
-        raise ValueError(f"expected several methods or optimizers, at least one: {competitors!r}")
     if batch != math.inf:
         check_integer("batch (unless infinite)", batch, low=1)
     check_integer("total_steps", total_steps, low=1)
     check_integer("runs", runs, low=1)
+    if isinstance(competitors, Momentum) or not competitors:
+        raise ValueError(f"expected several methods or optimizers, at least one: {competitors!r}")
 
 
 def chunks(last: int) -> Iterator[range]:
