@@ -33,10 +33,14 @@ class SeedRule:
     """Known standard deviation of a final loss between seeds; None: pooled from the runs."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.significance < 0.5:
-            raise ValueError(f"significance lies between 0 and 0.5, got {self.significance}")
+        _check_significance(self.significance)
         if self.sigma is not None and not self.sigma > 0:
             raise ValueError(f"a known sigma is positive, got {self.sigma}; None pools it")
+
+
+def _check_significance(value: float) -> None:
+    if not 0 < value < 0.5:
+        raise ValueError(f"significance lies between 0 and 0.5, got {value}")
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,9 @@ def needed_seeds(
     With `known`, `sigma` is known beforehand, as with `SeedRule.sigma`; else it is a guess, and the
     test of the two groups has to measure it too, which takes more seeds.
 
+    Raises `ValueError` for a difference or sigma that is not positive, a significance outside of
+    (0, 0.5) and a power outside of (0, 1).
+
     >>> needed_seeds(0.004, 0.0013, significance=0.001, known=True)
     5
     >>> needed_seeds(0.004, 0.0013, significance=0.001)
@@ -130,7 +137,7 @@ def needed_seeds(
             f"difference and sigma are positive, got {difference} and {sigma}: no number of seeds "
             "shows a difference of nothing"
         )
-    SeedRule(significance=significance)
+    _check_significance(significance)
     check_range("power", power, low=0.0, high=1.0, low_open=True, high_open=True)
     both = normal_point(power) - normal_point(significance)
     seeds = max(1, math.ceil(2 * (both * sigma / difference) ** 2))

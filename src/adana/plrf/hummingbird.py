@@ -28,7 +28,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "Dana-Star-MK4": DanaStarMK4,
     "AdEMAMix": AdEMAMix,
 }
-"""The paper's; ADana and Dana-Star as released: m is added once more, undamped, as in the MK4s."""
+"""The paper's; ADana and Dana-Star as released, where m is added once more without growth."""
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,9 @@ def check_counts(batch: float, total_steps: int, runs: int, competitors: Any) ->
     check_integer("total_steps", total_steps, low=1)
     check_integer("runs", runs, low=1)
     if isinstance(competitors, Momentum) or not competitors:
-        raise ValueError(f"expected several methods or optimizers, at least one: {competitors!r}")
+        raise ValueError(
+            f"expected several methods or optimizers, at least one, got {competitors!r}"
+        )
 
 
 def chunks(last: int) -> Iterator[range]:

@@ -20,7 +20,7 @@ from adana.report.budget import Cost, Spending, costs, spending
 from adana.report.cells import Cell, Scale, sort_cells
 from adana.report.choice import Choice, Sensitivity, choose, sensitivities
 from adana.report.compare import Estimate, Record, read_record
-from adana.report.study_laws import Findings, Worth, curves_of, find_laws, ladder, worth_with_head
+from adana.report.study_laws import Findings, Worth, curves_of, find_laws, find_with_head, ladder
 from adana.runs import Run, RunError
 
 
@@ -124,7 +124,7 @@ def read_study(runs: Sequence[Run], baseline: str) -> Study:
     rungs = ladder(scales)
     curves = curves_of(choices, rungs, labels)
     findings = find_laws(curves, baseline)
-    with_head = worth_with_head(choices, rungs, labels)
+    with_head = find_with_head(choices, rungs, labels)
     cost = costs(choices)
     by_label = sorted(cells, key=lambda cell: labels.index(cell.label))
     return Study(

@@ -176,7 +176,7 @@ def find_laws(curves: Mapping[str, Curve], baseline: str) -> Findings:
     return Findings(fit, fitted, piecewise, tuple(map(_sentence, said)))
 
 
-def worth_with_head(
+def find_with_head(
     choices: Sequence[Choice], scales: Sequence[Scale], labels: Sequence[str]
 ) -> Findings:
     """Return the piecewise multipliers over compute with the FLOPs of the head, baseline first.
