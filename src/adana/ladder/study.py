@@ -40,7 +40,8 @@ class Study:
     """The first one is the baseline."""
     heads: tuple[int, ...] = (1, 2, 3, 4)
     """Sizes of Enoki: width heads * head_dim, floor(3 heads / 4) layers, at least one."""
-    head_dim: int = 24
+    head_dim: int = 16
+    """Channels of a head."""
     sequence_length: int = 128
     """Context in tokens."""
     batch_size: int = 16
@@ -133,7 +134,6 @@ class Cell(NamedTuple):
 PRESETS = {
     "laptop": Study(),
     "smoke": Study(
-        head_dim=16,
         sequence_length=64,
         batch_size=8,
         tokens_per_param=2.0,
@@ -144,7 +144,7 @@ PRESETS = {
         evaluations=4,
     ),
 }
-"""Studies by name. `laptop`: overnight on 2 cores. `smoke`: minutes, to see everything work; a
+"""Studies by name. `laptop`: an evening on 2 cores. `smoke`: minutes, to see everything work; a
 tenth of the tokens that the models need, so its losses mean little."""
 
 

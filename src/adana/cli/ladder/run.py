@@ -49,13 +49,13 @@ class RunLadder(EngineFlags):
     compares them at their best: losses, laws, and how much compute the baseline needs for the same
     loss, with intervals. Stop it whenever you like: the same command goes on where it was.
         adana ladder run --preset smoke      minutes on 2 cores: does everything work?
-        adana ladder run                     overnight on 2 cores
+        adana ladder run                     an evening on 2 cores
         adana ladder run --plan              what that would train, and how long it takes here
         adana ladder run --data my_texts/ --optimizers adamw adana --seeds 3
     """
 
     preset: Literal["laptop", "smoke"] = "laptop"
-    """Where settings come from that are not given here. laptop: 3 optimizers, 4 sizes up to 0.53 M
+    """Where settings come from that are not given here. laptop: 3 optimizers, 4 sizes up to 0.28 M
     parameters, 20 tokens for each, 5 rates, 2 seeds. smoke: the same shape with tiny models."""
     optimizers: Annotated[
         tuple[str, ...],
@@ -66,6 +66,8 @@ class RunLadder(EngineFlags):
     ] = ()
     heads: tuple[int, ...] = ()
     """Sizes, in attention heads. Default: 1 2 3 4."""
+    head_dim: int | None = None
+    """Channels of a head, so width = heads x head_dim: 24 makes a night of laptop. Default: 16."""
     rates: int | None = None
     """Learning rates of every optimizer at every size. Default: as many as the preset has."""
     seeds: int | None = None
@@ -136,7 +138,7 @@ def make_study(arguments: RunLadder) -> Study:
     if arguments.jobs is not None and arguments.jobs < 1:
         raise ValueError(f"--jobs must be at least 1, got {arguments.jobs}")
     study = PRESETS[arguments.preset]
-    names = ("optimizers", "heads", "rates", "seeds", "tokens_per_param")
+    names = ("optimizers", "heads", "head_dim", "rates", "seeds", "tokens_per_param")
     given: dict[str, Any] = {name: getattr(arguments, name) for name in names}
     given["data"] = dataclasses.replace(
         study.data,
