@@ -82,10 +82,10 @@ $(VENV)/installed: $(VENV)/torch pyproject.toml
 
 # timm.optim works without torchvision, which has no build for this torch: hence --no-deps.
 $(VENV)/installed-libraries: $(VENV)/installed-dev
-	@echo "installing JAX, transformers, accelerate, lightning, timm, datasets, trackers, Ray and Triton"
+	@echo "installing JAX, transformers, accelerate, lightning, timm, datasets, trackers, Ray, Triton and Liger"
 	@$(PIP) -c $(PINS) --editable '.[dev,jax,examples,data,hf,trackers,ray]' 'jsonargparse[signatures]'
 	@$(PIP) -c $(PINS) --no-deps --upgrade --target $(VENV)/timm timm
-	@$(PIP) -c $(PINS) --no-deps triton || echo "no Triton for this system: its tests will be skipped"
+	@$(PIP) -c $(PINS) --no-deps triton liger-kernel || echo "no Triton for this system: its tests will be skipped"
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

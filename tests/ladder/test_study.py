@@ -56,8 +56,8 @@ def test_a_ladder_that_is_stopped_early_has_the_middle_of_every_grid(tmp_path):
 
 def test_a_budget_is_tokens_for_each_parameter_of_the_size():
     config = STUDY.config(Cell("adamw", 2), Rate(0.01, "given"), 1, CPU)
-    # 1 layer of width 48: 12 * 48^2; embedding and head: 2 * 1024 * 48
-    assert config.steps == 20 * (12 * 48**2 + 2 * 1024 * 48) // (16 * 128)
+    # 1 layer of width 32: 12 * 32^2; embedding and head: 2 * 1024 * 32
+    assert config.steps == 20 * (12 * 32**2 + 2 * 1024 * 32) // (16 * 128)
     assert config.seed == 1
     assert config.optimizer.lr == 0.01
     assert config.eval_every == config.steps // 12
@@ -79,7 +79,7 @@ def test_a_grid_surrounds_the_rate_it_is_given():
 
 def test_the_rule_carries_the_demo_rate_along_the_published_law():
     small, larger = (centre_rate("adamw", STUDY.model(heads)) for heads in (1, 2))
-    p_small, p_larger = 12 * 24**2, 12 * 48**2
+    p_small, p_larger = 12 * 16**2, 12 * 32**2
     assert small.lr / larger.lr == pytest.approx(((16700 + p_small) / (16700 + p_larger)) ** -0.515)
     assert "0.0106" in small.source
 

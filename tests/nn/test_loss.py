@@ -1,6 +1,10 @@
 """The loss: what its parts are, and that making it in chunks changes memory only."""
 
+import importlib.util
+import os
+import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -232,6 +236,20 @@ def test_liger_is_given_the_arguments_it_documents(monkeypatch, z_coeff):
         assert found[2].item() == pytest.approx(lse.square().mean().item(), rel=1e-4)
     else:
         assert found[2].isnan()
+
+
+@pytest.mark.libraries
+@pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("liger_kernel", "triton"))),
+    reason="Liger's kernel is not installed; to test it: pip install liger-kernel triton",
+)
+def test_ligers_kernel_agrees_in_the_interpreter():
+    inside = Path(__file__).with_name("liger_in_interpreter.py")
+    command = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", str(inside)]
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "5 passed" in result.stdout
 
 
 def test_a_loss_is_a_tuple_so_that_wrappers_find_its_tensors():
