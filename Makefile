@@ -6,6 +6,8 @@ TORCH ?= $(shell grep '^torch==' constraints.txt)
 # Where pip looks for torch besides the package index: the CPU builds, which are ten times smaller.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 VENV ?= .venv
+# More options of the demo: make demo DEMO="--steps 200"
+DEMO ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -26,7 +28,7 @@ help:  ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed  ## train AdamW and ADana side by side (about 6 minutes on 2 idle cores)
-	$(BIN)/adana compare adamw adana --seeds 2 --horizons 1 1.25
+	$(BIN)/adana compare adamw adana --seeds 2 --horizons 1 1.25 $(DEMO)
 
 smoke: $(VENV)/installed  ## a tiny ladder to its report: 3 optimizers x 4 sizes (5 minutes on 2 idle cores)
 	$(BIN)/adana ladder run --preset smoke

@@ -92,8 +92,12 @@ def _cannot_write(path: Path, error: OSError) -> RunError:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically; NaN and infinity become the strings of `repr`."""
-    text = json.dumps(_plain(value), indent=2, allow_nan=False) + "\n"
-    write_bytes(path, text.encode())
+    write_bytes(path, json_text(value).encode())
+
+
+def json_text(value: Any) -> str:
+    """Return what `write_json` writes."""
+    return json.dumps(_plain(value), indent=2, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:
@@ -104,6 +108,22 @@ def read_json(path: Path) -> Any:
         raise RunError(f"{path} does not exist") from error
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read as JSON: {error}") from error
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the configuration in a config.json.
+
+    Raises `RunError` if it is missing, unreadable or in a format this version does not know.
+    """
+    config = read_json(path)
+    version = config.get("version") if isinstance(config, dict) else None
+    if version != CONFIG_VERSION:
+        raise RunError(
+            f"{path} has format version {version!r}, this adana reads version {CONFIG_VERSION}. "
+            "Read it with the adana that wrote it (environment.json names the version), or train "
+            "into a new directory."
+        )
+    return dict(config)
 
 
 def _plain(value: Any) -> Any:
@@ -145,16 +165,7 @@ class Run:
 
         Raises `RunError` if it is missing, unreadable or in a format this version does not know.
         """
-        path = self.path / "config.json"
-        config = read_json(path)
-        version = config.get("version") if isinstance(config, dict) else None
-        if version != CONFIG_VERSION:
-            raise RunError(
-                f"{path} has format version {version!r}, this adana reads version "
-                f"{CONFIG_VERSION}. Read it with the adana that wrote it (environment.json names "
-                "the version), or train into a new directory."
-            )
-        return dict(config)
+        return read_config(self.path / "config.json")
 
     def environment(self) -> dict[str, Any]:
         """Return what is known of the machine and code that wrote this run; empty if absent."""
@@ -203,15 +214,19 @@ class Run:
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Append one row and see it onto the disk: a checkpoint must not outlive its metrics.
 
-        Raises `RunError` if it cannot be written.
+        Raises `RunError` if it cannot be written; nothing of it is left in the file then.
         """
         path = self.path / "metrics.jsonl"
+        line = json.dumps(_plain(row), allow_nan=False) + "\n"
+        before = path.stat().st_size if path.exists() else 0
         try:
             with open(path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(_plain(row), allow_nan=False) + "\n")
+                file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
+            with contextlib.suppress(OSError):
+                os.truncate(path, before)
             raise _cannot_write(path, error) from error
 
     def truncate_metrics(self, step: int) -> None:

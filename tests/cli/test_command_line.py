@@ -285,3 +285,44 @@ def test_help_teaches_each_verb(verb, capsys):
     out = capsys.readouterr().out
     assert f"usage: adana {verb}" in out
     assert "default" in out.lower()
+
+
+# --- a run repeated from its record ---------------------------------------------------------------
+
+
+def test_a_run_is_repeated_from_its_config_file(capsys, tmp_path):
+    assert train("--optimizer", "adamw", "--lr", "0.01", "--omega", "3") == 0
+    (run,) = find_runs(tmp_path / "runs")
+    record = str(run.path / "config.json")
+    assert adana("train", "--config", record, "--runs", "again", "--micro-batch", "1") == 0
+    (again,) = find_runs(tmp_path / "again")
+    assert again.name == run.name
+    assert again.config()["optimizer"] == run.config()["optimizer"]
+    assert again.summary()["val_loss"] == pytest.approx(run.summary()["val_loss"], rel=1e-5)
+    assert adana("train", "--config", str(run.path)) == 0  # the directory does too
+    assert "already trained" in capsys.readouterr().out
+
+
+def test_a_config_file_takes_no_flag_about_what_is_trained(capsys, tmp_path):
+    assert train("--optimizer", "adamw", "--lr", "0.01") == 0
+    (run,) = find_runs(tmp_path / "runs")
+    assert adana("train", "--config", str(run.path), "--lr", "0.1", "--heads", "2") == 2
+    error = capsys.readouterr().err
+    assert "--heads, --lr cannot be given beside it" in error or "--lr, --heads" in error
+    (tmp_path / "corpus" / "new.txt").write_text("something else entirely\n" * 500)
+    assert adana("train", "--config", str(run.path), "--runs", "again") == 1
+    assert "is not what --config was made for" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "cannot be read as JSON"),
+        ("[1]", "has format version None"),
+        ('{"version": 999}', "has format version 999"),
+    ],
+)
+def test_what_is_no_config_file_is_named(text, message, capsys, tmp_path):
+    (tmp_path / "config.json").write_text(text)
+    assert adana("train", "--config", "config.json") == 1
+    assert message in capsys.readouterr().err

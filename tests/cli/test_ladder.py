@@ -75,6 +75,22 @@ def test_beyond_the_swept_sizes_the_plan_warns(capsys):
     assert "* not a published size" in out
 
 
+def test_several_budgets_are_an_axis_of_the_plan(capsys):
+    budgets = ("--tokens-per-param", "100", "1", "20")
+    assert plan("--heads", "6", *budgets, "--json", "plan.json") == 0
+    out = words(capsys.readouterr().out)
+    assert "6, 1 4 384" in out
+    assert "6, 100 4 384" in out
+    law = "fitted at 20 tokens a parameter, this run has"
+    assert f"! adana, H, D/N = (6, 1): {law} 1." in out
+    assert f"{law} 20" not in out
+    with open("plan.json") as file:
+        rows = json.load(file)["trainings"]
+    assert [row["tokens_per_param"] for row in rows] == [1, 1, 20, 20, 100, 100]
+    assert plan("--tokens-per-param", "20", "20") == 2
+    assert "--tokens-per-param names one twice" in capsys.readouterr().err
+
+
 def test_a_batch_without_a_law_is_refused_unless_a_law_or_a_rate_is_named(capsys):
     assert plan("--batch-size", "64") == 2
     error = capsys.readouterr().err

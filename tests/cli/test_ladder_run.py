@@ -81,3 +81,16 @@ def test_wrong_arguments_are_named_before_anything_is_read(arguments, message, c
     (tmp_path / "corpus" / "a.txt").write_text("text")
     assert run(*arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_time_left_is_told_by_measured_seconds(monkeypatch):
+    costs = []
+
+    def train_all(planned, jobs, folder, console, where, step_cost):
+        costs.extend(step_cost(p.config) for p in planned)
+        return 130
+
+    monkeypatch.setattr("adana.cli.ladder.run.train_all", train_all)
+    monkeypatch.setattr("adana.cli.ladder.run.seconds_per_step", lambda config: config.model.heads)
+    assert run() == 130
+    assert sorted(set(costs)) == [1, 2]

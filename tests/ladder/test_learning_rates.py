@@ -37,6 +37,21 @@ def test_the_laws_give_the_published_rates(optimizer, kappa, heads):
     assert result.lr == pytest.approx(published, abs=half_a_digit + LAW_ROUNDING * published)
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "kappa", "a", "b", "d"),
+    [
+        ("adana", 0.80, 17.6, 3.66e4, -0.624),
+        ("adana", 0.90, 68.9, 2.95e4, -0.667),
+        ("dana-star-mk4", 0.75, 41.0, 3.03e4, -0.661),
+    ],
+)
+def test_the_laws_that_are_not_in_the_evaluated_table_have_the_published_numbers(
+    optimizer, kappa, a, b, d
+):
+    found = rate(optimizer, EnokiConfig(heads=6), kappa=kappa)
+    assert found.lr == pytest.approx(a * (b + 7_077_888) ** d)
+
+
 def test_where_the_law_was_fitted_its_source_has_no_reservation():
     source = rate("adana", EnokiConfig(heads=6)).source
     assert "2602.05298" in source

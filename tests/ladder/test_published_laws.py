@@ -122,6 +122,31 @@ def test_beyond_what_was_swept_a_plan_says_so():
     assert only == "extrapolated from P of 7.1 to 510 M to 631 M"
 
 
+@pytest.mark.parametrize(
+    ("tokens_per_param", "changes", "words"),
+    [
+        (5000, {}, "fitted at 20 tokens a parameter, this run has 5000"),
+        (1, {}, "fitted at 20 tokens a parameter, this run has 1"),
+        (20, {"vocab_size": 1024}, "fitted at a vocabulary of 50304, this run has 1024"),
+        (20, {"sequence_length": 4096}, "fitted at sequences of 2048, this run has 4096"),
+    ],
+)
+def test_a_plan_says_what_else_its_law_was_not_fitted_to(tokens_per_param, changes, words):
+    model = EnokiConfig(heads=12, **changes)
+    batch = 32 * 2048 // model.sequence_length
+    rate = planned_learning_rate("adana", model, batch, tokens_per_param=tokens_per_param)
+    assert rate.reservations == (words,)
+
+
+def test_a_training_says_in_what_it_differs_from_the_published_runs():
+    model = EnokiConfig(heads=6)
+    others = {"schedule": ("constant", "cosine"), "clip": (0.5, 0.5), "data": ("a", "b")}
+    rate = peak_learning_rate("adamw", model, 32, steps=13_950, others=others)
+    assert rate.reservations == ("fitted at schedule cosine, this run has constant",)
+    (only,) = peak_learning_rate("adamw", model, 32, steps=1000).reservations
+    assert only == "fitted at 20 tokens a parameter, this run has 1.434"
+
+
 # --- a training may go further, and says so -------------------------------------------------------
 
 

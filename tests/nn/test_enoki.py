@@ -6,6 +6,8 @@ import torch
 from adana.nn import Enoki, EnokiConfig, count_parameters
 from adana.nn.attention import rotary_table, rotate
 
+from .formulas import attended, check_logits, normed, turn
+
 TINY = EnokiConfig(heads=2, layers=2, head_dim=16, vocab_size=97, sequence_length=24)
 
 
@@ -92,3 +94,31 @@ def test_rotation_angles_follow_the_specification():
 def test_a_context_longer_than_the_model_was_built_for_is_refused():
     with pytest.raises(ValueError, match="at most 24"):
         Enoki(TINY)(torch.zeros(1, 25, dtype=torch.long))
+
+
+# --- the forward pass -----------------------------------------------------------------------------
+
+
+def by_the_formulas(w, tokens):
+    """spec/training.md section 1.1, one head at a time."""
+    h, c = TINY.heads, TINY.head_dim
+    x = w["embedding.weight"][tokens]
+    for layer in range(TINY.depth):
+        place = f"blocks.{layer}."
+        b = {name.removeprefix(place): p for name, p in w.items() if name.startswith(place)}
+        fused = normed(x, b["attention_norm.weight"]) @ b["attention.qkv.weight"].T
+        outputs = []
+        for i in range(h):
+            q, k, v = (fused[:, c * (h * part + i) : c * (h * part + i + 1)] for part in range(3))
+            q = turn(normed(q, b["attention.q_norm.weight"]))
+            k = turn(normed(k, b["attention.k_norm.weight"]))
+            outputs.append(attended(q, k, v))
+        x = x + torch.cat(outputs, -1) @ b["attention.out.weight"].T
+        inner = normed(x, b["mlp_norm.weight"]) @ b["mlp_in.weight"].T
+        gelu = inner * (1 + torch.erf(inner / math.sqrt(2))) / 2
+        x = x + gelu @ b["mlp_out.weight"].T
+    return normed(x, w["norm.weight"]) @ w["head.weight"].T
+
+
+def test_logits_follow_the_specification():
+    check_logits(Enoki(TINY, seed=5), by_the_formulas)

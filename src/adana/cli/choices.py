@@ -74,12 +74,13 @@ def pick_rate(
     keys = ("data", "schedule", "warmup_steps", "final", "clip")
     others = {key: (getattr(settings, key), getattr(default, key)) for key in keys}
     others["delta"] = (config.optimizer.delta, schedules.DELTA)
-    others["steps"] = (settings.total_steps, default.total_steps)
+    others["steps"] = (config.steps, default.total_steps)
     return peak_learning_rate(
         config.optimizer.name,
         config.model,
         config.batch_size,
         kappa=config.optimizer.kappa,
         omega=config.optimizer.omega,
+        steps=config.steps,
         others=others,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -20,18 +20,26 @@ from adana.train.interrupt import SCHEDULER_SIGNALS
 from adana.tune import Engine, Result
 
 
+def step_flops(config: TrainConfig) -> float:
+    """Return the model FLOPs of a step: what it is worth where its seconds are not known."""
+    return model_flops(config.model, config.tokens_per_step)
+
+
 def train_all(
     planned: Sequence[PlannedRun],
     jobs: int | None,
     shards_folder: Path,
     console: Console,
     where: EngineFlags = EngineFlags(),  # noqa: B008 (frozen)
+    *,
+    step_cost: Callable[[TrainConfig], float] = step_flops,
 ) -> int:
     """Train what is not finished yet, `jobs` at a time, and show how far everything is.
 
-    All have the same device and threads in their layout; threads of None are shared out. Returns
-    the exit code: 0, or that of the signal which stopped it (`stop_code`). Raises `RuntimeError` if
-    a run failed; a diverged one has not failed, it is a result.
+    All have the same device and threads in their layout; threads of None are shared out. The time
+    left is estimated by `step_cost`, what a step of a run costs in any unit. Returns the exit code:
+    0, or that of the signal which stopped it (`stop_code`). Raises `RuntimeError` if a run failed;
+    a diverged one has not failed, it is a result.
     """
     layout = planned[0].config.layout
     workers, threads = share_out(len(planned), layout, jobs, where)
@@ -47,7 +55,7 @@ def train_all(
         configs.append(config)
         payloads[name] = job_payload(dataclasses.replace(p, config=config), shards_folder)
     keep_freed_memory()
-    costs = {name: _step_cost(p.config) for name, p in missing.items()}
+    costs = {name: step_cost(p.config) for name, p in missing.items()}
     total = sum(p.config.steps * costs[name] for name, p in missing.items())
     with (
         where.build(workers, configs, lambda text: say(console, text)) as engine,
@@ -123,11 +131,6 @@ def _named(planned: Sequence[PlannedRun]) -> dict[str, PlannedRun]:
         name = f"{optimizer.label}{size} {optimizer.lr:.3g} T{p.config.steps} s{p.config.seed}"
         names[name if name not in names else p.path.name] = p
     return names
-
-
-def _step_cost(config: TrainConfig) -> float:
-    """What a step is worth in estimates of the time left: its model FLOPs."""
-    return model_flops(config.model, config.tokens_per_step)
 
 
 def _result_text(result: Result) -> str:

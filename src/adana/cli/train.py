@@ -17,6 +17,7 @@ import tyro
 from rich.console import Console
 
 from adana.cli.choices import configure
+from adana.cli.config_file import check_text, given_config, refuse_flags
 from adana.cli.prepare import prepare_with_bar
 from adana.cli.progress import Display
 from adana.cli.run_folders import check_folder
@@ -42,6 +43,14 @@ EXIT_CODES = {"finished": 0, "failed": 1, "diverged": 3, "interrupted": 75}
 """Exit code by how a training ended; 75 is EX_TEMPFAIL of sysexits.h: run the same again later."""
 CTRL_C = 130
 """Exit code of a training that a person stopped."""
+PLACE_FLAGS = frozenset(
+    {
+        *("config", "run", "runs", "device", "micro_batch", "threads", "trackers", "compile"),
+        *("loss_chunk", "activation_checkpointing", "parallel", "checkpoint_every", "keep"),
+        *("keep_every", "mfu", "telemetry", "time_limit"),
+    }
+)
+"""Flags that say where and how a training executes, not what is trained."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,9 @@ class TrainArguments(Settings):
     torchrun; it goes on with any number of them:
         torchrun --nproc-per-node 8 -m adana train --heads 12 --head-dim 64 --parallel fsdp ...
 
+    A run can be repeated from its record, here or elsewhere, on any number of ranks:
+        adana train --config runs/NAME/config.json --runs again
+
     Exit codes: 0 finished, 1 failed, 2 wrong arguments, 3 diverged, 130 interrupted by Ctrl-C.
     Stopped by SIGTERM, SIGUSR1 or --time-limit it is 75: run the same command again.
     """
@@ -60,6 +72,9 @@ class TrainArguments(Settings):
     optimizer: Annotated[str, tyro.conf.arg(help=f"One of {', '.join(OPTIMIZERS)}.")] = "adana"
     lr: float | None = None
     """Peak learning rate. Default: a rule, printed with its source."""
+    config: Path | None = None
+    """In place of all flags that say what is trained: the config.json of a run directory, or that
+    directory. Goes with flags of where and how: --run, --runs, --device, --parallel, ..."""
     # torchrun takes --run for an abbreviation of an option of its own.
     run: Annotated[Path | None, tyro.conf.arg(aliases=["--run-directory"])] = None
     """Run directory. Default: a name made of the settings, below --runs. Under torchrun write
@@ -67,7 +82,8 @@ class TrainArguments(Settings):
     parallel: Literal["ddp", "fsdp"] = LayoutConfig.parallel
     """What several ranks do with the model: ddp, each a copy; fsdp, each a part."""
     checkpoint_every: int | None = None
-    """Steps between checkpoints. Default: a tenth of the run."""
+    """Steps between checkpoints. Default: a tenth of the run. One is also written whenever the last
+    is half an hour old."""
     keep: int = LayoutConfig.keep
     """How many of the newest checkpoints stay on disk."""
     keep_every: int | None = None
@@ -87,14 +103,23 @@ def train_command(arguments: TrainArguments) -> int:
     check_folder("--runs", arguments.runs)
     if arguments.run:
         check_folder("--run", arguments.run)
-    config = train_config(arguments)
+    fingerprint = None
+    if arguments.config:
+        refuse_flags(arguments, PLACE_FLAGS)
+        config, fingerprint = given_config(arguments.config)
+        config = dataclasses.replace(config, layout=train_layout(arguments))
+    else:
+        config = train_config(arguments)
     begun = time.monotonic()
     with stopping_early(), join_world(config.layout.device) as world:
         console = Console(quiet=not world.first)
         # One rank makes the tokens, then all read them.
         prepared = world.decide(lambda: prepare_with_bar(config.data, console).folder)
         shards = world.together(lambda: open_shards(prepared))
-        config = train_config(arguments, len(shards.train))
+        if fingerprint is None:
+            config = train_config(arguments, len(shards.train))
+        else:
+            check_text(config, fingerprint, shards)
         config = _less_time(config, time.monotonic() - begun)
         planned = plan_run(config, arguments.runs, shards.fingerprint)
         run = Run(arguments.run) if arguments.run else planned.run
@@ -148,10 +173,14 @@ def train_config(arguments: TrainArguments, train_tokens: int | None = None) -> 
     rules.check_used([name])
     refuse_unread(arguments.optimizer_config(name, 1.0), name)
     config = configure(arguments, name, arguments.lr, rules, train_tokens)
+    return dataclasses.replace(config, layout=train_layout(arguments))
+
+
+def train_layout(arguments: TrainArguments) -> LayoutConfig:
+    """Return where and how the arguments have a training execute."""
     cores = max(1, (os.cpu_count() or 1) // local_ranks())
-    layout = dataclasses.replace(
-        config.layout,
-        threads=arguments.threads or cores,
+    return dataclasses.replace(
+        arguments.layout(arguments.threads or cores),
         parallel=arguments.parallel,
         checkpoint_every=arguments.checkpoint_every,
         keep=arguments.keep,
@@ -160,7 +189,6 @@ def train_config(arguments: TrainArguments, train_tokens: int | None = None) -> 
         telemetry=arguments.telemetry,
         time_limit=parse_duration(arguments.time_limit) if arguments.time_limit else None,
     )
-    return dataclasses.replace(config, layout=layout)
 
 
 def parse_duration(text: str) -> float:
@@ -202,7 +230,9 @@ def outcome_text(outcome: Outcome) -> str:
         return f"interrupted {outcome.reason} at step {outcome.step}; the same command goes on"
     if outcome.state == "diverged":
         return (
-            f"diverged: {outcome.reason}. Checkpoints from before are kept; a lower learning rate "
-            "usually helps. To try the same settings again, delete the run directory"
+            f"diverged: {outcome.reason}. That is the result of these settings; others are another "
+            "run: a lower --lr usually helps, or a smaller --clip. Checkpoints from before are "
+            "kept: to go on from the last one all the same (after a fault of the machine, say), "
+            "delete status.json in the run directory and run the same command again"
         )
     return f"{outcome.state}: {outcome.reason}"

@@ -10,7 +10,7 @@ spend GPU-hours on may not (`planned_learning_rate`), unless it is told to.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from adana.ladder.published_laws import (
     find_law,
     matching_laws,
 )
+from adana.ladder.rungs import TOKENS_PER_PARAM
 from adana.nn import EnokiConfig, ModelConfig, Qwen3Config, count_parameters
 from adana.train import optimizer_entry
 
@@ -33,6 +34,12 @@ DEMO_STEPS = 1200
 """Steps of the demo, and of the sweep that tuned its rates."""
 PUBLISHED_INIT = "scaled-gpt"
 """Initial weights of the published runs (spec/training.md section 1.3)."""
+PUBLISHED_VOCABULARY = EnokiConfig.vocab_size
+"""Rows of the embedding in the published runs of both families."""
+SLACK = 1.01
+"""What is within this factor of what was fitted is no extrapolation: steps are whole."""
+DEMO_ONLY = ("steps", "data")
+"""Settings in which a run may differ from the demo's and yet be one of a published law's."""
 FAMILY_TITLES = {"enoki": "Enoki", "qwen3": "Qwen3"}
 """The families as their papers write them."""
 
@@ -70,19 +77,22 @@ def peak_learning_rate(
     *,
     kappa: float = schedules.KAPPA,
     omega: float = schedules.OMEGA,
+    steps: int | None = None,
     others: Mapping[str, tuple[Any, Any]] | None = None,
 ) -> Rate:
     """Return the peak learning rate that the rules give, with its source in words.
 
-    `others` names further settings as (value of this run, value when the demo's rates were tuned):
+    `steps` are those of this run, if known. `others` names further settings as (value of this run,
+    value when the demo's rates were tuned), which the published runs share but for `DEMO_ONLY`:
     where they differ, the source says so.
 
     Raises:
         ValueError: no rule covers this optimizer with these hyperparameters.
     """
+    others = others or {}
     reads_kappa = "kappa" in optimizer_entry(optimizer).reads
     if omega == schedules.OMEGA and (kappa == schedules.KAPPA or not reads_kappa):
-        rate = _demo_rate(optimizer, model, batch_size, others or {})
+        rate = _demo_rate(optimizer, model, batch_size, others)
         if rate is not None:
             return rate
     own_kappa = kappa if reads_kappa else None
@@ -96,7 +106,9 @@ def peak_learning_rate(
     # That of the same batch if there is one, else the first: the small batch.
     tokens = batch_size * model.sequence_length
     law = min(laws, key=lambda law: (law.tokens_per_step != tokens, law.batch))
-    return rate_of_law(law, model, batch_size, omega)
+    ratio = None if steps is None else steps * tokens / count_parameters(model).total
+    shared = {name: pair for name, pair in others.items() if name not in DEMO_ONLY}
+    return _rate_of_law(law, model, batch_size, _run_reservations(law, omega, ratio, shared))
 
 
 def planned_learning_rate(
@@ -106,12 +118,14 @@ def planned_learning_rate(
     *,
     kappa: float = schedules.KAPPA,
     law_batch: int | None = None,
+    tokens_per_param: float = TOKENS_PER_PARAM,
 ) -> Rate:
     """Return the learning rate of the law fitted to exactly this combination, at omega = 4.
 
-    Only P may lie outside of what was swept, which the rate's reservations say: the published runs
-    above H = 24 did the same. `law_batch` names the law to use for a batch that has none, by the
-    sequences of 2048 tokens in a step of its runs (32 or 512).
+    P may lie outside of what was swept, as in the published runs above H = 24, and tokens for each
+    parameter, vocabulary and sequences may be others: the rate's reservations say so. `law_batch`
+    names the law to use for a batch that has none, by the sequences of 2048 tokens in a step of its
+    runs (32 or 512).
 
     Raises:
         NoLawError: none is published for it; the message lists those that are.
@@ -121,24 +135,26 @@ def planned_learning_rate(
     if law_batch is not None:
         tokens = law_batch * LAW_SEQUENCE
     law = find_law(model.family, optimizer, kappa if reads_kappa else None, tokens)
-    return rate_of_law(law, model, batch_size)
+    far = _run_reservations(law, schedules.OMEGA, tokens_per_param, {})
+    return _rate_of_law(law, model, batch_size, far)
 
 
-def rate_of_law(
-    law: PublishedLaw, model: ModelConfig, batch_size: int, omega: float = schedules.OMEGA
+def _rate_of_law(
+    law: PublishedLaw, model: ModelConfig, batch_size: int, more: Iterable[str]
 ) -> Rate:
-    """Evaluate a law for a model, and say how far this run is from what it was fitted to."""
+    """Evaluate a law for a model, and say how far this run is from what it was fitted to.
+
+    `more` are reservations about other things than the model and the batch.
+    """
     p = count_parameters(model).non_embedding
-    far = tuple(_reservations(law, model, batch_size, omega))
+    far = (*_reservations(law, model, batch_size), *more)
     note = f"; {'; '.join(far)}: check it with --sweep-lr" if far else ""
     title = FAMILY_TITLES[law.family]
     source = f"published {title} law a (b + P)^d (arXiv 2602.05298){note}"
     return Rate(law(p), source, law, far)
 
 
-def _reservations(
-    law: PublishedLaw, model: ModelConfig, batch_size: int, omega: float
-) -> Iterator[str]:
+def _reservations(law: PublishedLaw, model: ModelConfig, batch_size: int) -> Iterator[str]:
     p = count_parameters(model).non_embedding
     tokens = batch_size * model.sequence_length
     if law.fitted and not law.fitted[0] <= p <= law.fitted[1]:
@@ -147,12 +163,32 @@ def _reservations(
         yield (f"extrapolated from P of {smallest / 1e6:.1f} to {largest / 1e6:.0f} M to {own} M")
     if tokens != law.tokens_per_step:
         yield f"fitted at {law.tokens_per_step} tokens a step, this run has {tokens}"
-    if omega != law.omega:
-        yield f"fitted at omega {law.omega:g}, this run has {omega:g}"
+    if model.sequence_length != LAW_SEQUENCE:
+        yield f"fitted at sequences of {LAW_SEQUENCE}, this run has {model.sequence_length}"
+    if model.vocab_size != PUBLISHED_VOCABULARY:
+        yield f"fitted at a vocabulary of {PUBLISHED_VOCABULARY}, this run has {model.vocab_size}"
     if not is_rung_shape(model):
         yield "the shape is not that of a published rung"
     if model.init != PUBLISHED_INIT:
         yield f"fitted with initial weights {PUBLISHED_INIT}, this run has {model.init}"
+
+
+def _run_reservations(
+    law: PublishedLaw,
+    omega: float,
+    tokens_per_param: float | None,
+    others: Mapping[str, tuple[Any, Any]],
+) -> Iterator[str]:
+    if omega != law.omega:
+        yield f"fitted at omega {law.omega:g}, this run has {omega:g}"
+    if tokens_per_param is not None:
+        ratio = tokens_per_param / TOKENS_PER_PARAM
+        if not 1 / SLACK <= ratio <= SLACK:
+            fitted = f"{TOKENS_PER_PARAM:g} tokens a parameter"
+            yield f"fitted at {fitted}, this run has {tokens_per_param:.4g}"
+    for name, (own, published) in others.items():
+        if own != published:
+            yield f"fitted at {name} {published}, this run has {own}"
 
 
 def is_rung_shape(model: ModelConfig) -> bool:

@@ -65,7 +65,10 @@ def plan_trainings(
                 rate = Rate(given[name], "given")
             elif rate is None:
                 rate = planned_learning_rate(
-                    name, rung.model, rung.batch_size, kappa=kappa, law_batch=law_batch
+                    *(name, rung.model, rung.batch_size),
+                    kappa=kappa,
+                    law_batch=law_batch,
+                    tokens_per_param=rung.tokens_per_param,
                 )
             own = kappa if "kappa" in optimizer_entry(name).reads else None
             needs = estimate(rung, name, hardware, layout)

@@ -12,14 +12,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adana.ladder.learning_rates import FAMILY_TITLES, Rate
+from adana.ladder.learning_rates import FAMILY_TITLES, SLACK, Rate
 from adana.ladder.tuned import TunedSize, run_settings, scale_of
 from adana.laws.rule_forms import FORMS, Scale
 from adana.laws.rules import RuleFit
 from adana.train import TrainConfig
 
-SLACK = 1.01
-"""Sizes within this factor of the fitted range are inside it."""
 RANGES = ("non_embedding", "parameters", "tokens", "tokens_per_param", "width")
 """Properties of a `Scale` whose fitted range a rule knows."""
 

@@ -49,7 +49,7 @@ class PlanLadder:
     that train what was planned. Try:
         adana ladder plan enoki --heads 6 8 12
         adana ladder plan enoki --heads 40 --device-type h100 --devices 8 --parallel fsdp
-        adana ladder plan qwen3 --heads 4 --tokens-per-param 100 --json plan.json
+        adana ladder plan qwen3 --heads 4 --tokens-per-param 20 100 1000 --json plan.json
 
     docs/ladder.md explains every column.
     """
@@ -67,9 +67,9 @@ class PlanLadder:
     2 H layers."""
     optimizers: tuple[str, ...] = ()
     """Default: adamw and adana; for qwen3 adamw and adana-released, whose law it is."""
-    tokens_per_param: float = TOKENS_PER_PARAM
+    tokens_per_param: tuple[float, ...] = (TOKENS_PER_PARAM,)
     """Training tokens for each parameter, embedding and head included: 20 is what the published
-    ladders have, more is overtraining. Up to a million."""
+    ladders have, more is overtraining. Up to a million. Several plan each rung at each of them."""
     batch_size: int = BATCH_SIZE
     """Sequences of a step. The published laws are for 32 or 512 sequences of 2048."""
     sequence_length: int = EnokiConfig.sequence_length
@@ -123,7 +123,12 @@ def plan_command(arguments: PlanLadder) -> int:
 def make_plan(arguments: PlanLadder) -> tuple[list[PlannedTraining], Hardware]:
     """Return the trainings that the arguments ask for, and what they run on."""
     optimizers = arguments.optimizers or OPTIMIZERS_OF.get(arguments.family, ())
-    for kind, named in (("--heads", arguments.heads), ("--optimizers", optimizers)):
+    lists = {
+        "--heads": arguments.heads,
+        "--optimizers": optimizers,
+        "--tokens-per-param": arguments.tokens_per_param,
+    }
+    for kind, named in lists.items():
         if len(set(named)) != len(named):
             raise ValueError(f"{kind} names one twice in {' '.join(map(str, named))}")
     for name in optimizers:
@@ -131,16 +136,19 @@ def make_plan(arguments: PlanLadder) -> tuple[list[PlannedTraining], Hardware]:
     check_range("--kappa", arguments.kappa, low=0.0, high=1.0)
     if not arguments.heads:
         raise ValueError("--heads names no rung; say --heads 6 8 12")
+    if not arguments.tokens_per_param:
+        raise ValueError("--tokens-per-param names no budget; say --tokens-per-param 20 100")
     rungs = [
         plan_rung(
             arguments.family,
             heads,
-            tokens_per_param=arguments.tokens_per_param,
+            tokens_per_param=ratio,
             batch_size=arguments.batch_size,
             sequence_length=arguments.sequence_length,
             vocab_size=arguments.vocab_size,
         )
         for heads in sorted(arguments.heads)
+        for ratio in sorted(arguments.tokens_per_param)
     ]
     layout = LayoutConfig(
         micro_batch=arguments.micro_batch,

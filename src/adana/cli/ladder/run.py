@@ -15,7 +15,7 @@ from rich.console import Console
 
 from adana.cli.compare import given_rates
 from adana.cli.engine_flags import EngineFlags
-from adana.cli.execute import share_out, train_all
+from adana.cli.execute import share_out, step_flops, train_all
 from adana.cli.ladder.study_tables import print_study
 from adana.cli.prepare import prepare_with_bar
 from adana.cli.report import write_whole_study
@@ -36,8 +36,9 @@ from adana.ladder import (
     seconds_per_step,
     training_order,
 )
+from adana.nn import ModelConfig
 from adana.runs import write_json
-from adana.train import OPTIMIZERS, LayoutConfig
+from adana.train import OPTIMIZERS, LayoutConfig, TrainConfig
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,7 @@ class _Ladder:
         self.layout = dataclasses.replace(layout, threads=threads)
         self.code = 0
         """Exit code of the last trainings: not 0 if they were stopped."""
+        self._seconds: dict[tuple[str, ModelConfig], float] = {}
 
     def introduce(self, grid: Mapping[Cell, Sequence[Rate]]) -> None:
         """Print what will be trained with the rule of every number, and how long it takes."""
@@ -177,7 +179,7 @@ class _Ladder:
         ]
         hours = None
         if self.arguments.engine == "local":
-            took = [len(own) * own[0].steps * seconds_per_step(own[0]) for own in missing if own]
+            took = [len(own) * own[0].steps * self._step_cost(own[0]) for own in missing if own]
             hours = sum(took) / self.jobs / 3600
         print_study(
             *(self.console, self.study, grid),
@@ -228,9 +230,22 @@ class _Ladder:
 
     def _train(self, planned: Sequence[PlannedRun]) -> bool:
         self.code = train_all(
-            planned, self.arguments.jobs, self.shards.folder, self.console, self.arguments
+            *(planned, self.arguments.jobs, self.shards.folder, self.console, self.arguments),
+            step_cost=self._step_cost,
         )
         return self.code == 0
+
+    def _step_cost(self, config: TrainConfig) -> float:
+        """Return the seconds of a step, measured once for each cell; on a cluster its FLOPs.
+
+        FLOPs would not do here: a step of the smallest models is all overhead.
+        """
+        if self.arguments.engine != "local":
+            return step_flops(config)
+        key = (config.optimizer.name, config.model)
+        if key not in self._seconds:
+            self._seconds[key] = seconds_per_step(config)
+        return self._seconds[key]
 
     def _place(self, cell: Cell, rate: Rate) -> list[PlannedRun]:
         """Return the trainings of one rate, one for each seed."""

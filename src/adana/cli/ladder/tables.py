@@ -77,7 +77,27 @@ def warning_style(note: str) -> str:
 
 def unique(rungs: Iterable[Rung]) -> list[Rung]:
     """Return the rungs, each once, in order."""
-    return list({rung.heads: rung for rung in rungs}.values())
+    return list({(rung.heads, rung.tokens_per_param): rung for rung in rungs}.values())
+
+
+class Names:
+    """What the tables call the rungs: by their heads, and by tokens per parameter if they differ.
+
+    `title` is the head of the column that has them.
+    """
+
+    def __init__(self, rungs: Iterable[Rung]) -> None:
+        self._several = len({rung.tokens_per_param for rung in rungs}) > 1
+        self.title = "H, D/N" if self._several else "H"
+
+    def __call__(self, rung: Rung) -> str:
+        """Return the name of a rung."""
+        return f"{rung.heads}, {rung.tokens_per_param:g}" if self._several else str(rung.heads)
+
+    def listed(self, rungs: Iterable[Rung]) -> str:
+        """Return several names, for a sentence."""
+        names = [self(rung) for rung in rungs]
+        return f"{self.title} = {', '.join(f'({n})' if self._several else n for n in names)}"
 
 
 def numbered(trainings: Iterable[PlannedTraining]) -> dict[str, int]:
@@ -95,14 +115,15 @@ def sizes_table(rungs: Sequence[Rung]) -> Grid:
     parameters = list(rungs[0].parameters)
     if family == "enoki":
         parameters.remove("12 d^2 L")  # which is P
+    names = Names(rungs)
     table = Grid(
         f"Sizes and budgets of {family}",
-        *("H", "layers L", "width d", *parameters),
+        *(names.title, "layers L", "width d", *parameters),
         *("tokens", "steps T", "warm-up W", "offset S"),
     )
     for rung in rungs:
         table.add(
-            str(rung.heads) + ("" if rung.published else " *"),
+            names(rung) + ("" if rung.published else " *"),
             *(str(rung.model.depth), str(rung.model.width)),
             *(scaled(rung.parameters[name]) for name in parameters),
             scaled(rung.tokens),
@@ -131,14 +152,16 @@ def sizes_notes(rungs: Sequence[Rung]) -> Iterable[str]:
         f"N = P + 2 V d with vocabulary V = {model.vocab_size:,}; budgets are multiples of it. "
         "exact: every number that is trained."
     )
-    rule = budget_rule(rung.tokens_per_param, rung.batch_size, model.sequence_length)
+    ratios = sorted({each.tokens_per_param for each in rungs})
+    rules = [budget_rule(ratio, rung.batch_size, model.sequence_length) for ratio in ratios]
     yield (
-        f"T = {rule}; tokens = T x {rung.tokens_per_step:,}; W = floor(T/50); S = T/10, at least "
-        f"omega = {schedules.OMEGA:g}."
+        f"T = {' or '.join(rules)}; tokens = T x {rung.tokens_per_step:,}; W = floor(T/50); "
+        f"S = T/10, at least omega = {schedules.OMEGA:g}."
     )
-    short_runs = [str(rung.heads) for rung in rungs if rung.warmup_steps == 0]
+    short_runs = [rung for rung in rungs if rung.warmup_steps == 0]
     if short_runs:
-        yield f"{WARNING} H = {', '.join(short_runs)}: fewer than 50 steps, so without warm-up."
+        where = Names(rungs).listed(short_runs)
+        yield f"{WARNING} {where}: fewer than 50 steps, so without warm-up."
     if not all(rung.published for rung in rungs):
         known = ", ".join(map(str, PUBLISHED_HEADS[model.family]))
         yield f"* not a published size; those are H = {known}."
@@ -155,7 +178,8 @@ def rates_table(rungs: Sequence[Rung], trainings: Sequence[PlannedTraining]) -> 
         columns.append(f"{name} [{number}]")
         if name in coupled:
             columns.append(f"{name} weight_decay")
-    table = Grid("Peak learning rates", "H", *columns)
+    name_of = Names(rungs)
+    table = Grid("Peak learning rates", name_of.title, *columns)
     for rung in rungs:
         cells = []
         for t in trainings:
@@ -164,24 +188,25 @@ def rates_table(rungs: Sequence[Rung], trainings: Sequence[PlannedTraining]) -> 
                 cells.append(f"{t.rate.lr:.3g}{mark}")
                 if t.weight_decay is not None:
                     cells.append(f"{t.weight_decay:.3g}")
-        table.add(str(rung.heads), *cells)
+        table.add(name_of(rung), *cells)
     return table
 
 
 def rates_notes(trainings: Sequence[PlannedTraining]) -> Iterable[str]:
     """Say for each optimizer which law it is, what was fitted, and how far this is from it."""
+    names = Names(t.rung for t in trainings)
     for name, number in numbered(trainings).items():
         own = [t for t in trainings if t.optimizer == name]
         rate = own[0].rate
         origin = describe_law(rate.law) if rate.law else rate.origin or "given, for every rung"
         yield f"[{number}] {name}: {origin}."
-        by_reservation: dict[str, list[str]] = {}
+        by_reservation: dict[str, list[Rung]] = {}
         for t in own:
             for reservation in t.rate.reservations:
-                by_reservation.setdefault(reservation, []).append(str(t.rung.heads))
-        for reservation, heads in by_reservation.items():
-            where = f"{WARNING} {name}, H = {', '.join(heads)}"
-            yield f"{where}: {reservation}. Sweep before you trust it."
+                by_reservation.setdefault(reservation, []).append(t.rung)
+        for reservation, rungs in by_reservation.items():
+            where = names.listed(rungs)
+            yield f"{WARNING} {name}, {where}: {reservation}. Sweep before you trust it."
     if any(t.weight_decay is not None for t in trainings):
         yield f"weight_decay = omega / (lr T), omega = {schedules.OMEGA:g}, for torch.optim.AdamW."
 
@@ -204,10 +229,11 @@ def describe_law(law: PublishedLaw) -> str:
 def compute_table(rungs: Sequence[Rung]) -> Grid:
     """One row a rung, one column a formula, in PFH."""
     formulas = list(rungs[0].flops)
-    table = Grid("Compute C in PFH (3.6e18 FLOP)", "H", *formulas, "all matrices")
+    names = Names(rungs)
+    table = Grid("Compute C in PFH (3.6e18 FLOP)", names.title, *formulas, "all matrices")
     for rung in rungs:
         everything = [*(rung.flops[name] for name in formulas), rung.model_flops]
-        table.add(str(rung.heads), *(f"{flops / PFH:.4g}" for flops in everything))
+        table.add(names(rung), *(f"{flops / PFH:.4g}" for flops in everything))
     return table
 
 
@@ -227,9 +253,10 @@ def memory_table(trainings: Sequence[PlannedTraining], hardware: Hardware) -> Gr
     terms = [term.name.removeprefix("optimizer ") for term in trainings[0].estimate.terms]
     groups = by_needs(trainings)
     apart = len(groups) > len(unique(t.rung for t in trainings))
+    names = Names(t.rung for t in trainings)
     table = Grid(
         f"Estimate for {hardware.devices} x {hardware.device.name}: GB on each, hours on all",
-        *("H", *(["for"] if apart else []), *terms, "total", "fits"),
+        *(names.title, *(["for"] if apart else []), *terms, "total", "fits"),
         *("micro batch", "hours"),
     )
     numbers = numbered(trainings)
@@ -237,7 +264,7 @@ def memory_table(trainings: Sequence[PlannedTraining], hardware: Hardware) -> Gr
         needs = group[0].estimate
         own = ", ".join(str(numbers[t.optimizer]) for t in group)
         table.add(
-            str(group[0].rung.heads),
+            names(group[0].rung),
             *([f"[{own}]"] if apart else []),
             *(gigabytes(term.bytes) for term in needs.terms),
             gigabytes(needs.memory),
@@ -250,9 +277,10 @@ def memory_table(trainings: Sequence[PlannedTraining], hardware: Hardware) -> Gr
 
 def by_needs(trainings: Sequence[PlannedTraining]) -> list[list[PlannedTraining]]:
     """Group the trainings of a rung that need the same memory."""
-    groups: dict[tuple[int, float], list[PlannedTraining]] = {}
+    groups: dict[tuple[int, float, float], list[PlannedTraining]] = {}
     for t in trainings:
-        groups.setdefault((t.rung.heads, t.estimate.memory), []).append(t)
+        key = (t.rung.heads, t.rung.tokens_per_param, t.estimate.memory)
+        groups.setdefault(key, []).append(t)
     return list(groups.values())
 
 

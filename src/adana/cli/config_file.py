@@ -1,0 +1,48 @@
+"""`adana train --config`: a training described by the config.json of another, not by flags."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from adana.data import Shards
+from adana.runs import RunError, read_config
+from adana.train import TrainConfig, config_from_dict
+
+
+def given_config(path: Path) -> tuple[TrainConfig, str]:
+    """Return what a config.json describes, and the fingerprint of the text it is trained on.
+
+    `path` may be the run directory that the file lies in.
+
+    Raises:
+        RunError: the file cannot be read, is no configuration, or is another version's.
+        ValueError: a value is out of its range.
+    """
+    content = read_config(path / "config.json" if path.is_dir() else path)
+    return config_from_dict(content), content["data"]["fingerprint"]
+
+
+def refuse_flags(arguments: Any, allowed: frozenset[str]) -> None:
+    """Raise `ValueError` if a flag was given beside --config that is not among `allowed`."""
+    flags = [
+        f"--{field.name.replace('_', '-')}"
+        for field in dataclasses.fields(arguments)
+        if field.name not in allowed and getattr(arguments, field.name) != field.default
+    ]
+    if flags:
+        raise ValueError(
+            f"--config says what is trained, so {', '.join(flags)} cannot be given beside it. "
+            "Leave that out, or give all settings as flags and no --config"
+        )
+
+
+def check_text(config: TrainConfig, fingerprint: str, shards: Shards) -> None:
+    """Raise `RunError` if the tokens at hand are not those that a config.json was made for."""
+    if shards.fingerprint != fingerprint:
+        raise RunError(
+            f"the text {config.data.corpus!r} here is not what --config was made for (fingerprint "
+            f"{shards.fingerprint}, not {fingerprint}): another version of it, or of Python. Give "
+            "the settings as flags to train on this one"
+        )
