@@ -40,3 +40,42 @@ def test_steps_of_an_earlier_session_are_no_speed_of_this_one(clock):
         clock["seconds"] += 10.0
         display.update("run", Progress(80, 100, loss=3.0))
     assert out.getvalue().rstrip().endswith("ETA 0:00:10")
+
+
+def test_a_terminal_shows_a_bar_for_each_run_and_one_for_all(clock):
+    out = io.StringIO()
+    console = Console(file=out, width=120, force_terminal=True)
+    with Display(console, 200, jobs=2) as display:
+        display.update("first", Progress(50, 100, loss=3.25, val_loss=3.5, tokens_per_second=2e4))
+        display.update("second", Progress(10, 100, message="a word"))
+        display._bars.refresh()
+        during = out.getvalue()
+        display.finish("first", "finished")
+    assert "all 2 runs" in during
+    assert "50%" in during
+    assert "loss 3.250 val 3.500 20k tok/s" in during
+    assert "second: a word" in out.getvalue()
+    assert "first: finished" in out.getvalue()
+
+
+def test_a_narrow_terminal_leaves_the_validation_loss_out(clock):
+    out = io.StringIO()
+    with Display(Console(file=out, width=80, force_terminal=True), 100, jobs=1) as display:
+        display.update("run", Progress(50, 100, loss=3.25, val_loss=3.5))
+        display._bars.refresh()
+    assert "loss 3.250" in out.getvalue()
+    assert "val" not in out.getvalue()
+
+
+def test_of_many_runs_one_tells_how_far_it_is_each_minute(clock, monkeypatch):
+    monkeypatch.setattr("adana.cli.progress.MANY", 1)
+    out = io.StringIO()
+    with Display(Console(file=out, width=200), 300, jobs=3) as display:
+        for step in (10, 20, 30):
+            display.update("run", Progress(step, 100, loss=3.0))
+        assert out.getvalue() == ""
+        clock["seconds"] += 61.0
+        display.update("run", Progress(40, 100, loss=3.0))
+        display.finish("run", "finished")
+    assert out.getvalue().startswith("run: step 40/100")
+    assert "[1/3] run: finished" in out.getvalue()

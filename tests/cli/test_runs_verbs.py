@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from adana.cli import main
 from adana.cli.manage import watch
@@ -160,6 +161,18 @@ def test_watch_follows_a_run_until_nobody_trains_it(capsys, trained, tmp_path, m
     assert lines[0].startswith("step 0/12, loss -, val ")
     assert lines[-2].startswith("step 12/12, loss ")
     assert lines[-1] == "finished"
+
+
+def test_on_a_terminal_the_view_is_drawn_anew(capsys, trained, tmp_path, monkeypatch):
+    run = copy_of(trained, tmp_path)
+    training = contextlib.ExitStack()
+    training.enter_context(run.lock())
+    monkeypatch.setattr(watch, "Console", lambda: Console(force_terminal=True, width=100))
+    monkeypatch.setattr(watch.time, "sleep", lambda seconds: training.close())
+    assert adana("runs", "watch", str(run.path)) == 0
+    out = capsys.readouterr().out
+    assert out.count("12 of 12") > 1
+    assert "\x1b[" in out  # the cursor goes back up before the second view
 
 
 def test_ctrl_c_ends_the_view_and_not_the_run(capsys, trained, tmp_path, monkeypatch):
