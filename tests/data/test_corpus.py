@@ -1,11 +1,13 @@
 import json
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adana.data import documents as documents_module
 from adana.data.documents import Document
 from adana.data.errors import CorpusError
 from adana.data.sources import read_corpus
@@ -32,14 +34,19 @@ def test_python_corpus_is_the_standard_library_without_its_tests():
     assert 0.025 <= parts.share <= 0.1
 
 
-def test_python_corpus_counts_files_that_are_not_utf8(tmp_path, monkeypatch):
+def test_python_corpus_counts_what_it_leaves_out(tmp_path, monkeypatch):
     (tmp_path / "good.py").write_text("a = 1\n")
     (tmp_path / "latin.py").write_bytes(b"# caf\xe9\n")
     (tmp_path / "gone.py").symlink_to("nowhere.py")
+    (tmp_path / "linked").symlink_to(tmp_path)
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
     corpus = read_corpus("python")
     assert [document.name for document in corpus.documents] == ["good.py"]
-    assert corpus.notes == ["2 files that are not UTF-8 text left out"]
+    assert corpus.notes == [
+        "1 linked folders not followed",
+        "1 files that cannot be read left out",
+        "1 files that are not UTF-8 text left out",
+    ]
 
 
 def test_python_corpus_without_sources_says_so(tmp_path, monkeypatch):
@@ -102,10 +109,10 @@ def test_file_that_is_not_utf8_is_named_with_the_offset(tmp_path):
 def test_unreadable_file_is_named(tmp_path, monkeypatch):
     (tmp_path / "x.txt").write_text("secret")
 
-    def deny(self):
+    def deny(self, mode):
         raise PermissionError(13, "Permission denied", str(self))
 
-    monkeypatch.setattr(Path, "read_bytes", deny)
+    monkeypatch.setattr(Path, "open", deny)
     with pytest.raises(CorpusError, match=r"x\.txt cannot be read: Permission denied"):
         read_corpus(str(tmp_path))
 
@@ -125,6 +132,23 @@ def test_unreadable_subfolder_is_an_error_and_not_left_out(tmp_path, monkeypatch
         read_corpus(str(tmp_path))
 
 
+def test_a_package_folder_that_cannot_be_listed_is_left_out_and_counted(tmp_path, monkeypatch):
+    (tmp_path / "good.py").write_text("a = 1\n")
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def deny(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    corpus = read_corpus("python")
+    assert [document.name for document in corpus.documents] == ["good.py"]
+    assert corpus.notes == ["1 folders that cannot be read left out"]
+
+
 def test_broken_link_is_named(tmp_path):
     (tmp_path / "x.txt").symlink_to(tmp_path / "nowhere.txt")
     with pytest.raises(CorpusError, match="not a regular file"):
@@ -137,6 +161,18 @@ def test_linked_folders_are_counted_and_not_followed(tmp_path):
     corpus = read_corpus(str(tmp_path))
     assert len(corpus.documents) == 1
     assert corpus.notes == ["1 linked folders not followed"]
+
+
+def test_files_of_other_kinds_are_counted_and_named(tmp_path):
+    for name in ("x.txt", "a.rst", "b.rst", "c.jsonl.gz", "LICENSE", ".hidden.rst"):
+        (tmp_path / name).write_text("text")
+    assert read_corpus(str(tmp_path)).notes in (
+        ["4 files of other kinds left out (.rst, .gz, no suffix)"],
+        ["4 files of other kinds left out (.rst, no suffix, .gz)"],
+    )
+    for number in range(9):
+        (tmp_path / f"x.kind{number}").write_text("text")
+    assert read_corpus(str(tmp_path)).notes[0].endswith(", ...)")
 
 
 def test_folder_named_like_a_text_file_is_a_folder(tmp_path):
@@ -233,6 +269,35 @@ def test_one_large_document_in_validation_is_cut_too():
 def test_pieces_joined_are_the_text(text, repeats):
     document = Document("x", text * repeats)
     assert "".join(piece.text for piece in _cut(document)) == document.text
+
+
+def test_pieces_of_a_file_are_those_of_its_text_and_stay_on_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(documents_module, "BLOCK_BYTES", 10_000)
+    text = "".join(f"Zeile {i} für\u2028alle\r\n{i}\r\x0c\n\n" * (i % 7) for i in range(3000))
+    path = tmp_path / "x.txt"
+    path.write_text(text, newline="")
+    (listed,) = read_corpus(str(path)).documents
+    pieces, expected = list(_cut(listed)), list(_cut(Document("x.txt", text)))
+    assert [(p.name, p.size, p.digest) for p in pieces] == [
+        (p.name, p.size, p.digest) for p in expected
+    ]
+    assert [piece.text for piece in pieces] == [piece.text for piece in expected]
+    path.write_text(text.replace("2999", "3000"), newline="")
+    with pytest.raises(CorpusError, match=r"x\.txt changed while"):
+        _ = pieces[-1].text
+    with pytest.raises(CorpusError, match=r"x\.txt changed while"):
+        list(_cut(listed))
+
+
+def test_a_large_file_is_listed_and_split_without_being_held(tmp_path, monkeypatch):
+    monkeypatch.setattr(documents_module, "BLOCK_BYTES", 50_000)
+    path = tmp_path / "book.txt"
+    path.write_text("".join(f"{i} {'word ' * 50}\n" for i in range(6000)))
+    tracemalloc.start()
+    split(read_corpus(str(path)).documents, 0.1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < path.stat().st_size / 4
 
 
 def test_line_longer_than_a_piece_is_cut_within_characters():

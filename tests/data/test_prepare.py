@@ -1,8 +1,10 @@
+import dataclasses
 import errno
 import importlib
 import os
 import random
 import re
+import shutil
 import threading
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from adana.data import (
     CorpusError,
     DataConfig,
     ShardError,
+    Unreachable,
     cache_folder,
     entries,
     open_shards,
@@ -210,6 +213,42 @@ def test_disk_full_at_any_moment_is_explained_and_recovered_from(
     again = prepare(config, cache, shard_tokens=2000)
     assert again.fingerprint == prepare(config, tmp_path / "other", shard_tokens=2000).fingerprint
     assert os.listdir(cache) == [again.folder.name]
+
+
+def test_an_error_of_reading_is_not_called_one_of_writing(config, cache, monkeypatch):
+    def broken(document):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    prepare(config, cache)
+    monkeypatch.setattr("adana.data.documents.FileDocument.text", property(broken))
+    with pytest.raises(CorpusError, match=r"corpus '.*' cannot be read: Input/output error"):
+        prepare(dataclasses.replace(config, vocab_size=290), cache)
+
+
+def test_without_its_tokenizer_only_the_very_same_text_is_taken_from_the_cache(
+    config, cache, tmp_path, monkeypatch
+):
+    prepare_module = importlib.import_module("adana.data.prepare")
+    tokenizer = prepare(config, cache).tokenizer
+    with_gpt2 = dataclasses.replace(config, corpus="texts", tokenizer="gpt2")
+    for place in ("a", "b"):
+        (tmp_path / place).mkdir()
+        shutil.copytree(config.corpus, tmp_path / place / "texts")
+    (tmp_path / "b" / "texts" / "0.txt").write_text("edited")
+    monkeypatch.chdir(tmp_path / "a")
+    monkeypatch.setattr(prepare_module, "ready_made", lambda name: tokenizer)
+    first = prepare(with_gpt2, cache)
+
+    def nobody(name):
+        raise Unreachable("GPT-2's tokenizer cannot be fetched")
+
+    monkeypatch.setattr(prepare_module, "ready_made", nobody)
+    assert prepare(with_gpt2, cache).folder == first.folder
+    moved = dataclasses.replace(with_gpt2, corpus=str(tmp_path / "a" / "texts"))
+    assert prepare(moved, cache).folder == first.folder
+    monkeypatch.chdir(tmp_path / "b")
+    with pytest.raises(Unreachable, match="cannot be fetched"):
+        prepare(with_gpt2, cache)
 
 
 def test_cache_that_cannot_be_a_folder_is_explained(config, tmp_path):

@@ -98,6 +98,13 @@ def test_type_holds_every_token():
     assert token_dtype(65537) == np.dtype("<u4")
 
 
+def test_a_token_too_large_for_the_files_is_refused_and_not_cut(tmp_path, tokenizer):
+    with writer_of(tmp_path, "train", tokenizer, 30) as writer:
+        writer.append(np.array([0, 65_535], dtype=np.uint32), 2)
+        with pytest.raises(ValueError, match="token 65536 does not fit into the uint16"):
+            writer.append(np.array([0, 65_536], dtype=np.uint32), 2)
+
+
 def test_fingerprint_identifies_tokens(tmp_path, tokenizer):
     folders = [tmp_path / name for name in "abc"]
     for folder in folders:

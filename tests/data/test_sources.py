@@ -1,16 +1,27 @@
 """Corpora of rows, of the hub and of the interpreter, listed and streamed."""
 
+import dataclasses
 import hashlib
 import json
 import os
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from adana.data import CorpusError, DataConfig, Unreachable, prepare, read_corpus, sources
+from adana.data import (
+    CorpusError,
+    DataConfig,
+    Unavailable,
+    Unreachable,
+    prepare,
+    read_corpus,
+    sources,
+)
 from adana.data import build as build_module
+from adana.data.documents import Document, ListReader
 from adana.data.sources import hub, installed, open_text
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "kappa", "omega", "tau", "eta"]
@@ -168,8 +179,38 @@ def test_damaged_parquet_is_named(tmp_path):
 @pytest.mark.libraries
 def test_numbers_are_no_text_column(tmp_path):
     parquet(tmp_path / "x.parquet", texts(5))
-    with pytest.raises(CorpusError, match='no text column "id" among text, id'):
+    with pytest.raises(
+        CorpusError, match=r'no text column "id" among text \(string\), id \(int64\)'
+    ):
         read_corpus(str(tmp_path), "id")
+
+
+@pytest.mark.libraries
+@pytest.mark.parametrize("kind", ["dictionary", "string_view", "large_string"])
+def test_parquet_texts_of_any_type_are_read(tmp_path, kind):
+    pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow: pip install adana[data]")
+    rows = pyarrow.array(["one", "two", None, "three"])
+    rows = rows.dictionary_encode() if kind == "dictionary" else rows.cast(kind)
+    parquet(tmp_path / "x.parquet", rows)
+    found = read_corpus(str(tmp_path / "x.parquet"))
+    assert sorted(document.text for document in found.documents) == ["one", "three", "two"]
+
+
+@pytest.mark.libraries
+def test_invalid_utf8_in_parquet_is_named_with_file_and_row(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow: pip install adana[data]")
+    rows = pyarrow.array([b"fine", b"caf\xe9", b"fine"], type=pyarrow.binary()).view("string")
+    parquet(tmp_path / "x.parquet", rows)
+    with pytest.raises(CorpusError, match=r"x\.parquet, row 2: not valid UTF-8 \(byte 0xe9"):
+        read_corpus(str(tmp_path))
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_text_that_is_null_is_an_empty_document(tmp_path, write):
+    write(tmp_path / f"x.{write.__name__}", ["one", None, "two"])
+    corpus = read_corpus(str(tmp_path))
+    assert len(corpus.documents) == 2
+    assert corpus.notes == ["1 empty documents left out"]
 
 
 def test_without_pyarrow_the_error_says_what_to_install(tmp_path, monkeypatch):
@@ -264,6 +305,27 @@ def test_built_in_names_are_not_looked_for_on_disk():
 # --- the hub --------------------------------------------------------------------------------------
 
 
+def answer(path, full):
+    """What the hub says of a data set whose card says nothing."""
+    return SimpleNamespace(sha="abc", card_data=None)
+
+
+def nobody(path, full):
+    raise Unreachable("the hub does not answer")
+
+
+def read_locally(monkeypatch, folder):
+    """Let the hub have `owner/name` with the configuration `small`, whose rows lie in `folder`."""
+    load = hub._load
+
+    def local(path, subset, revision, config):
+        assert (path, subset, revision) == ("owner/name", "small", "abc")
+        return load(str(folder), None, None, config)
+
+    monkeypatch.setattr(hub, "_load", local)
+    monkeypatch.setattr(hub, "_ask", answer)
+
+
 @pytest.fixture
 def hub_folder(tmp_path):
     """A data set in the hub's layout, and its rows in order."""
@@ -280,7 +342,6 @@ def hub_folder(tmp_path):
 @pytest.mark.libraries
 def test_hub_data_set_is_streamed_in_its_order(hub_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(build_module, "BATCH_BYTES", 2000)
-    monkeypatch.setattr("adana.data.split.UNKNOWN_SIZE_FRACTION", 0.1)
     folder, rows = hub_folder
     shards = prepare(DataConfig(f"hub:{folder}", 280), tmp_path / "cache")
     train, validation = decoded(shards, "train"), decoded(shards, "validation")
@@ -306,8 +367,7 @@ def test_reading_a_hub_data_set_goes_on_from_any_row(hub_folder):
 @pytest.mark.libraries
 def test_interrupted_hub_build_ends_with_the_same_tokens(hub_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(build_module, "BATCH_BYTES", 2000)
-    config = DataConfig(f"hub:{hub_folder[0]}", 280, validation_tokens=10**9)
-    monkeypatch.setattr("adana.data.split.UNKNOWN_SIZE_FRACTION", 0.1)
+    config = DataConfig(f"hub:{hub_folder[0]}", 280)
     count = 0
 
     def interrupt(stage, fraction):
@@ -349,14 +409,14 @@ def test_offline_hub_is_an_error_within_seconds_that_says_what_to_do(monkeypatch
 
 def test_without_datasets_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    monkeypatch.setattr(hub, "_revision", lambda path, full: "abc")
+    monkeypatch.setattr(hub, "_ask", answer)
     text = open_text(DataConfig("fineweb-10bt"))
     with pytest.raises(CorpusError, match=r'datasets.*pip install "adana\[data\]"'):
         text.read(None)
 
 
 def test_the_published_corpora_have_short_names(monkeypatch):
-    monkeypatch.setattr(hub, "_revision", lambda path, full: "abc")
+    monkeypatch.setattr(hub, "_ask", answer)
     short, long = (
         open_text(DataConfig(name))
         for name in ("fineweb-10bt", "hub:HuggingFaceFW/fineweb/sample-10BT")
@@ -369,27 +429,144 @@ def test_the_published_corpora_have_short_names(monkeypatch):
 
 @pytest.mark.libraries
 def test_offline_a_corpus_prepared_before_is_used(hub_folder, tmp_path, monkeypatch):
-    folder, _ = hub_folder
-    monkeypatch.setattr("adana.data.split.UNKNOWN_SIZE_FRACTION", 0.1)
-    load = hub._load
-
-    def local(path, subset, revision, config):
-        assert (path, subset, revision) == ("owner/name", "small", "abc")
-        return load(str(folder), None, None, config)
-
-    monkeypatch.setattr(hub, "_load", local)
-    monkeypatch.setattr(hub, "_revision", lambda path, full: "abc")
-    config = DataConfig("hub:owner/name/small", 280)
+    read_locally(monkeypatch, hub_folder[0])
+    config = DataConfig("hub:owner/name/small", 280, validation_tokens=10**9)
     online = prepare(config, tmp_path / "cache")
     assert online.manifest["corpus"]["notes"] == ["hub:owner/name/small at revision abc"]
 
-    def nobody(path, full):
-        raise Unreachable("the hub does not answer")
-
-    monkeypatch.setattr(hub, "_revision", nobody)
+    monkeypatch.setattr(hub, "_ask", nobody)
     told = []
     offline = prepare(config, tmp_path / "cache", lambda stage, _: told.append(stage))
     assert offline.fingerprint == online.fingerprint
     assert any("prepared before" in stage for stage in told)
     with pytest.raises(Unreachable):
-        prepare(DataConfig("hub:owner/name/small", 281), tmp_path / "cache")
+        prepare(dataclasses.replace(config, vocab_size=281), tmp_path / "cache")
+
+
+def test_offline_short_and_long_names_find_each_others_tokens(tmp_path, monkeypatch):
+    monkeypatch.setattr(hub, "_ask", answer)
+    rows = [Document(str(i), text) for i, text in enumerate(texts(300))]
+    monkeypatch.setattr(hub, "_load", lambda *_: None)
+    monkeypatch.setattr(hub, "_HubReader", lambda *_: ListReader(rows, None))
+    config = DataConfig("fineweb-10bt", 280, limit_tokens=10**5)
+    online = prepare(config, tmp_path / "cache")
+    monkeypatch.setattr(hub, "_ask", nobody)
+    for name in ("hub:HuggingFaceFW/fineweb/sample-10BT", "fineweb-10bt"):
+        offline = prepare(dataclasses.replace(config, corpus=name), tmp_path / "cache")
+        assert offline.folder == online.folder
+
+
+def interrupted(config, cache, monkeypatch):
+    """Begin to prepare `config`, and stop when some of it is on disk."""
+    monkeypatch.setattr(build_module, "BATCH_BYTES", 2000)
+
+    def stop(stage, fraction):
+        if "turning text" in stage:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(config, cache, stop)
+    assert list(cache.glob(".building-*/journal.json"))
+
+
+@pytest.mark.libraries
+@pytest.mark.parametrize("failure", ["connection", "http client", "no package"])
+def test_what_is_done_stays_when_a_resumed_hub_build_cannot_be_opened(
+    hub_folder, tmp_path, monkeypatch, failure
+):
+    config = DataConfig("hub:owner/name/small", 280, validation_tokens=10**9)
+    with monkeypatch.context() as online:
+        read_locally(online, hub_folder[0])
+        interrupted(config, tmp_path / "cache", monkeypatch)
+
+    def fail(*arguments, **options):
+        raise ConnectionError("no route") if failure == "connection" else Exception("no route")
+
+    with monkeypatch.context() as offline:
+        offline.setattr(hub, "_ask", answer)
+        offline.setattr("datasets.load_dataset", fail)
+        if failure == "no package":
+            offline.setitem(sys.modules, "datasets", None)
+        says = "not installed" if failure == "no package" else r"does not answer.*no route.*goes on"
+        with pytest.raises(Unavailable, match=says):
+            prepare(config, tmp_path / "cache")
+    assert list((tmp_path / "cache").glob(".building-*/journal.json"))
+    read_locally(monkeypatch, hub_folder[0])
+    told = []
+    prepare(config, tmp_path / "cache", lambda stage, _: told.append(stage))
+    assert any("going on after" in stage for stage in told)
+
+
+@pytest.fixture
+def fineweb(tmp_path):
+    """A clone with two configurations in FineWeb's layout, and the rows of each."""
+    pytest.importorskip("datasets", reason="needs datasets: pip install adana[data]")
+    folder, rows = tmp_path / "fineweb", {"sample-10BT": texts(40), "sample-100BT": texts(60, 40)}
+    lines = ["---", "configs:"]
+    for name, own in rows.items():
+        place = folder / "sample" / name.removeprefix("sample-")
+        place.mkdir(parents=True)
+        parquet(place / "000_00000.parquet", own)
+        lines += [f"- config_name: {name}", "  data_files:", "  - split: train"]
+        lines += [f"    path: sample/{place.name}/*"]
+    (folder / "README.md").write_text("\n".join([*lines, "---", ""]))
+    return folder, rows
+
+
+@pytest.mark.libraries
+def test_a_configuration_of_a_local_clone_is_chosen_by_name(fineweb):
+    folder, rows = fineweb
+    prints = set()
+    for name, own in rows.items():
+        text = open_text(DataConfig(f"hub:{folder}/{name}"))
+        assert [document.text for document in text.read(None)] == own
+        prints.add(text.fingerprint)
+    assert len(prints) == 2
+
+
+@pytest.mark.libraries
+@pytest.mark.parametrize("name", ["", "/sample-1BT"])
+def test_missing_configurations_list_those_there_are(fineweb, name):
+    text = open_text(DataConfig(f"hub:{fineweb[0]}{name}"))
+    with pytest.raises(CorpusError, match=r"\['sample-10BT', 'sample-100BT'\].*hub:FOLDER/CONFIG"):
+        text.read(None)
+
+
+def test_a_folder_named_like_an_owner_is_no_clone(tmp_path, monkeypatch):
+    (tmp_path / "owner").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert hub._parse("hub:owner/name") == ("owner/name", None)
+    (tmp_path / "owner" / "README.md").write_text("")
+    assert hub._parse("hub:owner/name") == ("owner", "name")
+
+
+def test_the_card_of_a_hub_data_set_may_tell_its_size(monkeypatch):
+    def rule(card, subset="", **options):
+        about = SimpleNamespace(sha="abc", card_data=card)
+        monkeypatch.setattr(hub, "_ask", lambda path, full: about)
+        text = open_text(DataConfig(f"hub:owner/name{subset}", **options))
+        return text.rule.rpartition(" ")[2]
+
+    splits = [{"name": "train", "num_bytes": 10**9}, {"name": "test", "num_bytes": "many"}]
+    card = {"dataset_info": {"splits": splits}}
+    assert rule(card) == "0.04", "10 million tokens are 40 of 1000 million bytes"
+    assert rule(card, limit_tokens=10**8) == "0.1"
+    assert rule(card, hub_split="test") == rule(card, "/other") == rule({}) == rule(None) == "0.001"
+    card = {"dataset_info": [{"config_name": "other", "splits": splits}]}
+    assert rule(card, "/other") == "0.04"
+
+
+def test_nothing_held_out_of_a_text_of_unknown_size_names_the_flags_that_help(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(hub, "_ask", answer)
+    rows = [Document(str(i), text) for i, text in enumerate(texts(50))]
+    monkeypatch.setattr(hub, "_load", lambda *_: None)
+    monkeypatch.setattr(hub, "_HubReader", lambda *_: ListReader(rows, None))
+    config = DataConfig("hub:owner/name", 280, validation_fraction=0.4)
+    says = r"no validation documents.*another --validation-tokens or --limit-tokens"
+    with pytest.raises(CorpusError, match=says):
+        prepare(config, tmp_path / "cache")
+    for change in ({"validation_tokens": 4 * 10**9}, {"limit_tokens": 10**5}):
+        shards = prepare(dataclasses.replace(config, **change), tmp_path / "cache")
+        assert len(shards.validation) > 100

@@ -2,8 +2,10 @@ import json
 
 import numpy as np
 import pytest
+import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import decoders, models, normalizers
 
 from adana.data.config import DataConfig
 from adana.data.errors import CorpusError, Unreachable
@@ -199,8 +201,43 @@ def test_unusable_tokenizer_files_are_named(tmp_path, file):
     with pytest.raises(CorpusError, match=r"'gpt3' cannot be read.*'trained', 'gpt2'"):
         ready_made("gpt3")
     content = json.loads(file.read_text())
-    for change in ({"normalizer": {"type": "Lowercase"}}, {"pre_tokenizer": None}):
+    prefix = {**content["pre_tokenizer"], "add_prefix_space": True}
+    for change in (
+        {"normalizer": {"type": "Lowercase"}},
+        {"pre_tokenizer": None},
+        {"pre_tokenizer": prefix},
+    ):
         broken = tmp_path / "broken.json"
         broken.write_text(json.dumps({**content, **change}))
         with pytest.raises(CorpusError, match=r"broken\.json is no tokenizer.*give back the text"):
             ready_made(str(broken))
+
+
+def test_ids_may_have_gaps_and_the_vocabulary_reaches_the_largest(tokenizer, tmp_path):
+    content = json.loads(tokenizer.to_json())
+    content["added_tokens"][0]["id"] = content["model"]["vocab"][END_OF_TEXT] = 70_000
+    file = tmp_path / "tokenizer.json"
+    file.write_text(json.dumps(content))
+    tokenizer = ready_made(str(file))
+    assert tokenizer.vocab_size == 70_001
+    assert tokenizer.token_bytes().shape == (70_001,)
+    for i in range(60):
+        (tmp_path / f"{i}.txt").write_text(f"{i} " + TEXTS[i % 3])
+    config = DataConfig(str(tmp_path), tokenizer=str(file), validation_fraction=0.3)
+    shards = prepare(config, tmp_path / "cache")
+    assert shards.train.dtype == np.uint32
+    assert shards.train[-1] == tokenizer.end_of_text == 70_000
+
+
+def test_a_byte_fallback_is_refused_as_its_tokens_do_not_tell_their_bytes(tmp_path):
+    space, tokens = "\u2581", [f"<0x{byte:02X}>" for byte in range(256)]
+    vocab = {token: i for i, token in enumerate([*tokens, space, "q", "x", "</s>"])}
+    inner = tokenizers.Tokenizer(models.BPE(vocab, [], byte_fallback=True))
+    inner.normalizer = normalizers.Replace(" ", space)
+    inner.decoder = decoders.Sequence(
+        [decoders.Replace(space, " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    assert inner.decode(inner.encode(" q\u00fc").ids) == " q\u00fc"
+    inner.save(str(tmp_path / "llama.json"))
+    with pytest.raises(CorpusError, match=r"llama\.json is no tokenizer.*byte fallback.*GPT-2"):
+        ready_made(str(tmp_path / "llama.json"))

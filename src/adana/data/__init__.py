@@ -6,7 +6,7 @@
 
 from adana.data.cache import Entry, delete, entries, find
 from adana.data.config import DataConfig
-from adana.data.errors import CorpusError, ShardError, Unreachable
+from adana.data.errors import CorpusError, ShardError, Unavailable, Unreachable
 from adana.data.kept import run_tokenizer, save_tokenizer
 from adana.data.prefetch import Prefetcher
 from adana.data.prepare import prepare
@@ -28,6 +28,7 @@ __all__ = [
     "Shards",
     "Tokenizer",
     "Tokens",
+    "Unavailable",
     "Unreachable",
     "cache_folder",
     "delete",

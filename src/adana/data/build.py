@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from adana.data.config import DataConfig
-from adana.data.documents import AnyDocument, Document, Text
+from adana.data.documents import AnyDocument, Document, Reader, Text, reading
 from adana.data.errors import CorpusError
 from adana.data.journal import Journal, State
 from adana.data.seen import WIDTH, SeenDigests
@@ -34,7 +34,7 @@ from adana.data.shards import (
     write_manifest,
     write_tokenizer,
 )
-from adana.data.split import BYTES_PER_TOKEN
+from adana.data.split import BYTES_PER_TOKEN, flags_of_fraction
 from adana.data.tokenizer import Tokenizer, train_tokenizer
 from adana.data.writer import SplitWriter
 
@@ -90,7 +90,7 @@ def build(job: Job, folder: Path, tell: Progress) -> None:
     write_tokenizer(folder, tokenizer)
     journal = Journal(folder)
     state, sums = _write_splits(job, tokenizer, folder, journal, tell)
-    _check_both_sides(state, text)
+    _check_both_sides(state, text, config)
     write_manifest(
         folder,
         tokenizer=tokenizer,
@@ -131,12 +131,15 @@ def _left_out(state: State) -> list[str]:
     return notes
 
 
-def _check_both_sides(state: State, text: Text) -> None:
+def _check_both_sides(state: State, text: Text, config: DataConfig) -> None:
     for split, mark in state.marks.items():
         if mark.tokens == 0:
+            flags = flags_of_fraction(
+                config.validation_fraction, config.validation_tokens, text.size
+            )
             raise CorpusError(
                 f"the corpus {text.source!r} has no {split} documents: {state.taken} distinct ones "
-                f"were read, and {text.rule}. Give more text, or another --validation-fraction."
+                f"were read, and {text.rule}. Give more text, or another {flags}."
             )
 
 
@@ -151,12 +154,13 @@ def _trained(text: Text, config: DataConfig, folder: Path, tell: Progress) -> To
 def _sample(text: Text, config: DataConfig) -> Iterator[str]:
     """Yield the first training documents, up to `SAMPLE_BYTES` or what is asked for in tokens."""
     room = min(SAMPLE_BYTES, (config.limit_tokens or SAMPLE_BYTES) * BYTES_PER_TOKEN)
-    for document in text.read(None):
-        if not text.held_out(document):
-            yield document.text
-            room -= document.size
-            if room <= 0:
-                return
+    with reading(text.source):
+        for document in text.read(None):
+            if not text.held_out(document):
+                yield document.text
+                room -= document.size
+                if room <= 0:
+                    return
 
 
 def _write_splits(
@@ -185,8 +189,9 @@ def _write_splits(
             try:
                 _write_batches(job, tokenizer, keeper, tell)
             except BaseException:
-                with contextlib.suppress(Exception):  # the first error is the one to hear about
-                    keeper.commit()
+                if keeper.state.read or not job.tokenizer:  # there is something to go on from
+                    with contextlib.suppress(Exception):  # the first error is the one to hear about
+                        keeper.commit()
                 raise
             keeper.state = dataclasses.replace(keeper.state, complete=True)
             keeper.commit()
@@ -250,7 +255,7 @@ def _batches(
     reader = text.read(state.cursor)
     read, empty, copies = state.read, state.empty, state.copies
     limit = None if text.distinct else limit  # a list is already cut
-    for found in _groups(iter(reader)):
+    for found in _groups(reader, text.source):
         documents = [d for d in found if known is None or d.text.strip()]
         digests = [bytes.fromhex(d.digest)[:WIDTH] for d in documents] if known is not None else []
         keep = known.new(digests) if known is not None else [True] * len(documents)
@@ -273,16 +278,17 @@ def _batches(
             return
 
 
-def _groups(documents: Iterator[AnyDocument]) -> Iterator[list[AnyDocument]]:
+def _groups(reader: Reader, source: str) -> Iterator[list[AnyDocument]]:
     """Group documents to about `BATCH_BYTES`, with their texts in memory."""
     group: list[AnyDocument] = []
     size = 0
-    for document in documents:
-        group.append(Document(document.name, document.text))
-        size += document.size
-        if size >= BATCH_BYTES:
-            yield group
-            group, size = [], 0
+    with reading(source):
+        for document in reader:
+            group.append(Document(document.name, document.text))
+            size += document.size
+            if size >= BATCH_BYTES:
+                yield group
+                group, size = [], 0
     if group:
         yield group
 

@@ -17,6 +17,7 @@ from adana.data.config import DataConfig
 from adana.data.errors import ShardError
 from adana.data.journal import Journal
 from adana.data.shards import MANIFEST, read_manifest
+from adana.data.sources.hub import full_name
 
 BUILDING = ".building-"
 """What the names of folders begin with that are not complete."""
@@ -79,10 +80,22 @@ def delete(cache: Path, key: str) -> list[Entry]:
     return found
 
 
-def find_prepared(cache: Path, config: DataConfig) -> Path | None:
-    """Return the newest complete folder that was prepared with exactly these settings, if any."""
-    wanted = dataclasses.asdict(config)
-    complete = [e for e in entries(cache) if e.manifest and e.manifest["settings"] == wanted]
+def find_prepared(cache: Path, config: DataConfig, fingerprint: str | None = None) -> Path | None:
+    """Return the newest complete folder that was prepared with exactly these settings, if any.
+
+    `fingerprint` says which text it must be, wherever that lay; without one its name does.
+    """
+
+    def described(settings: dict[str, Any], text: str | None) -> dict[str, Any]:
+        return {**settings, "corpus": text if fingerprint else full_name(settings["corpus"])}
+
+    wanted = described(dataclasses.asdict(config), fingerprint)
+    complete = [
+        entry
+        for entry in entries(cache)
+        if (found := entry.manifest)
+        and described(found["settings"], found["corpus"]["fingerprint"]) == wanted
+    ]
     complete.sort(key=lambda entry: (entry.folder / MANIFEST).stat().st_mtime)
     return complete[-1].folder if complete else None
 

@@ -7,6 +7,7 @@ the same corpus, and a document that occurs twice cannot sit in training and in 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +15,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from adana.data.errors import CorpusError
+from adana.data.errors import CorpusError, Unavailable
+
+BLOCK_BYTES = 1 << 20
+"""About how much of a file is in memory while it is listed or cut."""
 
 
 class AnyDocument(Protocol):
@@ -33,6 +37,11 @@ class AnyDocument(Protocol):
     @property
     def digest(self) -> str:
         """SHA-256 of the text in UTF-8, in hexadecimal; the name plays no part."""
+        ...
+
+    @property
+    def blank(self) -> bool:
+        """Whether there is nothing in the text but white space."""
         ...
 
     @property
@@ -58,26 +67,63 @@ class Document:
         """SHA-256 of the text, in hexadecimal; the name plays no part."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
+    @property
+    def blank(self) -> bool:
+        """Whether there is nothing in the text but white space."""
+        return not self.text.strip()
+
 
 @dataclass(frozen=True)
 class FileDocument:
-    """The whole text of a file, left on disk until it is read."""
+    """The text of a file, or a piece of it, left on disk until it is read."""
 
     name: str
     path: Path
     size: int
     digest: str
+    blank: bool = False
+    offset: int = 0
+    """Where the piece begins, in bytes."""
+
+    @classmethod
+    def of(cls, name: str, path: Path) -> FileDocument:
+        """List a file: read it once, a block at a time; raises what `read_blocks` raises."""
+        whole, size, blank = hashlib.sha256(), 0, True
+        for data, text in read_blocks(path):
+            whole.update(data)
+            size += len(data)
+            blank = blank and not text.strip()
+        return cls(name, path, size, whole.hexdigest(), blank)
 
     @property
     def text(self) -> str:
         """The text; `CorpusError` if the file is no longer what was listed."""
-        document = Document(self.name, read_text(self.path))
-        if document.digest != self.digest:
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                data = file.read(self.size)
+        except OSError as error:
+            raise unreadable(self.path, error) from error
+        self._check(hashlib.sha256(data).hexdigest())
+        return data.decode()
+
+    def blocks(self) -> Iterator[str]:
+        """Yield the text of a whole file in blocks that end where a line does.
+
+        Raises what `read_blocks` raises, and `CorpusError` if the file is not what was listed.
+        """
+        whole = hashlib.sha256()
+        for data, text in read_blocks(self.path):
+            whole.update(data)
+            yield text
+        self._check(whole.hexdigest())
+
+    def _check(self, digest: str) -> None:
+        if digest != self.digest:
             raise CorpusError(
                 f"{self.path} changed while the corpus was being prepared. Run the same command "
                 "again when nothing is writing there."
             )
-        return document.text
 
 
 class Reader(Protocol):
@@ -135,18 +181,24 @@ class ListReader:
         return self._next
 
 
-def read_text(path: Path) -> str:
-    """Read a file as UTF-8 without touching its line ends; `CorpusError` names it otherwise."""
+def read_blocks(path: Path) -> Iterator[tuple[bytes, str]]:
+    """Yield a file in blocks that end where a line does: as bytes, and as text with its line ends.
+
+    Raises `CorpusError` that names the file if it is no text in UTF-8 or cannot be read.
+    """
+    offset = 0
     try:
         if not path.is_file():
             raise CorpusError(
                 f"{path} is not a regular file (a broken link, a pipe?). "
                 "Remove it from the corpus, or put the text in its place."
             )
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            while data := file.read(BLOCK_BYTES) + file.readline():
+                yield data, decode(data, path, offset)
+                offset += len(data)
     except OSError as error:
         raise unreadable(path, error) from error
-    return decode(data, path, 0)
 
 
 def decode(data: bytes, path: Path, offset: int) -> str:
@@ -161,9 +213,21 @@ def decode(data: bytes, path: Path, offset: int) -> str:
         ) from error
 
 
-def unreadable(path: Path, error: OSError) -> CorpusError:
+def unreadable(path: Path, error: OSError) -> Unavailable:
     """Return the error for a file of the user's that the system does not let us read."""
-    return CorpusError(
+    return Unavailable(
         f"{path} cannot be read: {error.strerror or error}. Fix its permissions, "
         "or move it out of the corpus."
     )
+
+
+@contextlib.contextmanager
+def reading(source: str) -> Iterator[None]:
+    """Say of what the system refuses meanwhile that it was reading this corpus: `Unavailable`."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(
+            f"the corpus {source!r} cannot be read: {error.strerror or error}. Check its files and "
+            "the permissions of its folders, or give another corpus."
+        ) from error

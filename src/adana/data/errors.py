@@ -7,7 +7,11 @@ class CorpusError(ValueError):
     """A corpus that cannot be read, split or used; the message says which and what to do."""
 
 
-class Unreachable(CorpusError):
+class Unavailable(CorpusError):
+    """A corpus that cannot be opened as things are; nothing is said against its text."""
+
+
+class Unreachable(Unavailable):
     """A corpus or tokenizer on another machine that does not answer; it may tomorrow."""
 
 

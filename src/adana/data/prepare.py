@@ -28,10 +28,11 @@ from adana.data.cache import (
     remove_abandoned,
 )
 from adana.data.config import TRAINED, DataConfig
-from adana.data.errors import CorpusError, ShardError, Unreachable
+from adana.data.errors import CorpusError, ShardError, Unavailable, Unreachable
 from adana.data.journal import JOURNAL
 from adana.data.shards import FORMAT_VERSION, MANIFEST, SHARD_TOKENS, Shards, open_shards
 from adana.data.sources import open_text
+from adana.data.sources.hub import is_hub
 from adana.data.tokenizer import check_vocabulary, ready_made
 from adana.places import cache_folder
 from adana.runs import RunError
@@ -53,8 +54,8 @@ def prepare(
     right before. `shard_tokens` is the length of a file.
 
     A preparation that is interrupted or killed loses a few seconds of work: the next one with the
-    same settings goes on. If the hub does not answer but the corpus was prepared before, that one
-    is returned.
+    same settings goes on. If the hub does not answer but the corpus was prepared before with the
+    same settings, that one is returned.
 
     Raises `CorpusError` for text that cannot be used, `ShardError` if the cache cannot be written,
     `ValueError` for a vocabulary or fraction out of range.
@@ -98,8 +99,13 @@ def _silent(stage: str, fraction: float) -> None:
 def _prepared_before(
     config: DataConfig, cache: Path, tell: Progress, error: Unreachable, verify: bool
 ) -> Shards:
-    """Return what was prepared with these settings when the hub did answer, or complain."""
-    folder = find_prepared(cache, config)
+    """Return what was prepared with these settings when the hub did answer, or complain.
+
+    Text on this machine must be the very same; of the hub's the name is enough.
+    """
+    local = not is_hub(config.corpus)
+    fingerprint = open_text(config, cache).fingerprint if local else None
+    folder = find_prepared(cache, config, fingerprint)
     if folder is None:
         raise error
     tell(f"using the tokens prepared before in {folder}, because {error}", 0.5)
@@ -164,13 +170,16 @@ def _discard(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _nothing_left_without_progress(place: Path) -> Iterator[None]:
-    """Remove the folder of a build that failed before it had anything to go on from."""
+    """Remove the folder of a build that failed before it had anything to go on from.
+
+    Text that cannot be used would fail again; a corpus that cannot be opened may be there tomorrow.
+    """
     try:
         yield
     except BaseException as error:
-        if isinstance(error, CorpusError) and not isinstance(error, Unreachable):
-            shutil.rmtree(place, ignore_errors=True)  # the same text would fail again
-        elif not (place / JOURNAL).exists() and not (place / MANIFEST).exists():
+        hopeless = isinstance(error, CorpusError) and not isinstance(error, Unavailable)
+        begun = (place / JOURNAL).exists() or (place / MANIFEST).exists()
+        if hopeless or not begun:
             shutil.rmtree(place, ignore_errors=True)
         raise
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from adana.data.documents import AnyDocument, Document
+from adana.data.documents import AnyDocument, Document, FileDocument
 from adana.data.errors import CorpusError
 
 PIECE_BYTES = 8192
@@ -60,6 +60,15 @@ def capped_fraction(fraction: float, tokens: int, size: int | None) -> float:
     if size is None:
         return min(fraction, UNKNOWN_SIZE_FRACTION * tokens / VALIDATION_TOKENS)
     return min(fraction, tokens * BYTES_PER_TOKEN / max(1, size))
+
+
+def flags_of_fraction(fraction: float, tokens: int, size: int | None) -> str:
+    """Return which flags decide what `capped_fraction` gives for a text of `size` bytes."""
+    if capped_fraction(fraction, tokens, size) == fraction:
+        return "--validation-fraction"
+    if size is None:
+        return "--validation-tokens or --limit-tokens, which stands for the size nobody knows"
+    return "--validation-tokens"
 
 
 def is_held_out(document: AnyDocument, fraction: float) -> bool:
@@ -137,27 +146,40 @@ def _split_pieces(ordered: list[AnyDocument], fraction: float) -> Split:
     )
 
 
-def _cut(document: AnyDocument) -> Iterator[Document]:
-    """Cut a document at line ends into pieces of about equal size; joined, they are the text."""
+def _cut(document: AnyDocument) -> Iterator[AnyDocument]:
+    """Cut a document at line ends into pieces of about equal size; joined, they are the text.
+
+    Those of a file stay on disk.
+    """
     count = max(1, -(-document.size // PIECE_BYTES))
     target = document.size / count
     part: list[str] = []
     number = done = 0
-    for line in _short_lines(document.text):
+    for line in _short_lines(document):
         part.append(line)
         done += len(line.encode())
         if done >= target * (number + 1):
-            yield Document(f"{document.name}#{number}", "".join(part))
+            yield _piece(document, number, "".join(part), done)
             number, part = int(done / target), []
     if part:
-        yield Document(f"{document.name}#{number}", "".join(part))
+        yield _piece(document, number, "".join(part), done)
 
 
-def _short_lines(text: str) -> Iterator[str]:
+def _piece(document: AnyDocument, number: int, text: str, end: int) -> AnyDocument:
+    """Return the piece of a document that ends at byte `end`; that of a file without its text."""
+    piece = Document(f"{document.name}#{number}", text)
+    if not isinstance(document, FileDocument):
+        return piece
+    offset = end - piece.size
+    return FileDocument(piece.name, document.path, piece.size, piece.digest, piece.blank, offset)
+
+
+def _short_lines(document: AnyDocument) -> Iterator[str]:
     """Yield the lines of a text with their ends; lines longer than a piece come in parts."""
-    for line in text.splitlines(keepends=True):
-        for start in range(0, len(line), PIECE_BYTES):
-            yield line[start : start + PIECE_BYTES]
+    for text in document.blocks() if isinstance(document, FileDocument) else [document.text]:
+        for line in text.splitlines(keepends=True):
+            for start in range(0, len(line), PIECE_BYTES):
+                yield line[start : start + PIECE_BYTES]
 
 
 def _by_content(documents: Sequence[AnyDocument]) -> list[AnyDocument]:

@@ -69,17 +69,31 @@ class Tokenizer:
         inner.encode_special_tokens = True
         self._inner = inner
         self._json = text
+        self._size = 1 + max(inner.get_vocab().values())
         self.end_of_text: int = ends[0]
-        if self.decode(inner.encode(_PROBE, add_special_tokens=False).ids) != _PROBE:
+        self._check_texts()
+
+    def _check_texts(self) -> None:
+        """Raise `ValueError` unless a text, and each of its characters, comes back as it was."""
+        texts = [_PROBE, *_PROBE]
+        ids = self.encode_documents(texts)
+        if [self.decode(each) for each in ids] != texts:
             raise ValueError(
                 "the tokenizer does not give back the text it was given (a normalizer, a prefix "
                 "space or unknown tokens?). Use a byte-level BPE without these, such as GPT-2's."
             )
+        lengths = self.token_bytes()
+        if [lengths[each].sum() for each in ids] != [len(text.encode()) for text in texts]:
+            raise ValueError(
+                "the bytes of the tokens are not those of the text (a byte fallback, as in "
+                "Llama 2, or a prefix space?), so that bits per byte would be wrong. Use a "
+                "byte-level BPE, such as GPT-2's."
+            )
 
     @property
     def vocab_size(self) -> int:
-        """Number of tokens, the end of text included; ids run from 0 to one less."""
-        return int(self._inner.get_vocab_size())
+        """One more than the largest id: how many tokens there are, unless ids were left out."""
+        return self._size
 
     @property
     def fingerprint(self) -> str:

@@ -78,7 +78,15 @@ class SplitWriter:
         return self._tokens
 
     def append(self, ids: np.ndarray, size: int) -> None:
-        """Append a document of `size` bytes of text, and the end of text after it."""
+        """Append a document of `size` bytes of text, and the end of text after it.
+
+        Raises `ValueError` for an id that the type of the tokens cannot hold.
+        """
+        if len(ids) and ids.max() > np.iinfo(self._dtype).max:
+            raise ValueError(
+                f"the token {ids.max()} does not fit into the {self._dtype.name} of the files: the "
+                "tokenizer has more tokens than it says. Use another --tokenizer."
+            )
         rest = np.concatenate([ids.astype(self._dtype), self._end])
         while len(rest):
             room = self._shard_tokens - self._tokens % self._shard_tokens

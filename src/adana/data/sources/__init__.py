@@ -16,7 +16,7 @@ from pathlib import Path
 
 from adana.data.config import DataConfig
 from adana.data.digests import FileDigests
-from adana.data.documents import AnyDocument, FileDocument, ListReader, Text
+from adana.data.documents import AnyDocument, ListReader, Text, reading
 from adana.data.errors import CorpusError
 from adana.data.sources import files, hub, installed, rows
 from adana.data.split import capped_fraction, check_fraction, hash_rule, is_held_out, split
@@ -58,8 +58,9 @@ def open_text(config: DataConfig, cache: Path | None = None) -> Text:
     if hub.is_hub(config.corpus):
         return _streamed(config, hub.open_hub(config, FileDigests(cache)))
     if config.corpus not in installed.BUILT_IN:
-        paths = files.find(config.corpus)
-        size = sum(path.stat().st_size for path in paths.paths if rows.has_rows(path))
+        with reading(config.corpus):
+            paths = files.find(config.corpus)
+            size = sum(path.stat().st_size for path in paths.paths if rows.has_rows(path))
         if size > LISTED_ROW_BYTES:
             stream = rows.open_rows(paths, config.text_field, FileDigests(cache))
             return _streamed(config, stream)
@@ -80,19 +81,14 @@ def read_corpus(source: str, text_field: str = "text", limit: int | None = None)
     Raises `CorpusError` if there is nothing to read or if a file of the user's cannot be read.
     """
     reader = installed.BUILT_IN.get(source)
-    try:
+    with reading(source):
         found = reader() if reader else files.read(files.find(source), text_field)
         documents, notes = _distinct(found, source, limit)
-    except OSError as error:
-        raise CorpusError(
-            f"the corpus {source!r} cannot be read: {error.strerror or error}. "
-            "Fix the permissions of its folders, or give another corpus."
-        ) from error
     return Corpus(source, documents, [*found.notes(), *notes])
 
 
 def _distinct(
-    found: Iterable[tuple[Path | None, AnyDocument]], source: str, limit: int | None
+    found: Iterable[AnyDocument], source: str, limit: int | None
 ) -> tuple[list[AnyDocument], list[str]]:
     """Drop empty documents and exact copies (the first name stays), and say how many."""
     kept: dict[str, AnyDocument] = {}
@@ -100,14 +96,10 @@ def _distinct(
 
     def filled() -> Iterable[AnyDocument]:
         nonlocal read, empty
-        for path, document in found:
+        for document in found:
             read += 1
-            if not document.text.strip():
+            if document.blank:
                 empty += 1
-            elif document.digest in kept:
-                yield kept[document.digest]
-            elif path:
-                yield FileDocument(document.name, path, document.size, document.digest)
             else:
                 yield document
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from adana.data.documents import AnyDocument, Document, read_text
-from adana.data.errors import CorpusError
+from adana.data.documents import AnyDocument, FileDocument
+from adana.data.errors import CorpusError, Unavailable
 from adana.data.sources import rows
 
 TEXT_SUFFIXES = (".txt", ".md", ".py")
 """Files that are one document each."""
 
 SUFFIXES = (*TEXT_SUFFIXES, *rows.SUFFIXES)
-"""The files of a user's folder that are read; others are left alone."""
+"""The files of a user's folder that are read; others are counted and left alone."""
+
+_MOST_KINDS = 5
+"""Other suffixes that a note names."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +33,13 @@ class Paths:
 
 @dataclass(frozen=True)
 class Found:
-    """Documents as they are read, each with the file that is nothing but this text, if one is."""
+    """Documents as they are read."""
 
-    each: Callable[[], Iterator[tuple[Path | None, AnyDocument]]]
+    each: Callable[[], Iterator[AnyDocument]]
     notes: Callable[[], list[str]]
     """What was left out; complete when all documents have been read."""
 
-    def __iter__(self) -> Iterator[tuple[Path | None, AnyDocument]]:
+    def __iter__(self) -> Iterator[AnyDocument]:
         """Read the documents."""
         return self.each()
 
@@ -44,10 +48,15 @@ def find(source: str) -> Paths:
     """Return the files that the path `source` stands for; `CorpusError` if there are none."""
     path = Path(source).expanduser()
     if source and path.is_dir():
-        paths, notes = files_below(path, suffixes=SUFFIXES, skip=frozenset())
-        if not paths:
+        below = files_below(path, suffixes=SUFFIXES, skip=frozenset())
+        for error in below.closed:
+            raise Unavailable(
+                f"the folder {error.filename} cannot be read: {error.strerror}. Fix its "
+                "permissions, or move it out of the corpus."
+            ) from error
+        if not below.paths:
             raise CorpusError(f"the folder {path} holds no files to read. {_accepted()}")
-        return Paths(path, paths, notes)
+        return Paths(path, below.paths, _left_out(below))
     if path.suffix.lower() in SUFFIXES and path.exists():
         return Paths(path.parent, [path], [])
     if source and path.exists():
@@ -58,48 +67,60 @@ def find(source: str) -> Paths:
 def read(paths: Paths, text_field: str) -> Found:
     """Return the documents of files, rows in memory."""
 
-    def each() -> Iterator[tuple[Path | None, AnyDocument]]:
+    def each() -> Iterator[AnyDocument]:
         for path in paths.paths:
             name = path.relative_to(paths.root).as_posix()
             if rows.has_rows(path):
-                for document in rows.read(path, name, text_field):
-                    yield None, document
+                yield from rows.read(path, name, text_field)
             else:
-                yield path, Document(name, read_text(path))
+                yield FileDocument.of(name, path)
 
     return Found(each, lambda: paths.notes)
 
 
-def files_below(
-    root: Path, *, suffixes: tuple[str, ...], skip: Collection[str]
-) -> tuple[list[Path], list[str]]:
-    """Return the files with these suffixes, sorted, and a note on links that were not followed.
+@dataclass(frozen=True)
+class Below:
+    """Files below a folder, sorted, and what was left out."""
 
-    Hidden files and folders, ``__pycache__`` and folders named in `skip` are left out. A folder
-    that cannot be listed is a `CorpusError`.
+    paths: list[Path]
+    linked: int
+    """Linked folders, which are not followed."""
+    closed: list[OSError]
+    """Why folders could not be listed, each with its `filename`."""
+    others: Counter[str]
+    """How many files there are of each other suffix."""
+
+
+def files_below(root: Path, *, suffixes: tuple[str, ...], skip: Collection[str]) -> Below:
+    """Return the files with these suffixes.
+
+    Hidden files and folders, ``__pycache__`` and folders named in `skip` are left out.
     """
     paths: list[Path] = []
+    closed: list[OSError] = []
+    others: Counter[str] = Counter()
     linked = 0
-
-    def refuse(error: OSError) -> None:
-        raise CorpusError(
-            f"the folder {error.filename} cannot be read: {error.strerror}. Fix its permissions, "
-            "or move it out of the corpus."
-        ) from error
-
-    for folder, below, names in os.walk(root, onerror=refuse):
+    for folder, below, names in os.walk(root, onerror=closed.append):
         below[:] = [
             name
             for name in below
             if name not in skip and name != "__pycache__" and not name.startswith(".")
         ]
         linked += sum(os.path.islink(os.path.join(folder, name)) for name in below)
-        paths += [
-            Path(folder, name)
-            for name in names
-            if not name.startswith(".") and name.lower().endswith(suffixes)
-        ]
-    return sorted(paths), [f"{linked} linked folders not followed"] if linked else []
+        seen = [Path(folder, name) for name in names if not name.startswith(".")]
+        paths += [path for path in seen if path.name.lower().endswith(suffixes)]
+        others.update(path.suffix for path in seen if not path.name.lower().endswith(suffixes))
+    return Below(sorted(paths), linked, closed, others)
+
+
+def _left_out(below: Below) -> list[str]:
+    """Return the notes on linked folders and on files of other suffixes, the commonest first."""
+    notes = [f"{below.linked} linked folders not followed"] if below.linked else []
+    if count := below.others.total():
+        kinds = [suffix or "no suffix" for suffix, _ in below.others.most_common(_MOST_KINDS)]
+        more = ", ..." if len(below.others) > _MOST_KINDS else ""
+        notes.append(f"{count} files of other kinds left out ({', '.join(kinds)}{more})")
+    return notes
 
 
 def _accepted() -> str:

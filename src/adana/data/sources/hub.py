@@ -1,12 +1,14 @@
 """Data sets in the Hugging Face hub's layout, streamed through `datasets`.
 
-`hub:OWNER/NAME` and `hub:OWNER/NAME/CONFIG` name a data set of the hub, `hub:FOLDER` a local copy
-of one (such as a clone). The revision is resolved first, with one question that fails at once when
-nobody answers, and is part of the fingerprint: the same name tomorrow may be another text.
+`hub:OWNER/NAME` and `hub:OWNER/NAME/CONFIG` name a data set of the hub, `hub:FOLDER` and
+`hub:FOLDER/CONFIG` a local copy of one (such as a clone). The revision is resolved first, with one
+question that fails at once when nobody answers, and is part of the fingerprint: the same name
+tomorrow may be another text.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ from typing import Any
 from adana.data.config import DataConfig
 from adana.data.digests import FileDigests
 from adana.data.documents import AnyDocument, Document
-from adana.data.errors import CorpusError, Unreachable
+from adana.data.errors import CorpusError, Unavailable, Unreachable
 from adana.data.extras import need
 from adana.data.sources.rows import Stream
 from adana.data.split import BYTES_PER_TOKEN
@@ -33,6 +35,9 @@ SHORTHANDS = {
 KNOWN_TOKENS = {SHORTHANDS["fineweb-10bt"]: 10**10, SHORTHANDS["fineweb-100bt"]: 10**11}
 """About how many GPT-2 tokens a data set has, by its own name."""
 
+CARD = "README.md"
+"""The file of a data set that lists its configurations."""
+
 TIMEOUT = 10.0
 """Seconds to wait for the hub's answer to the first question."""
 
@@ -42,27 +47,38 @@ def is_hub(source: str) -> bool:
     return source in SHORTHANDS or source.startswith(PREFIX)
 
 
+def full_name(source: str) -> str:
+    """Return the name of a corpus with a short name of a hub data set written out."""
+    return SHORTHANDS.get(source, source)
+
+
 def open_hub(config: DataConfig, digests: FileDigests) -> Stream:
     """Return the documents of a hub data set as a stream.
 
     Raises `Unreachable` if the hub does not answer, and `CorpusError` if it has no such data set;
-    reading raises it if `datasets` is not installed, or if there is no such configuration, split or
-    text field. Tokens that are in the cache are thus found by asking for the revision only.
+    reading raises `Unavailable` if `datasets` is not installed, or if there is no such
+    configuration or split, and `CorpusError` if there is no such text field. Tokens that are in the
+    cache are thus found by asking for the revision only.
     """
-    full = SHORTHANDS.get(config.corpus, config.corpus)
+    full = full_name(config.corpus)
     path, subset = _parse(full)
-    revision = None if Path(path).is_dir() else _revision(path, full)
-    version = revision or _content_of(Path(path), digests)
+    revision, size = None, None
+    if Path(path).is_dir():
+        version, size = _content_of(Path(path), digests)
+    else:
+        about = _ask(path, full)
+        version = revision = str(about.sha)
+        size = _known_size(full) or _size_on_card(about.card_data, subset, config.hub_split)
     identity = ["hub", Path(path).name, subset, config.hub_split, config.text_field, version]
 
     def read(cursor: Any) -> _HubReader:
         return _HubReader(_load(path, subset, revision, config), full, config.text_field, cursor)
 
-    tokens = config.limit_tokens or KNOWN_TOKENS.get(full)
+    limit = config.limit_tokens and config.limit_tokens * BYTES_PER_TOKEN
     return Stream(
         fingerprint=hashlib.sha256(json.dumps(identity).encode()).hexdigest(),
         read=read,
-        size=tokens * BYTES_PER_TOKEN if tokens else None,
+        size=min(size, limit) if size and limit else size or limit,
         notes=[f"{full} at revision {revision}"] if revision else [],
     )
 
@@ -72,20 +88,24 @@ def _parse(full: str) -> tuple[str, str | None]:
     name = full.removeprefix(PREFIX)
     if name and Path(name).expanduser().is_dir():
         return str(Path(name).expanduser()), None
+    folder, slash, subset = name.rpartition("/")
+    if slash and (Path(folder).expanduser() / CARD).is_file():
+        return str(Path(folder).expanduser()), subset
     parts = name.split("/")
     if not 2 <= len(parts) <= 3 or not all(parts):
         raise CorpusError(
             f"{full!r} is no name of a hub data set. Give hub:OWNER/NAME, hub:OWNER/NAME/CONFIG, "
-            f"a folder in the hub's layout as hub:FOLDER, or one of {', '.join(SHORTHANDS)}."
+            "a folder in the hub's layout as hub:FOLDER (hub:FOLDER/CONFIG if its "
+            f"{CARD} has configurations), or one of {', '.join(SHORTHANDS)}."
         )
     return "/".join(parts[:2]), parts[2] if len(parts) == 3 else None
 
 
-def _revision(path: str, full: str) -> str:
-    """Ask the hub which commit `path` is at."""
+def _ask(path: str, full: str) -> Any:
+    """Ask the hub which commit `path` is at (``sha``), and what its card says (``card_data``)."""
     hub = need("huggingface_hub", "the hub")
     try:
-        return str(hub.HfApi().dataset_info(path, timeout=TIMEOUT).sha)
+        return hub.HfApi().dataset_info(path, timeout=TIMEOUT)
     except (hub.errors.RepositoryNotFoundError, hub.errors.HFValidationError) as error:
         raise CorpusError(
             f"the hub has no data set {path} that you may read. Check the name {full!r}; for a "
@@ -99,16 +119,42 @@ def _revision(path: str, full: str) -> str:
         ) from error
 
 
+def _known_size(full: str) -> int | None:
+    """Return about how many bytes of text a data set has by our own knowledge, if we have any."""
+    tokens = KNOWN_TOKENS.get(full)
+    return tokens and tokens * BYTES_PER_TOKEN
+
+
+def _size_on_card(card: Any, subset: str | None, split: str) -> int | None:
+    """Return the bytes of a split that the card of a data set tells, if it does.
+
+    Cards are written by people: whatever is not as expected tells nothing.
+    """
+    with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
+        parts = card["dataset_info"]
+        for part in parts if isinstance(parts, list) else [parts]:
+            if part.get("config_name", "default") == (subset or "default"):
+                return int({each["name"]: each for each in part["splits"]}[split]["num_bytes"])
+    return None
+
+
 def _load(path: str, subset: str | None, revision: str | None, config: DataConfig) -> Any:
     """Return the streaming data set with the text column only."""
+    datasets = need("datasets", "a data set of the hub")
     try:
-        data = need("datasets", "a data set of the hub").load_dataset(
+        data = datasets.load_dataset(
             path, subset, split=config.hub_split, streaming=True, revision=revision
         )
-    except (ValueError, OSError) as error:  # no such configuration or split; no network
-        raise CorpusError(
-            f"{config.corpus!r} cannot be opened: {_first_line(error)}. Check the configuration "
-            f"(hub:OWNER/NAME/CONFIG) and the split {config.hub_split!r} (--hub-split)."
+    except Exception as error:  # the library lets those of its HTTP client through
+        if revision and not _is_missing(error, datasets):
+            raise Unreachable(
+                f"the hub does not answer for {config.corpus!r} ({_first_line(error)}). Check the "
+                "network and run the same command again: it goes on from what is done."
+            ) from error
+        raise Unavailable(
+            f"{config.corpus!r} cannot be opened: {_one_line(error)}. Check the configuration "
+            f"(hub:OWNER/NAME/CONFIG or hub:FOLDER/CONFIG) and the split {config.hub_split!r} "
+            "(--hub-split)."
         ) from error
     columns = data.column_names
     if columns is None:  # the file formats that do not say beforehand
@@ -121,14 +167,34 @@ def _load(path: str, subset: str | None, revision: str | None, config: DataConfi
     return data.select_columns([config.text_field])
 
 
-def _content_of(folder: Path, digests: FileDigests) -> str:
-    """Return a hash over the names and contents of the files of a local data set."""
+def _is_missing(error: Exception, datasets: Any) -> bool:
+    """Return whether `datasets` says that there is no such thing, not that nobody answers."""
+    missing = (
+        datasets.exceptions.DatasetNotFoundError,
+        datasets.exceptions.DataFilesNotFoundError,
+    )
+    wrong = isinstance(error, ValueError) and not isinstance(error, OSError)
+    return isinstance(error, missing) or wrong
+
+
+def _content_of(folder: Path, digests: FileDigests) -> tuple[str, int]:
+    """Return a hash over the names and contents of the files of a local data set, and their size.
+
+    The size, in bytes, is roughly that of the text.
+    """
     whole = hashlib.sha256()
+    size = 0
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         if path.is_file() and not any(part.startswith(".") for part in name.parts):
             whole.update(f"{name.as_posix()} {digests.of(path)}\n".encode())
-    return whole.hexdigest()
+            size += path.stat().st_size
+    return whole.hexdigest(), size
+
+
+def _one_line(error: BaseException) -> str:
+    """Return all that an error says, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _first_line(error: BaseException) -> str:

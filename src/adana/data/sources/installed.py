@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import site
 import sysconfig
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from adana.data.documents import AnyDocument, Document, read_text
+from adana.data.documents import AnyDocument, FileDocument
 from adana.data.errors import CorpusError
 from adana.data.sources.files import SUFFIXES, Found, files_below
 
@@ -37,30 +38,32 @@ def _packages() -> Found:
 
 
 def _sources(roots: list[tuple[str, Path, frozenset[str]]]) -> Found:
-    skipped = 0
+    left_out: Counter[str] = Counter()
 
-    def each() -> Iterator[tuple[Path | None, AnyDocument]]:
-        nonlocal skipped
-        skipped = found = 0
+    def each() -> Iterator[AnyDocument]:
+        left_out.clear()
+        found = 0
         for prefix, root, skip in roots:
-            for path in files_below(root, suffixes=(".py",), skip=skip)[0]:
+            below = files_below(root, suffixes=(".py",), skip=skip)
+            left_out["linked folders not followed"] += below.linked
+            left_out["folders that cannot be read left out"] += len(below.closed)
+            for path in below.paths:
                 try:
-                    text = read_text(path)
-                except CorpusError:
-                    skipped += 1
+                    document = FileDocument.of(prefix + path.relative_to(root).as_posix(), path)
+                except CorpusError as error:
+                    binary = isinstance(error.__cause__, UnicodeDecodeError)
+                    what = "are not UTF-8 text" if binary else "cannot be read"
+                    left_out[f"files that {what} left out"] += 1
                     continue
                 found += 1
-                yield path, Document(prefix + path.relative_to(root).as_posix(), text)
+                yield document
         if not found:
             raise CorpusError(
                 f"this interpreter's standard library has no .py files under {roots[0][1]}. "
                 f"Use a Python with its sources, or a corpus of your own ({', '.join(SUFFIXES)})."
             )
 
-    def notes() -> list[str]:
-        return [f"{skipped} files that are not UTF-8 text left out"] if skipped else []
-
-    return Found(each, notes)
+    return Found(each, lambda: [f"{n} {what}" for what, n in left_out.items() if n])
 
 
 BUILT_IN: dict[str, Callable[[], Found]] = {

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adana.data.digests import FileDigests
-from adana.data.documents import AnyDocument, Document, Reader, decode, read_text, unreadable
+from adana.data.documents import AnyDocument, Document, Reader, decode, read_blocks, unreadable
 from adana.data.errors import CorpusError
 from adana.data.extras import need
 
@@ -44,7 +44,7 @@ def has_rows(path: Path) -> bool:
 def read(path: Path, name: str, text_field: str, skip: int = 0) -> Iterator[Document]:
     """Yield the rows of a file from number `skip` on, named ``NAME:ROW`` from 1.
 
-    An empty line of a .jsonl file, or a row without text in a .parquet file, is an empty document.
+    An empty line of a .jsonl file, and a row whose text is null, is an empty document.
     Raises `CorpusError` that names the file and row for anything that is not a text.
     """
     each = _read_jsonl if path.suffix.lower() == ".jsonl" else _read_parquet
@@ -75,6 +75,8 @@ def _text_of_line(line: str, path: Path, number: int, field: str) -> str:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise CorpusError(f"{where}: not valid JSON ({error}). {advice}") from error
+    if isinstance(value, dict) and field in value and value[field] is None:
+        return ""
     text = value.get(field) if isinstance(value, dict) else None
     if not isinstance(text, str):
         raise CorpusError(
@@ -111,13 +113,25 @@ def _read_group(
         for batch in file.iter_batches(_PARQUET_ROWS, row_groups=[group], columns=[field]):
             last = first + batch.num_rows
             if last > skip:
-                texts = batch.column(0).slice(max(0, skip - first)).to_pylist()
-                for number, text in enumerate(texts, start=max(first, skip) + 1):
-                    yield Document(f"{name}:{number}", text or "")
+                rows = batch.column(0).slice(max(0, skip - first))
+                for number, row in enumerate(rows, start=max(first, skip) + 1):
+                    yield Document(f"{name}:{number}", _text_of_row(row, path, number))
             first = last
     except pyarrow.ArrowException as error:
         raise CorpusError(
             f"{path} is damaged after row {first}: {error}. Fetch or write the file again."
+        ) from error
+
+
+def _text_of_row(row: Any, path: Path, number: int) -> str:
+    """Return the text of one row, empty for null; `CorpusError` names it if it is not UTF-8."""
+    try:
+        return row.as_py() or ""
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            f"{path}, row {number}: not valid UTF-8 (byte {error.object[error.start]:#04x} at "
+            f"offset {error.start} of the text). Write the file again from its source, or remove "
+            "the row."
         ) from error
 
 
@@ -135,11 +149,13 @@ def _open_parquet(path: Path, field: str) -> Any:
             "out of the corpus."
         ) from error
     schema = file.schema_arrow
-    kind = schema.field(field).type if field in schema.names else None
-    is_text = (pyarrow.types.is_string, pyarrow.types.is_large_string)
-    if kind is None or not any(check(kind) for check in is_text):
+    kind = schema.field(field).type if field in schema.names else pyarrow.null()
+    if pyarrow.types.is_dictionary(kind):  # each row has the number of its text in a list
+        kind = kind.value_type
+    if str(kind) not in ("string", "large_string", "string_view"):
+        columns = ", ".join(f"{column.name} ({column.type})" for column in schema)
         raise CorpusError(
-            f'{path} has no text column "{field}" among {", ".join(schema.names)}. '
+            f'{path} has no text column "{field}" among {columns}. '
             "Name the right one with --text-field."
         )
     return file
@@ -187,7 +203,7 @@ class _FileReader:
                     yield document
             elif self._row == 0:
                 self._row = 1
-                yield Document(name, read_text(path))
+                yield Document(name, "".join(text for _, text in read_blocks(path)))
             self._file, self._row = self._file + 1, 0
 
     def cursor(self) -> list[int]:
