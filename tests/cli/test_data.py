@@ -7,9 +7,9 @@ import re
 import pytest
 from rich.console import Console
 
-from adana.cli import main, prepare
+from adana.cli import data_flags, main, prepare
 from adana.cli.data_flags import DataFlags
-from adana.data import DataConfig, entries
+from adana.data import DataConfig, Unreachable, entries
 from adana.data import build as build_module
 from tests.train.conftest import write_corpus
 
@@ -145,3 +145,26 @@ def test_without_a_terminal_a_stage_is_one_line_until_it_lasts(monkeypatch):
         lines(f"turning text into tokens: {number}", number / 7)
     said = written.getvalue().split("\n")[:-1]
     assert said == [f"data: turning text into tokens: {number}" for number in (0, 3, 6)]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_auto_is_the_tokenizer_that_can_be_had(there, monkeypatch, capsys):
+    def ready_made(name):
+        if not there:
+            raise Unreachable("GPT-2's is not here. Use another.")
+
+    data_flags._found_tokenizer.cache_clear()
+    monkeypatch.setattr("adana.data.tokenizer.ready_made", ready_made)
+    flags = DataFlags(tokenizer="auto")
+    assert flags.tokenizer == flags.data_config().tokenizer == ("gpt2" if there else "trained")
+    DataFlags(tokenizer="auto")
+    said = capsys.readouterr().err
+    words = "GPT-2's" if there else "one trained on the corpus, because GPT-2's is not here"
+    assert said == f"data: --tokenizer auto is {words}\n"
+
+
+def test_auto_is_refused_where_ranks_might_disagree(monkeypatch):
+    data_flags._found_tokenizer.cache_clear()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="say gpt2 or trained"):
+        DataFlags(tokenizer="auto")

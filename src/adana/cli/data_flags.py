@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
-from adana.data import DataConfig, model_vocab_size
+from rich.console import Console
+
+from adana.cli.terminal import say
+from adana.data import DataConfig, best_available, model_vocab_size
+
+AUTO = "auto"
+"""A tokenizer to be chosen by what can be had."""
+
+
+@functools.cache
+def _found_tokenizer() -> str:
+    """Return what `auto` stands for here, and say it once."""
+    from adana.train import ranks_expected  # noqa: PLC0415 (with torch, which takes seconds)
+
+    if ranks_expected() > 1:
+        raise ValueError(
+            f"--tokenizer {AUTO} may turn out differently on each machine: with several ranks say "
+            "gpt2 or trained"
+        )
+    name, words = best_available()
+    say(Console(stderr=True), f"data: --tokenizer {AUTO} is {words}")
+    return name
 
 
 @dataclass(frozen=True)
@@ -16,7 +38,8 @@ class DataFlags:
     installed packages), your own .txt, .md, .py, .jsonl or .parquet file or a folder of them, or a
     data set of the Hugging Face hub: fineweb-10bt, fineweb-100bt, hub:OWNER/NAME[/CONFIG]."""
     tokenizer: str = DataConfig.tokenizer
-    """`trained` on the corpus, `gpt2`, or the path of a byte-level tokenizer.json."""
+    """`trained` on the corpus, `gpt2`, the path of a byte-level tokenizer.json, or `auto`: gpt2 if it
+    can be had, else trained. Records name the one that was used."""
     vocab_size: int | None = None
     """Tokens of the byte-level BPE trained on the corpus, at least 257; default 1024. With another
     tokenizer, the model's vocabulary; default its tokens rounded up to a multiple of 64."""
@@ -32,6 +55,10 @@ class DataFlags:
     """Use the first so many distinct documents. Default: all."""
     limit_tokens: int | None = None
     """Stop when there are so many training tokens. Default: all."""
+
+    def __post_init__(self) -> None:
+        if self.tokenizer == AUTO:  # from here on it has its name, in commands and records too
+            object.__setattr__(self, "tokenizer", _found_tokenizer())
 
     def data_config(self, corpus: str | None = None) -> DataConfig:
         """Return what to prepare; `corpus` in place of --data if given."""

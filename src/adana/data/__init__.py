@@ -13,7 +13,7 @@ from adana.data.prepare import prepare
 from adana.data.shards import Shards, open_shards
 from adana.data.sources import Corpus, read_corpus
 from adana.data.stream import BatchStream, validation_windows
-from adana.data.tokenizer import Tokenizer, model_vocab_size, padded
+from adana.data.tokenizer import Tokenizer, best_available, model_vocab_size, padded
 from adana.data.tokens import Tokens
 from adana.places import cache_folder
 
@@ -30,6 +30,7 @@ __all__ = [
     "Tokens",
     "Unavailable",
     "Unreachable",
+    "best_available",
     "cache_folder",
     "delete",
     "entries",

@@ -22,7 +22,7 @@ from adana.train.timescales import (
     decay_timescales,
     omega_of_tau_epochs,
 )
-from adana.train.world import World, join_world, local_ranks, pick_device
+from adana.train.world import World, join_world, local_ranks, pick_device, ranks_expected
 
 __all__ = [
     "HYPERPARAMETERS",
@@ -54,6 +54,7 @@ __all__ = [
     "omega_of_tau_epochs",
     "optimizer_entry",
     "pick_device",
+    "ranks_expected",
     "plant",
     "refuse_unread",
     "train",
