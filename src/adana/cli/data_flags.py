@@ -38,8 +38,8 @@ class DataFlags:
     installed packages), your own .txt, .md, .py, .jsonl or .parquet file or a folder of them, or a
     data set of the Hugging Face hub: fineweb-10bt, fineweb-100bt, hub:OWNER/NAME[/CONFIG]."""
     tokenizer: str = DataConfig.tokenizer
-    """`trained` on the corpus, `gpt2`, the path of a byte-level tokenizer.json, or `auto`: gpt2 if it
-    can be had, else trained. Records name the one that was used."""
+    """`trained` on the corpus, `gpt2`, the path of a byte-level tokenizer.json, or `auto`: gpt2 if
+    it can be had, else trained. Records name the one that was used."""
     vocab_size: int | None = None
     """Tokens of the byte-level BPE trained on the corpus, at least 257; default 1024. With another
     tokenizer, the model's vocabulary; default its tokens rounded up to a multiple of 64."""
