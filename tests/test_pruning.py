@@ -5,6 +5,7 @@ import pytest
 from adana.pruning import carry_out, plan
 from adana.report import list_runs
 from adana.runs import CONFIG_VERSION, Run, write_json
+from adana.train import list_checkpoints
 
 
 def make(root, name, state, steps=(10, 20, 30), unfinished=False):
@@ -102,6 +103,25 @@ def test_something_deleted_meanwhile_frees_nothing(tmp_path):
     assert carry_out(removals)[0] > 0
     assert carry_out(removals) == (0, [])
     assert left(run) == ["step-00000030"]
+
+
+def test_a_checkpoint_that_went_in_part_is_none(tmp_path, monkeypatch):
+    run = make(tmp_path, "a", "finished")
+    with monkeypatch.context() as patch:
+
+        def killed(path, *_):
+            next(path.glob("weights")).unlink()
+            raise OSError("killed")
+
+        patch.setattr("shutil.rmtree", killed)
+        freed, kept = carry_out(plan(list_runs(tmp_path), keep=2))
+    assert (freed, len(kept)) == (0, 1)
+    assert [path.name for path in list_checkpoints(run.checkpoints)] == [
+        "step-00000020",
+        "step-00000030",
+    ]
+    carry_out(plan(list_runs(tmp_path), keep=2))
+    assert left(run) == ["step-00000020", "step-00000030"]
 
 
 def test_a_negative_number_to_keep_is_refused(tmp_path):

@@ -2,6 +2,7 @@ import errno
 import json
 import math
 import os
+import resource
 
 import pytest
 
@@ -169,6 +170,21 @@ def test_metrics_come_back_in_order_with_nan_as_a_word(run):
     run.append_metrics({"step": 1, "loss": 2.5})
     run.append_metrics({"step": 2, "loss": math.nan})
     assert list(run.metrics()) == [{"step": 1, "loss": 2.5}, {"step": 2, "loss": "nan"}]
+
+
+def test_a_row_that_does_not_fit_on_the_disk_leaves_nothing_of_itself(run):
+    run.append_metrics({"step": 1})
+    before = (run.path / "metrics.jsonl").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 7, limits[1]))
+    try:
+        with pytest.raises(RunError, match=r"cannot write .*metrics\.jsonl: File too large"):
+            run.append_metrics({"step": 2, "loss": 2.5})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (run.path / "metrics.jsonl").read_bytes() == before
+    run.append_metrics({"step": 3})
+    assert [row["step"] for row in run.metrics()] == [1, 3]
 
 
 @pytest.mark.parametrize("cut", range(1, 14))

@@ -14,7 +14,7 @@ from pathlib import Path
 from adana.report import Listing, disk_bytes
 from adana.runs import Run, RunError
 from adana.train import checkpoint_step, list_checkpoints
-from adana.train.checkpoint import UNFINISHED
+from adana.train.checkpoint import UNFINISHED, remove_checkpoint
 
 PATIENCE = 0.0
 """Seconds to wait for a run directory that is in use: none, it is simply left alone."""
@@ -77,13 +77,20 @@ def carry_out(removals: Iterable[Removal]) -> tuple[int, list[str]]:
     for removal in removals:
         try:
             with removal.run.lock(PATIENCE):
-                shutil.rmtree(removal.path)
+                _delete(removal)
             freed += removal.bytes
         except FileNotFoundError:
             continue  # somebody else was faster
         except (RunError, OSError) as error:
             left.append(f"{removal.name}, {removal.what}: {error}")
     return freed, left
+
+
+def _delete(removal: Removal) -> None:
+    if removal.path == removal.run.path:
+        shutil.rmtree(removal.path)
+    else:
+        remove_checkpoint(removal.path)
 
 
 def _whole(listing: Listing, why: str) -> Removal:

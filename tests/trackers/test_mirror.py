@@ -41,6 +41,7 @@ def make_run(folder, rows=ROWS, name="adana-T6-s0"):
 
 class Remembering:
     name = "remembering"
+    queues = False
 
     def __init__(self, forgets=False, rows=None):
         self.forgets, self.rows, self.calls = forgets, [] if rows is None else rows, []
@@ -57,6 +58,19 @@ class Remembering:
         self.calls.append(("finish", state))
 
 
+class Queueing(Remembering):
+    """Keeps what it was given when it is finished: a kill loses it."""
+
+    queues = True
+
+    def __init__(self, rows):
+        super().__init__()
+        self.kept = rows
+
+    def finish(self, state, summary):
+        self.kept += self.rows
+
+
 class Failing(Remembering):
     name = "failing"
 
@@ -65,7 +79,7 @@ class Failing(Remembering):
         raise ConnectionError("no network")
 
 
-def session(run, tracker, resume_step, rows):
+def session(run, tracker, resume_step, rows, killed=False):
     """Resume `run` after `resume_step` and train `rows`, as the engine does."""
     run.truncate_metrics(resume_step)
     mirror = Mirror(run, [tracker])
@@ -73,7 +87,8 @@ def session(run, tracker, resume_step, rows):
     for row in rows:
         run.append_metrics(row)
         mirror.row(row)
-    mirror.finish("interrupted")
+    if not killed:
+        mirror.finish("interrupted")
 
 
 def test_names_are_grouped_and_nested_values_keep_their_path():
@@ -98,6 +113,22 @@ def test_rows_trained_again_after_a_kill_are_not_sent_twice(tmp_path, forgets):
     session(run, Remembering(forgets, seen), -1, ROWS[:5])
     session(run, Remembering(forgets, seen), 2, ROWS[2:])
     assert seen == ROWS
+
+
+def test_rows_that_a_kill_took_from_a_queue_are_sent_again(tmp_path):
+    run, kept = make_run(tmp_path, rows=[]), []
+    session(run, Queueing(kept), -1, ROWS[:2])
+    session(run, Queueing(kept), 2, ROWS[2:4], killed=True)
+    assert kept == ROWS[:2]
+    session(run, Queueing(kept), 4, ROWS[4:])
+    assert kept == ROWS
+
+
+def test_rows_that_a_kill_took_from_a_queue_are_mirrored_later(tmp_path):
+    run, kept = make_run(tmp_path, rows=[]), []
+    session(run, Queueing(kept), -1, ROWS, killed=True)
+    assert replay(run, [Queueing(kept)]) == ["remembering"]
+    assert kept == ROWS
 
 
 def test_a_run_that_starts_over_is_sent_once(tmp_path):
@@ -218,22 +249,28 @@ def wandb_records(path):
             message = b""
 
 
-def offline_history(run):
-    """Return the ids, the rows and the summary in the files that W&B would send."""
+def offline_records(run):
+    """Yield the messages in the files that W&B would send."""
     from wandb.proto.wandb_internal_pb2 import Record  # noqa: PLC0415
 
-    ids, rows, summary = set(), [], {}
     for file in sorted((run.path / "wandb").glob("offline-run-*/run-*.wandb")):
         for message in wandb_records(file):
             record = Record()
             record.ParseFromString(message)
-            if record.run.run_id:
-                ids.add(record.run.run_id)
-            items = {i.key or "/".join(i.nested_key): i.value_json for i in record.history.item}
-            if items:
-                rows.append({key: json.loads(value) for key, value in items.items()})
-            for item in record.summary.update:
-                summary[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
+            yield record
+
+
+def offline_history(run):
+    """Return the ids, the rows and the summary in the files that W&B would send."""
+    ids, rows, summary = set(), [], {}
+    for record in offline_records(run):
+        if record.run.run_id:
+            ids.add(record.run.run_id)
+        items = {i.key or "/".join(i.nested_key): i.value_json for i in record.history.item}
+        if items:
+            rows.append({key: json.loads(value) for key, value in items.items()})
+        for item in record.summary.update:
+            summary[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
     return ids, rows, summary
 
 
@@ -257,6 +294,10 @@ def test_wandb_offline_keeps_one_run_and_each_row_once(tmp_path, monkeypatch):
     assert (summary["final/val/loss"], summary["final/train/loss"]) == (0.78, 0.71)
     assert rows[1]["train/loss"] == ROWS[1]["train_loss"]
     assert rows[1]["schedule/gamma"] == 0.2
+    records = list(offline_records(run))
+    ends = [record.exit.exit_code for record in records if record.HasField("exit")]
+    assert sorted(ends) == [0, 1, 1]  # that of the replay, those of two interrupted sessions
+    assert sum(record.HasField("preempting") for record in records) == 2
 
 
 @pytest.mark.libraries

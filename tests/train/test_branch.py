@@ -1,6 +1,7 @@
 """Branches of a long run, and averages of the weights along one."""
 
 import dataclasses
+import errno
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from adana.train import (
     plant,
     train,
 )
+from adana.train import branch as branch_module
 from adana.train.averages import WeightAverage, parse_average
 from adana.train.checkpoint import list_checkpoints
 
@@ -98,6 +100,35 @@ def test_a_branch_is_planted_once(trunk, shards, tmp_path):
     assert not plant(branch, config, run, shards.fingerprint)
     steps = [row["step"] for row in metrics_without_timing(run)]
     assert steps == [0, 3, 4]  # training rows come every 3 steps, evaluations every 4
+
+
+def test_a_branch_that_does_not_fit_on_the_disk_leaves_no_half_of_it(
+    trunk, shards, tmp_path, monkeypatch
+):
+    config, branch = find_branch(trunk, STEPS, COOLDOWN)
+    run = Run(tmp_path / "branch")
+
+    def failing(source, target):
+        target.write_bytes(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(branch_module, "_link", failing)
+        with pytest.raises(RunError, match=r"cannot write .*step-00000004: No space.*Free some"):
+            plant(branch, config, run, shards.fingerprint)
+    assert not list(run.checkpoints.iterdir())
+    assert plant(branch, config, run, shards.fingerprint)
+
+
+def test_a_branch_with_a_damaged_checkpoint_is_not_planted_over(trunk, shards, tmp_path):
+    config, branch = find_branch(trunk, STEPS, COOLDOWN)
+    run = Run(tmp_path / "branch")
+    plant(branch, config, run, shards.fingerprint)
+    (planted,) = list_checkpoints(run.checkpoints)
+    (planted / "manifest.json").unlink()
+    before = (run.path / "metrics.jsonl").read_bytes()
+    assert not plant(branch, config, run, shards.fingerprint)
+    assert (run.path / "metrics.jsonl").read_bytes() == before
 
 
 def test_the_trunk_is_left_as_it_was(trunk, shards, tmp_path):

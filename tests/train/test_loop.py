@@ -2,6 +2,8 @@ import dataclasses
 import errno
 import json
 import math
+import signal
+import time
 
 import pytest
 import torch
@@ -21,8 +23,9 @@ from adana.train import (
 )
 from adana.train import checkpoint as checkpoint_module
 from adana.train import loop as loop_module
-from adana.train.checkpoint import list_checkpoints
+from adana.train.checkpoint import checkpoint_folders, list_checkpoints
 from adana.train.evaluate import Evaluation, evaluate
+from adana.train.session import _record_failure
 from adana.train.world import World
 
 from .conftest import tiny_config
@@ -141,6 +144,12 @@ def test_nan_gradients_stop_the_run_before_they_reach_the_weights(
     kept = final_state(run)
     assert kept["step"] == 6
     assert all(value.isfinite().all() for value in kept["tensors"].values())
+    # It was a fault of the machine: what the message says makes the run go on.
+    (run.path / "status.json").unlink()
+    messages = []
+    outcome = train(config, shards, run, lambda sign: messages.append(sign.message))
+    assert outcome.state == "finished"
+    assert "going on from step 6" in messages
 
 
 def stop_at(monkeypatch, step):
@@ -207,7 +216,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_an_older_one(
     messages = []
     train(config, shards, killed, lambda sign: messages.append(sign.message))
     assert any(f"from step {int(older.name[5:])}" in m for m in messages)
-    assert damage == "no-manifest" or any("broken checkpoint" in m for m in messages)
+    assert any("broken checkpoint" in m and newest.name in m for m in messages)
     assert_same_end(whole, killed)
 
 
@@ -240,7 +249,38 @@ def test_a_broken_checkpoint_never_displaces_a_whole_one(config, shards, tmp_pat
     assert (run.checkpoints / ".broken-step-00000008").exists()
 
 
-@pytest.mark.parametrize("how", ["broken", "unreadable"])
+def test_a_checkpoint_that_breaks_twice_is_passed_over_twice(config, shards, tmp_path, monkeypatch):
+    run = interrupted_run(config, shards, tmp_path / "run", monkeypatch, 9)
+    for _ in range(2):
+        newest = list_checkpoints(run.checkpoints)[-1]
+        assert newest.name == "step-00000008"
+        break_checkpoint(newest)
+        interrupted_run(config, shards, run.path, monkeypatch, 9)
+    assert train(config, shards, run).state == "finished"
+
+
+def test_a_broken_checkpoint_that_cannot_be_renamed_displaces_none(
+    config, shards, tmp_path, monkeypatch
+):
+    layout = dataclasses.replace(config.layout, checkpoint_every=4)
+    config = dataclasses.replace(config, layout=layout)
+    run = interrupted_run(config, shards, tmp_path / "run", monkeypatch, 9)
+    break_checkpoint(list_checkpoints(run.checkpoints)[-1])  # of step 8
+
+    def failing(path, to):
+        raise OSError(errno.EACCES, "Permission denied")
+
+    layout = dataclasses.replace(layout, checkpoint_every=3, keep=1)
+    config = dataclasses.replace(config, layout=layout)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint_module, "_move", failing)
+        interrupted_run(config, shards, run.path, monkeypatch, 7)
+    names = [path.name for path in list_checkpoints(run.checkpoints)]
+    assert names == ["step-00000004", "step-00000006", "step-00000008"]
+    assert train(config, shards, run).state == "finished"
+
+
+@pytest.mark.parametrize("how", ["broken", "no-manifest", "unreadable"])
 def test_a_run_without_a_readable_checkpoint_stops_and_keeps_what_there_is(
     how, config, shards, tmp_path, monkeypatch
 ):
@@ -250,6 +290,10 @@ def test_a_run_without_a_readable_checkpoint_stops_and_keeps_what_there_is(
         for path in list_checkpoints(run.checkpoints):
             break_checkpoint(path)
         message = r"none of the 2 checkpoints .* is whole: .*truncated.* delete the folder"
+    elif how == "no-manifest":
+        for path in list_checkpoints(run.checkpoints):
+            (path / "manifest.json").unlink()
+        message = r"none of the 2 checkpoints .* is whole: .*manifest\.json does not exist"
     else:
 
         def failing(path):
@@ -259,8 +303,78 @@ def test_a_run_without_a_readable_checkpoint_stops_and_keeps_what_there_is(
         message = "cannot be read: Input/output error. Nothing was changed"
     with pytest.raises(RunError, match=message):
         train(config, shards, run)
-    assert len(list_checkpoints(run.checkpoints)) == 2
+    assert len(checkpoint_folders(run.checkpoints)) == 2
     assert (run.path / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_run_that_starts_over_says_so(config, shards, tmp_path, monkeypatch):
+    run = interrupted_run(config, shards, tmp_path / "run", monkeypatch, 1)
+    messages = []
+    train(config, shards, run, lambda sign: messages.append(sign.message))
+    assert any("has no checkpoint yet: starting from the beginning" in m for m in messages)
+
+
+def test_the_last_file_of_a_checkpoint_on_a_full_disk_is_told_of_once(
+    config, shards, tmp_path, monkeypatch
+):
+    def failing(value):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run = Run(tmp_path / "run")
+    monkeypatch.setattr(checkpoint_module, "json_text", failing)
+    with pytest.raises(RunError, match="cannot write the checkpoint") as failure:
+        train(config, shards, run)
+    assert str(failure.value).count("cannot write") == 1
+    assert str(failure.value).count("Free some space") == 1
+    assert not list(run.checkpoints.iterdir())
+
+
+def test_a_checkpoint_is_written_when_the_last_one_is_too_old(
+    config, shards, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loop_module, "CHECKPOINT_SECONDS", 0.0)
+    whole, run = Run(tmp_path / "whole"), Run(tmp_path / "run")
+    layout = dataclasses.replace(config.layout, checkpoint_every=100, keep=20)
+    often = dataclasses.replace(config, layout=layout)
+    train(often, shards, run)
+    assert [path.name for path in list_checkpoints(run.checkpoints)] == [
+        f"step-{step:08d}" for step in range(1, 13)
+    ]
+    monkeypatch.undo()
+    train(config, shards, whole)
+    assert_same_end(whole, run)
+
+
+@pytest.mark.parametrize("step", [3, 11])
+def test_a_signal_saves_before_an_evaluation_that_is_due_which_is_made_later(
+    step, config, shards, tmp_path, monkeypatch
+):
+    log = loop_module.Trainer._log
+
+    def signalled(self):
+        log(self)
+        if self.state.step == step:
+            self.interrupted.signal = signal.SIGTERM
+
+    whole, run = Run(tmp_path / "whole"), Run(tmp_path / "run")
+    train(config, shards, whole)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop_module.Trainer, "_log", signalled)
+        outcome = train(config, shards, run)
+    assert (outcome.state, outcome.step) == ("interrupted", step + 1)
+    assert not any("val_loss" in row and row["step"] == step + 1 for row in run.metrics())
+    assert train(config, shards, run).state == "finished"
+    assert_same_end(whole, run)
+
+
+def test_the_seconds_of_a_run_are_those_of_all_that_it_did(config, shards, tmp_path, monkeypatch):
+    def slow(*arguments):
+        time.sleep(0.2)
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(loop_module, "evaluate", slow)
+    summary = train(config, shards, Run(tmp_path / "run")).summary
+    assert summary["seconds"] >= sum(summary["time_split"].values()) - 0.01
 
 
 def test_a_full_disk_fails_the_run_clearly_and_it_goes_on_later(
@@ -420,7 +534,7 @@ def test_lost_metrics_are_noticed_at_the_end(config, shards, tmp_path):
     train(config, shards, run)
     (run.path / "summary.json").unlink()
     (run.path / "metrics.jsonl").write_text("")
-    with pytest.raises(RunError, match="lacks the last evaluation"):
+    with pytest.raises(RunError, match="lacks the last training row"):
         train(config, shards, run)
 
 
@@ -435,6 +549,59 @@ def test_going_on_with_other_threads_is_said(config, shards, tmp_path, monkeypat
     other = dataclasses.replace(config, layout=layout)
     train(other, shards, run, lambda sign: messages.append(sign.message))
     assert any("begun with 1 threads and goes on with 2" in m for m in messages)
+
+
+def test_sessions_keep_their_versions_and_other_ones_are_said(
+    config, shards, tmp_path, monkeypatch
+):
+    run = Run(tmp_path / "run")
+    real = loop_module.environment
+    with monkeypatch.context() as patch:
+
+        def older(device):
+            here = real(device)
+            return {**here, "adana": "0.0.9", "packages": {**here["packages"], "torch": "2.9.0"}}
+
+        patch.setattr(loop_module, "environment", older)
+        interrupted_run(config, shards, run.path, monkeypatch, 9)
+    messages = []
+    train(config, shards, run, lambda sign: messages.append(sign.message))
+    (said,) = (m for m in messages if "version" in m)
+    torch_now = run.environment()["packages"]["torch"]
+    assert f"torch 2.9.0, now {torch_now}" in said
+    assert "adana 0.0.9, now" in said
+    first, second = run.environment()["sessions"]
+    assert (first["from_step"], first["adana"], first["torch"]) == (0, "0.0.9", "2.9.0")
+    assert (second["from_step"], second["torch"]) == (8, torch_now)
+    assert (second["micro_batch"], second["parallel"], second["compile"]) == (4, "ddp", False)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("dana-mk4", {"lr": 8e-3, "omega": 4.0, "clip_snr": 0.25, "eps": 1e-8}),
+        ("adamw", {"lr": 8e-3, "betas": [0.9, 0.999], "eps": 1e-8}),
+        ("muon", {"lr": 8e-3, "momentum": 0.95, "ns_steps": 5}),
+    ],
+)
+def test_the_environment_tells_the_defaults_that_an_optimizer_took(
+    name, expected, config, shards, tmp_path
+):
+    run = Run(tmp_path / "run")
+    config = dataclasses.replace(config, optimizer=OptimizerConfig(name, lr=8e-3), steps=5)
+    train(config, shards, run)
+    told = run.environment()["optimizer"]
+    assert {key: told[key] for key in expected} == expected
+    assert "params" not in told
+
+
+def test_only_the_rank_that_holds_the_directory_says_how_a_run_ended(tmp_path):
+    run = Run(tmp_path)
+    run.set_status("finished", step=12)
+    for rank, state in ((1, "finished"), (0, "failed")):
+        world = World(torch.device("cpu"), rank, size=2)
+        _record_failure(run, 7, RunError("the network"), world)
+        assert run.status()["state"] == state
 
 
 def test_unknown_optimizers_vocabularies_and_devices_are_refused(config, shards, tmp_path):

@@ -4,9 +4,11 @@ Functions named `on_rank_...` are run by every rank of a world (tests/ranks.py).
 """
 
 import dataclasses
+import datetime
 import errno
 import os
 import signal
+import time
 
 import pytest
 import torch
@@ -16,8 +18,9 @@ import torch.distributed.checkpoint as dcp
 from adana.data import open_shards
 from adana.nn import EnokiConfig, LSTMConfig, Qwen3Config
 from adana.runs import Run, RunError
-from adana.train import LayoutConfig, OptimizerConfig, ScheduleConfig, train
+from adana.train import LayoutConfig, OptimizerConfig, ScheduleConfig, join_world, train
 from adana.train import loop as loop_module
+from adana.train import world as world_module
 from adana.train.checkpoint import checkpoint_step, list_checkpoints, read_tensors
 from adana.train.session import _explain
 from tests.ranks import RankError
@@ -96,12 +99,12 @@ def on_rank_full_disk(config, folder, path, rank):
     return "nothing"
 
 
-def on_rank_full_metrics(config, folder, path):
+def on_rank_full_metrics(config, folder, path, step, column):
     """A row cannot be written, which the first rank alone finds out. Returns what each was told."""
     append = Run.append_metrics
 
     def failing(self, row):
-        if row["step"] == 7:
+        if row["step"] == step and column in row:
             raise RunError("cannot write metrics.jsonl: No space left on device")
         append(self, row)
 
@@ -112,6 +115,21 @@ def on_rank_full_metrics(config, folder, path):
         return str(error)
     finally:
         Run.append_metrics = append
+    return "nothing"
+
+
+def on_rank_wait_for_one_that_hangs(patience):
+    """The last rank does not answer in time. Returns what the others were told."""
+    world_module.TRAINING_PATIENCE = datetime.timedelta(seconds=patience)
+    with join_world("cpu") as joined:
+        world = joined.in_training()
+        if world.rank == world.size - 1:
+            time.sleep(3 * patience)
+            return "nothing"
+        try:
+            world.gather(world.rank)
+        except RuntimeError as error:
+            return str(_explain(error, 3))
     return "nothing"
 
 
@@ -267,11 +285,18 @@ def test_a_full_disk_on_one_rank_stops_all_with_the_reason(config, shards, alone
     assert_close(run, alone)
 
 
-def test_rows_that_cannot_be_written_stop_all_ranks(config, shards, alone, tmp_path, worlds):
+@pytest.mark.parametrize(
+    ("step", "column", "saved"),
+    [(7, "train_loss", 0), (10, "train_loss", 0), (25, "val_loss", 20), (50, "val_loss", 40)],
+)
+def test_rows_that_cannot_be_written_stop_all_ranks_before_a_checkpoint(
+    step, column, saved, config, shards, alone, tmp_path, worlds
+):
     run = Run(tmp_path / "run")
-    told = worlds(2).run(on_rank_full_metrics, config, shards.folder, run.path)
+    told = worlds(2).run(on_rank_full_metrics, config, shards.folder, run.path, step, column)
     assert told == ["cannot write metrics.jsonl: No space left on device"] * 2
     assert run.status()["state"] == "failed"
+    assert max([0, *map(checkpoint_step, list_checkpoints(run.checkpoints))]) == saved
     assert worlds(2).run(on_rank_train, config, shards.folder, run.path) == ["finished"] * 2
     assert_close(run, alone)
 
@@ -325,6 +350,11 @@ def test_a_batch_that_ranks_cannot_share_is_refused(config, shards, tmp_path, wo
     config = dataclasses.replace(config, batch_size=3)
     told = worlds(2).run(on_rank_refuse, config, shards.folder, tmp_path / "run")
     assert all("batch of 3 sequences cannot be shared equally by 2 ranks" in t for t in told)
+
+
+def test_a_rank_that_hangs_is_not_waited_for_for_days(worlds):
+    told = worlds(2).run(on_rank_wait_for_one_that_hangs, 2)
+    assert "lost contact with another rank after step 3" in told[0]
 
 
 def test_only_failed_exchanges_are_called_a_lost_rank():

@@ -14,6 +14,8 @@ class Tracker(Protocol):
     """What it is called on the command line."""
     forgets: ClassVar[bool]
     """Whether `start` drops what was logged past the step that a run goes on from."""
+    queues: ClassVar[bool]
+    """Whether a kill can lose rows that `log` took: they are certain when `finish` has returned."""
 
     def start(self, run_path: Path, config: Mapping[str, Any], resume_step: int) -> None:
         """Begin, or go on with, the run in the directory `run_path`.

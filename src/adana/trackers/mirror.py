@@ -1,8 +1,10 @@
-"""Feeding trackers, so that they have each row once and can never hurt a training.
+"""Feeding trackers, so that they have each row and can never hurt a training.
 
-How far each tracker has been fed is kept in ``trackers.json`` of the run directory: after a
-resumption the rows that are trained again are not sent again, and a tracker that is added, or
-failed, halfway catches up from the record.
+How far each tracker is known to have the rows is kept in ``trackers.json`` of the run directory:
+after a resumption the rows that are trained again are not sent again, and a tracker that is added,
+or failed, halfway catches up from the record. A tracker that queues rows is known to have them when
+it was finished; after a kill it gets those since the end of the last session again, under the same
+steps: a row twice does no harm, a row lost does.
 """
 
 from __future__ import annotations
@@ -17,11 +19,11 @@ from adana.runs import Run, RunError, read_json, write_json
 from adana.trackers.base import Tracker
 
 PROGRESS = "trackers.json"
-"""File in the run directory that says how far each tracker has been fed."""
+"""File in the run directory that says which rows each tracker has for certain."""
 
 
 class _Position(NamedTuple):
-    """How far a tracker has been fed: up to the `rows`-th row of `step`."""
+    """How far a tracker has the rows: up to the `rows`-th row of `step`."""
 
     step: int = -1
     rows: int = 0
@@ -30,9 +32,15 @@ class _Position(NamedTuple):
 class _Feed:
     """One tracker, and where it stands in the rows of the run."""
 
-    def __init__(self, tracker: Tracker, sent: _Position) -> None:
-        self.tracker, self.sent, self.broken = tracker, sent, False
+    def __init__(self, tracker: Tracker, certain: _Position) -> None:
+        self.tracker, self.broken = tracker, False
+        self.sent = self.certain = certain
         self._passed = _Position()
+
+    def forget(self, step: int) -> None:
+        """Count no row past `step` as sent."""
+        self.sent = min(self.sent, _Position(step, sys.maxsize))
+        self.certain = min(self.certain, self.sent)
 
     def pass_row(self, row: Mapping[str, Any]) -> bool:
         """Log a row unless the tracker has it; return whether it was logged."""
@@ -43,7 +51,14 @@ class _Feed:
             return False
         self.tracker.log(row)
         self.sent = self._passed
+        if not self.tracker.queues:
+            self.certain = self.sent
         return True
+
+    def finish(self, state: str, summary: Mapping[str, Any] | None) -> None:
+        """End the session; the tracker has every row then."""
+        self.tracker.finish(state, summary)
+        self.certain = self.sent
 
 
 def _warn(message: str) -> None:
@@ -83,12 +98,13 @@ class Mirror:
     def finish(self, state: str, summary: Mapping[str, Any] | None = None) -> None:
         """End the session in `state`; a later one may go on."""
         for feed in self._feeds:
-            self._try(feed, functools.partial(feed.tracker.finish, state, summary))
+            self._try(feed, functools.partial(feed.finish, state, summary))
+        self._save()
 
     def _start(self, feed: _Feed, config: Mapping[str, Any], resume_step: int) -> None:
         feed.tracker.start(self.run.path, config, resume_step)
         if feed.tracker.forgets:
-            feed.sent = min(feed.sent, _Position(resume_step, sys.maxsize))
+            feed.forget(resume_step)
         for row in self.run.metrics():
             feed.pass_row(row)
 
@@ -108,7 +124,10 @@ class Mirror:
     def _save(self) -> None:
         if not self._feeds:
             return
-        content = _read_progress(self.run) | {f.tracker.name: f.sent for f in self._feeds}
+        before = _read_progress(self.run)
+        content = before | {feed.tracker.name: feed.certain for feed in self._feeds}
+        if content == before:
+            return
         try:
             write_json(
                 self.run.path / PROGRESS, {name: at._asdict() for name, at in content.items()}
@@ -121,7 +140,7 @@ class Mirror:
 
 
 def _read_progress(run: Run) -> dict[str, _Position]:
-    """Return how far trackers were fed; nothing where the file is missing or broken."""
+    """Return which rows trackers have; nothing where the file is missing or broken."""
     try:
         content = read_json(run.path / PROGRESS)
         return {name: _Position(int(at["step"]), int(at["rows"])) for name, at in content.items()}

@@ -19,6 +19,7 @@ class TensorBoard:
 
     name: ClassVar[str] = "tensorboard"
     forgets: ClassVar[bool] = True
+    queues: ClassVar[bool] = False
 
     def start(self, run_path: Path, config: Mapping[str, Any], resume_step: int) -> None:
         """Open the event files; of a run from the beginning, old ones are removed."""

@@ -21,6 +21,7 @@ class Trackio:
 
     name: ClassVar[str] = "trackio"
     forgets: ClassVar[bool] = False
+    queues: ClassVar[bool] = True
 
     def start(self, run_path: Path, config: Mapping[str, Any], resume_step: int) -> None:
         """Begin, or go on with, the run; trackio keeps it where TRACKIO_DIR says."""

@@ -23,6 +23,7 @@ class WandB:
 
     name: ClassVar[str] = "wandb"
     forgets: ClassVar[bool] = False
+    queues: ClassVar[bool] = True
 
     def start(self, run_path: Path, config: Mapping[str, Any], resume_step: int) -> None:
         """Begin, or go on with, the W&B run; its files are kept in the run directory."""
@@ -45,8 +46,13 @@ class WandB:
         self._run.log({"step": int(row["step"]), **flatten_row(row)})
 
     def finish(self, state: str, summary: Mapping[str, Any] | None) -> None:
-        """Send the final numbers and the rest of the queue."""
+        """Send the final numbers and the rest of the queue.
+
+        A session that another goes on from is shown as preempted, not as finished.
+        """
         self._run.summary["state"] = state
         for name, value in flatten_row(dict(summary or {})).items():
             self._run.summary[f"final/{name}"] = value
-        self._run.finish(exit_code=1 if state in {"failed", "diverged"} else 0)
+        if state not in {"finished", "failed", "diverged"}:
+            self._run.mark_preempting()
+        self._run.finish(exit_code=0 if state == "finished" else 1)

@@ -54,8 +54,8 @@ __all__ = [
     "omega_of_tau_epochs",
     "optimizer_entry",
     "pick_device",
-    "ranks_expected",
     "plant",
+    "ranks_expected",
     "refuse_unread",
     "train",
 ]

@@ -17,14 +17,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from adana.runs import Run, RunError, identity, read_json, science, write_json
+from adana.runs import Run, RunError, identity, read_json, science
 from adana.train.averages import parse_average
 from adana.train.checkpoint import (
     MANIFEST,
     STATE,
     UNFINISHED,
+    checkpoint_folders,
     checkpoint_step,
     describe,
+    finish_checkpoint,
     list_checkpoints,
     verify_checkpoint,
 )
@@ -121,14 +123,15 @@ def plant(branch: Branch, config: TrainConfig, run: Run, data_fingerprint: str) 
     trunk's metrics up to it: `train` goes on from there as after an interruption.
 
     Raises:
-        RunError: the checkpoint is damaged, or the two runs differ before the cooldown.
+        RunError: the checkpoint is damaged or cannot be copied, or the two runs differ before the
+            cooldown.
     """
     content = config_to_dict(config, data_fingerprint)
     _check_same_past(branch, content)
     plain = verify_checkpoint(branch.checkpoint)
     run.create()
     with run.lock():
-        if run.finished or list_checkpoints(run.checkpoints):
+        if run.finished or checkpoint_folders(run.checkpoints):
             return False
         run.truncate_metrics(-1)
         for row in branch.trunk.metrics():
@@ -157,18 +160,21 @@ def _check_same_past(branch: Branch, content: dict[str, Any]) -> None:
 
 def _copy_checkpoint(source: Path, folder: Path, plain: dict[str, Any]) -> None:
     """Copy a checkpoint under other plain values, whole or not at all; tensors are hard links."""
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / f"{UNFINISHED}{source.name}"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
+    final, unfinished = folder / source.name, folder / f"{UNFINISHED}{source.name}"
     manifest = read_json(source / MANIFEST)
-    for name in manifest["files"]:
-        if name != STATE:
-            _link(source / name, unfinished / name)
-    write_json(unfinished / STATE, plain)
-    manifest["files"][STATE] = describe(unfinished / STATE)
-    write_json(unfinished / MANIFEST, manifest)
-    os.rename(unfinished, folder / source.name)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        unfinished.mkdir(parents=True)
+        for name in manifest["files"]:
+            if name != STATE:
+                _link(source / name, unfinished / name)
+        finish_checkpoint(unfinished, final, plain, manifest)
+    except OSError as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise RunError(
+            f"cannot write the checkpoint {final}: {error.strerror or error}. The trunk is intact. "
+            "Free some space, then run the same command again."
+        ) from error
 
 
 def _link(source: Path, target: Path) -> None:
@@ -176,3 +182,4 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:  # another file system, or one without links
         shutil.copyfile(source, target)
+        describe(target)  # which sees it onto the disk

@@ -8,7 +8,8 @@ A checkpoint is a folder `step-00001000/`::
 
 `torch.distributed.checkpoint` divides and reassembles the tensors; nothing in the folder is a
 pickle. It is written under another name, synced and renamed, so a kill at any moment leaves the
-previous ones untouched, and the manifest comes last, so that half a folder never looks whole.
+previous ones untouched, and the manifest comes last, so that half a folder never looks whole. A
+`step-` folder without a manifest is therefore a damaged one.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import torch.distributed.checkpoint as dcp
 from safetensors import SafetensorError
 from torch import Tensor
 
-from adana.runs import RunError, read_json, write_json
+from adana.runs import RunError, json_text, read_json
 from adana.train.world import World, lost_contact
 
 CHECKPOINT_VERSION = 2
@@ -36,6 +37,7 @@ _PREFIX = "step-"
 _BROKEN = ".broken-"
 UNFINISHED = ".unfinished-"
 """What the name of a folder begins with until it is a whole checkpoint."""
+_GOING = f"{UNFINISHED}going-"
 STATE, MANIFEST = "state.json", "manifest.json"
 
 
@@ -80,15 +82,30 @@ def save_checkpoint(
             "intact. Free some space, then run the same command again to go on."
         ) from error
     if world.first:
-        for old in list_checkpoints(folder)[:-keep]:
-            if not keep_every or checkpoint_step(old) % keep_every:
-                remove_checkpoint(old)
+        _drop_older(folder, step, keep, keep_every)
     return final
+
+
+def _drop_older(folder: Path, step: int, keep: int, keep_every: int | None) -> None:
+    """Leave the newest `keep` up to `step`, and multiples of `keep_every`.
+
+    One that is past `step` was found broken and could not be renamed: it counts for nothing.
+    """
+    there = [path for path in list_checkpoints(folder) if checkpoint_step(path) <= step]
+    for old in there[:-keep]:
+        if not keep_every or checkpoint_step(old) % keep_every:
+            with contextlib.suppress(OSError):  # it is tried again after the next
+                remove_checkpoint(old)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Return the complete checkpoints in `folder`, oldest first."""
-    return sorted(path.parent for path in folder.glob(f"{_PREFIX}*/{MANIFEST}"))
+    return [path for path in checkpoint_folders(folder) if (path / MANIFEST).exists()]
+
+
+def checkpoint_folders(folder: Path) -> list[Path]:
+    """Return all checkpoints in `folder`, oldest first, those that lost their manifest included."""
+    return sorted(path for path in folder.glob(f"{_PREFIX}*") if path.is_dir())
 
 
 def checkpoint_step(path: Path) -> int:
@@ -124,25 +141,34 @@ def verify_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def remove_checkpoint(path: Path) -> None:
-    """Delete a checkpoint, so that a kill on the way leaves nothing that looks like one."""
-    going = path.with_name(f"{UNFINISHED}{path.name}")
-    with contextlib.suppress(OSError):
-        os.rename(path, going)
-    shutil.rmtree(going, ignore_errors=True)
+    """Delete a checkpoint, so that a kill on the way leaves nothing that looks like one.
+
+    Raises `OSError` if something of it is left.
+    """
+    going = path.with_name(f"{_GOING}{path.name}")
+    _move(path, going)
+    shutil.rmtree(going)
+
+
+def _move(path: Path, to: Path) -> None:
+    """Rename a folder, in place of one of that name."""
+    if to.exists():
+        shutil.rmtree(to)
+    os.rename(path, to)
 
 
 def newest_whole(folder: Path, on_message: Callable[[str], None]) -> tuple[Path, dict] | None:
     """Return the newest checkpoint that verifies and its plain values, or None if there are none.
 
     Broken ones that are newer are renamed to `.broken-...` with a message: training from an older
-    one gives the same result, and they must not count as newest when old ones are dropped.
+    one gives the same result.
 
     Raises:
         RunError: there are checkpoints, and all are broken; or one cannot be read at the moment.
         CheckpointVersionError: one is of another version.
     """
     broken: dict[Path, str] = {}
-    for path in reversed(list_checkpoints(folder)):
+    for path in reversed(checkpoint_folders(folder)):
         try:
             plain = verify_checkpoint(path)
         except CheckpointVersionError:
@@ -157,7 +183,8 @@ def newest_whole(folder: Path, on_message: Callable[[str], None]) -> tuple[Path,
             continue
         for each, why in broken.items():
             on_message(f"passing over a broken checkpoint: {why}")
-            os.rename(each, each.with_name(f"{_BROKEN}{each.name}"))
+            with contextlib.suppress(OSError):  # it is passed over again the next time
+                _move(each, each.with_name(f"{_BROKEN}{each.name}"))
         return path, plain
     if broken:
         raise RunError(
@@ -228,13 +255,30 @@ def _complete(
     there = {path.name for path in unfinished.iterdir()}
     if there != manifest["files"].keys():
         raise OSError(f"the ranks wrote {sorted(manifest['files'])}, there are {sorted(there)}")
-    write_json(unfinished / STATE, plain)
-    manifest["files"][STATE] = describe(unfinished / STATE)
-    write_json(unfinished / MANIFEST, manifest)
+    finish_checkpoint(unfinished, final, plain, manifest)
+
+
+def finish_checkpoint(
+    unfinished: Path, final: Path, plain: Mapping[str, Any], manifest: Mapping[str, Any]
+) -> None:
+    """Turn a folder that holds its tensors into a checkpoint with these plain values.
+
+    Raises `OSError` if it cannot be written.
+    """
+    state = _write_synced(unfinished / STATE, plain)
+    files = {**manifest["files"], STATE: state}
+    _write_synced(unfinished / MANIFEST, {**manifest, "files": files})
+    _sync_folder(unfinished)
     if final.exists():
-        shutil.rmtree(final)
+        remove_checkpoint(final)
     os.rename(unfinished, final)
     _sync_folder(final.parent)
+
+
+def _write_synced(file: Path, value: Any) -> dict[str, Any]:
+    """Write JSON where nobody reads yet; return what a manifest says of the file."""
+    file.write_text(json_text(value))
+    return describe(file)
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -162,7 +162,8 @@ class LayoutConfig:
     time_limit: float | None = None
     """Seconds after which the run stops with a checkpoint, to be gone on with later."""
     checkpoint_every: int | None = None
-    """Steps between checkpoints. Default: a tenth of the run."""
+    """Steps between checkpoints. Default: a tenth of the run. One is also written whenever the last
+    is half an hour old."""
     keep: int = 2
     """How many of the newest checkpoints stay on disk."""
     keep_every: int | None = None

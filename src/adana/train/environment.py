@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from adana import schedules
 
 PACKAGES = ("torch", "numpy", "tokenizers", "safetensors", "scipy")
 
@@ -26,6 +29,29 @@ def environment(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
     }
+
+
+def versions(content: Mapping[str, Any]) -> dict[str, str]:
+    """Return the versions in ``environment.json`` that decide what is computed, as far as known."""
+    known = {**content, **content.get("packages", {})}
+    return {name: known[name] for name in ("adana", "torch") if name in known}
+
+
+def hyperparameters(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return what the optimizer's first (decayed) group was made with, its own defaults included.
+
+    Left out is what is no plain value, and what has not been given.
+    """
+    group = optimizer.param_groups[0]
+    if "clip_snr" in group and group["clip_snr"] is None:  # it follows from kappa at each step
+        group = {**group, "clip_snr": schedules.default_clip_snr(group["kappa"])}
+    return {key: value for key, value in group.items() if _is_plain(value)}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, bool | int | float | str)
 
 
 def _processor() -> str:

@@ -8,8 +8,9 @@ that was not (on the CPU, with the same number of threads and ranks; else to rou
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ from adana.train.batches import share_of
 from adana.train.checkpoint import newest_whole, read_tensors, save_checkpoint
 from adana.train.clock import Clock
 from adana.train.config import TrainConfig, config_to_dict
-from adana.train.environment import environment, peak_memory_bytes
+from adana.train.environment import environment, hyperparameters, peak_memory_bytes, versions
 from adana.train.evaluate import Evaluation, evaluate
 from adana.train.interrupt import InterruptFlag
 from adana.train.optimizers import build_optimizer, schedule_values, set_gamma, state_bytes
@@ -35,6 +36,18 @@ from adana.train.summary import summarise
 from adana.train.timescales import decay_timescales
 from adana.train.watch import Watch
 from adana.train.world import World
+
+CHECKPOINT_SECONDS = 30 * 60
+"""How old the last checkpoint may become before another is written: what a kill can cost."""
+
+
+class _Asked(NamedTuple):
+    """What is to be done after a step, on all ranks alike."""
+
+    stop: bool = False
+    """Whether any rank was asked to stop."""
+    save: bool = False
+    """Whether the last checkpoint is too old, by the clock of the first rank."""
 
 
 class Trainer:
@@ -63,6 +76,7 @@ class Trainer:
         averages = [
             WeightAverage(parse_average(name), model, config.steps) for name in config.averages
         ]
+        self.hyperparameters = hyperparameters(optimizer)
         self.state = TrainState(model, optimizer, averages)
         self.watch = Watch(model, optimizer, wanted=config.layout.telemetry)
         trackers = open_trackers(config.layout.trackers)  # refused on all ranks, used on the first
@@ -70,6 +84,7 @@ class Trainer:
         self.clock = Clock(world.device)
         self.interrupted = InterruptFlag(config.layout.time_limit)
         self.unwritten: RunError | None = None
+        self.saved = time.monotonic()
         self.peak = self._measure_peak() if config.layout.measure_peak else None
 
     def run_to_end(self) -> Outcome:
@@ -86,30 +101,30 @@ class Trainer:
         return outcome
 
     def _run(self) -> Outcome:
-        started = time.perf_counter() - self.state.seconds
+        self.began = time.perf_counter() - self.state.seconds
         with self.interrupted:
-            problem = self._evaluate() if self.state.step == 0 else ""
+            problem = self._evaluate() if self.world.decide(self._lacks_evaluation) else ""
             while not problem and self.state.step < self.config.steps:
-                problem, stop = self._step()
+                problem, asked = self._step()
                 if problem:
                     break
-                self.state.seconds = time.perf_counter() - started
+                self._count_time()
                 self._log()
+                if asked.stop:  # an evaluation that is due can wait for the next session
+                    self._checkpoint()
+                    return self._stop("interrupted", self._why_stopped())
                 if self._due(self.config.eval_every):
                     problem = self._evaluate()
-                if not problem and (stop or self._checkpoint_due()):
+                if not problem and (asked.save or self._checkpoint_due()):
                     self._checkpoint()
-                if not problem and stop and self.state.step < self.config.steps:
-                    return self._stop("interrupted", self._why_stopped())
             return self._stop("diverged", problem) if problem else self._finish()
 
     # --- one step -------------------------------------------------------------------------------
 
-    def _step(self) -> tuple[str, bool]:
+    def _step(self) -> tuple[str, _Asked]:
         """Make one update.
 
-        Returns what went wrong, or an empty string (nothing is updated then), and whether any rank
-        was asked to stop.
+        Returns what went wrong (nothing is updated then), or an empty string, and what is asked.
         """
         config, state, clock = self.config, self.state, self.clock
         t = state.step + 1
@@ -117,16 +132,16 @@ class Trainer:
         sums = self._accumulate_gradients()
         with clock.section("model"):
             norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.clip)
-            flags = [float(bool(self.interrupted)), float(self.unwritten is not None)]
+            flags = [bool(self.interrupted), self.unwritten is not None, self._overdue()]
             numbers = torch.stack([*sums, whole(norm).to(sums), *torch.tensor(flags).to(sums)])
-            loss, z, norm_value, stopping, failing = self.world.mean(numbers)
+            loss, z, norm_value, stopping, failing, overdue = self.world.mean(numbers)
         if failing:
-            self.world.decide(self._raise_unwritten)
+            self._check_written()
         if not _finite(loss):
-            return f"the training loss became {loss} at step {t}", False
+            return f"the training loss became {loss} at step {t}", _Asked()
         if not _finite(norm_value):
             problem = f"the norm of the gradient became {norm_value} at step {t}"
-            return f"{problem} (loss {loss:.4g})", False
+            return f"{problem} (loss {loss:.4g})", _Asked()
         with clock.section("optimizer"), self.watch.step(watched=self._logged(t)):
             state.optimizer.step()
         for average in state.weight_averages:
@@ -134,7 +149,7 @@ class Trainer:
         state.step = t
         state.averages.add(loss, z, norm_value, config.clip)
         clock.step(config.tokens_per_step)
-        return "", stopping > 0
+        return "", _Asked(stopping > 0, overdue > 0)
 
     def _accumulate_gradients(self) -> Tensor:
         """Leave the gradient of the mean loss over the batch in the model.
@@ -186,6 +201,19 @@ class Trainer:
         layout = self.config.layout
         return self._due(layout.checkpoint_every) or self._due(layout.keep_every)
 
+    def _overdue(self) -> bool:
+        return self.world.first and time.monotonic() - self.saved > CHECKPOINT_SECONDS
+
+    def _lacks_evaluation(self) -> bool:
+        """Return whether an evaluation was due after the last step, and is not in the metrics."""
+        if not self._due(self.config.eval_every):
+            return False
+        step = self.state.step
+        return not any("val_loss" in row and row["step"] == step for row in self.run.metrics())
+
+    def _count_time(self) -> None:
+        self.state.seconds = time.perf_counter() - self.began
+
     def _log(self) -> None:
         state, config = self.state, self.config
         if not self._logged(state.step):
@@ -201,6 +229,7 @@ class Trainer:
 
     def _evaluate(self) -> str:
         """Evaluate and write the row. Return what is wrong with the loss, or an empty string."""
+        self._check_written()
         with self.clock.section("evaluation"):
             result = self._measure()
             averaged = {}
@@ -235,15 +264,22 @@ class Trainer:
         except RunError as error:
             if self.world.size == 1:
                 raise
-            self.unwritten = error  # raised on all ranks at once, at the next step
+            self.unwritten = error  # raised on all ranks at once, before anything else is written
+            return
         self.mirror.row(row)
+
+    def _check_written(self) -> None:
+        """Raise on all ranks if the first one could not write a row: nothing may outlive it."""
+        self.world.decide(self._raise_unwritten)
 
     def _raise_unwritten(self) -> None:
         if self.unwritten is not None:
             raise self.unwritten
 
     def _checkpoint(self) -> None:
+        self._check_written()
         state, layout = self.state, self.config.layout
+        self._count_time()
         with self.clock.section("checkpoint"):
             state.split = self.clock.split()
             plain = {
@@ -260,6 +296,7 @@ class Trainer:
                 keep_every=layout.keep_every,
                 world=self.world,
             )
+        self.saved = time.monotonic()
         self._set_status("running")
 
     def _resume(self) -> None:
@@ -281,9 +318,15 @@ class Trainer:
             self._say_if_other("ranks", plain["ranks"], self.world.size)
         # Without a checkpoint the run starts over, with its first evaluation: keep no row.
         last = self.state.step if found is not None else -1
-        self.world.decide(lambda: self.run.truncate_metrics(last))
+        self.world.decide(lambda: self._go_back(last))
         if self.world.first:
             self.mirror.start(self.run.config(), last)
+
+    def _go_back(self, last: int) -> None:
+        """Drop the rows past the step `last`, -1 for all."""
+        if last < 0 and any(self.run.metrics()):
+            self._say(f"{self.run.path} has no checkpoint yet: starting from the beginning")
+        self.run.truncate_metrics(last)
 
     def _say_if_other(self, what: str, before: int, now: int) -> None:
         if before != now:
@@ -293,10 +336,22 @@ class Trainer:
             )
 
     def _announce(self) -> None:
-        before = self.run.environment().get("sessions", [])
-        write_json(self.run.path / "environment.json", self._environment(before))
+        before, here = self.run.environment(), self._environment()
+        if self.state.step > 0:
+            self._say_if_other_versions(versions(before), versions(here))
+        sessions = [*before.get("sessions", []), self._session(here)]
+        write_json(self.run.path / "environment.json", {**here, "sessions": sessions})
         save_tokenizer(self.run, self.shards.tokenizer)
         self.run.set_status("running", step=self.state.step)
+
+    def _say_if_other_versions(self, before: dict[str, str], now: dict[str, str]) -> None:
+        changed = [name for name in before if before[name] != now[name]]
+        if changed:
+            texts = [f"{name} {before[name]}, now {now[name]}" for name in changed]
+            self._say(
+                f"the last session had {' and '.join(texts)}: the end may differ from that of one "
+                "version. environment.json lists the sessions"
+            )
 
     def _why_stopped(self) -> str:
         """Return the first reason that any rank has."""
@@ -307,12 +362,14 @@ class Trainer:
         self.world.decide(lambda: self.run.set_status(state, step=step, reason=reason))
 
     def _stop(self, how: State, reason: str) -> Outcome:
+        self._check_written()
         self._set_status(how, reason)
         return Outcome(how, self.state.step, reason)
 
     def _finish(self) -> Outcome:
         """Sum the run up and mark it finished."""
-        self.world.decide(self._raise_unwritten)
+        self._check_written()
+        self._count_time()
         memory = max(self.world.gather(peak_memory_bytes(self.world.device)))
         summary = self.world.decide(lambda: self._write_summary(memory))
         return Outcome("finished", self.state.step, summary=summary)
@@ -341,23 +398,25 @@ class Trainer:
         dtype = torch.bfloat16 if self.config.precision == "bfloat16" else torch.float32
         return measure_matmul_peak(self.world.device, dtype)
 
-    def _environment(self, before: list[dict[str, Any]]) -> dict[str, Any]:
-        """Describe this session, and list where the earlier ones were."""
-        manifest = self.shards.manifest
-        here = {**environment(self.world.device), "ranks": self.world.size}
-        session = {name: here[name] for name in ("device", "processor", "ranks", "threads")}
+    def _environment(self) -> dict[str, Any]:
+        """Describe what runs here, without the sessions."""
         return {
-            **here,
-            "sessions": [
-                *before,
-                {
-                    "from_step": self.state.step,
-                    **session,
-                    "keep_every": self.config.layout.keep_every,
-                },
-            ],
+            **environment(self.world.device),
+            "ranks": self.world.size,
+            "optimizer": self.hyperparameters,
             "matmul_peak": self.peak,
-            "corpus": manifest.get("corpus", {}),
+            "corpus": self.shards.manifest.get("corpus", {}),
+        }
+
+    def _session(self, here: dict[str, Any]) -> dict[str, Any]:
+        """Return what is kept of this session when later ones have written where they are."""
+        layout = dataclasses.asdict(self.config.layout)
+        kept = ("micro_batch", "parallel", "compile", "loss_chunk", "keep_every")
+        return {
+            "from_step": self.state.step,
+            **versions(here),
+            **{name: here[name] for name in ("device", "processor", "ranks", "threads")},
+            **{name: layout[name] for name in kept},
         }
 
     def _identity(self) -> str:

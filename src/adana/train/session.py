@@ -40,6 +40,7 @@ def train(
             return train(config, shards, run, on_progress, joined)
     config = config.resolve()
     content = config_to_dict(config, shards.fingerprint)
+    world = world.in_training()
     with contextlib.ExitStack() as held:
         settled = world.decide(lambda: _open(run, content, held))
         if settled is not None:
@@ -83,17 +84,20 @@ def _explain(error: Exception, step: int) -> Exception:
     if isinstance(error, RunError) or not lost_contact(error):
         return error
     return RunError(
-        f"lost contact with another rank after step {step}: it was killed, ran out of memory or "
-        "failed (see its own message). The same command goes on from the last checkpoint. "
+        f"lost contact with another rank after step {step}: it was killed, ran out of memory, "
+        "hung or failed (see its own message). The same command goes on from the last checkpoint. "
         f"[{error}]"
     )
 
 
 def _record_failure(run: Run, step: int, error: Exception, world: World) -> None:
-    """Write why the run failed. What a rank wrote before is the cause; losing it a consequence."""
-    where = f"rank {world.rank}: " if world.size > 1 else ""
+    """Write why the run failed, on the rank that holds the directory.
+
+    The others may be late, and a new session at work: their messages say what became of them.
+    """
+    where = "rank 0: " if world.size > 1 else ""
     with contextlib.suppress(RunError):  # on a full disk this fails too: keep the cause
-        if world.size == 1 or run.status()["state"] != "failed":
+        if world.first:
             run.set_status("failed", step=step, reason=f"{where}{error}")
 
 

@@ -61,8 +61,8 @@ class TrainState:
     """Completed optimizer steps; also the position in the data (times the batch size)."""
     averages: Averages = field(default_factory=Averages)
     seconds: float = 0.0
-    """Wall-clock time of all sessions up to the last step, evaluations and checkpoints between
-    steps included."""
+    """Wall-clock time of all sessions up to the last step, checkpoint or end, evaluations and
+    checkpoints included."""
     split: dict[str, float] = field(default_factory=dict)
     """Where that time went, in seconds by section (`adana.train.clock`)."""
 

@@ -16,14 +16,17 @@ def summarise(run: Run, config: TrainConfig, seconds: float) -> dict[str, Any]:
     """Return what `summary.json` says of losses, sizes, compute and speed.
 
     Raises:
-        RunError: the last evaluation is not among the metrics.
+        RunError: the last rows are not among the metrics.
     """
     rows = list(run.metrics())
-    if not any("val_loss" in row and row["step"] == config.steps for row in rows):
-        raise RunError(
-            f"{run.path / 'metrics.jsonl'} lacks the last evaluation, though the weights "
-            "are there: rows were lost. Delete the run directory and train again."
-        )
+    last = [row for row in rows if row["step"] == config.steps]
+    for column, what in (("val_loss", "evaluation"), ("train_loss", "training row")):
+        if not any(column in row for row in last):
+            raise RunError(
+                f"{run.path / 'metrics.jsonl'} lacks the last {what}, though the weights are "
+                "there: rows were lost. Restore the file from a backup, or delete the run "
+                "directory and train again."
+            )
     training = [row for row in rows if "train_loss" in row]
     evaluation = [row for row in rows if "val_loss" in row][-1]
     timing = [row["timing"] for row in training]

@@ -8,6 +8,7 @@ know of the others goes through `World`, and a world of one is the ordinary case
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import pickle
 from collections.abc import Callable, Iterator
@@ -25,6 +26,9 @@ T = TypeVar("T")
 
 PATIENCE = timedelta(days=2)
 """How long ranks wait for the first one to decide, which may be preparing a large corpus."""
+TRAINING_PATIENCE = timedelta(minutes=30)
+"""How long they wait for each other in a training, as long as torch's own exchanges of gloo: all
+evaluate and save together, so a rank that is later than this hangs, or its machine is gone."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,20 @@ class World:
     rank: int = 0
     size: int = 1
     control: Any = None
-    """A gloo group for decisions, with `PATIENCE`; None in a world of one."""
+    """A gloo group for decisions, with `PATIENCE` or, in a training, `TRAINING_PATIENCE`; None in a
+    world of one."""
 
     @property
     def first(self) -> bool:
         """Whether this is the rank that decides and writes."""
         return self.rank == 0
+
+    def in_training(self) -> World:
+        """Return the same ranks with `TRAINING_PATIENCE` for each other. All of them call it."""
+        if self.size == 1:
+            return self
+        control = dist.new_group(backend="gloo", timeout=TRAINING_PATIENCE)
+        return dataclasses.replace(self, control=control)
 
     def decide(self, choose: Callable[[], T]) -> T:
         """Return on every rank what `choose` returns on the first one.
