@@ -170,12 +170,19 @@ def stop_at(monkeypatch, step):
 
 
 @pytest.mark.parametrize(
-    ("step", "name"), [(1, "adana"), (2, "adana"), (3, "adana"), (7, "muon"), (12, "adana")]
+    ("step", "optimizer"),
+    [
+        *((step, OptimizerConfig("adana", lr=8e-3)) for step in (1, 2, 3, 12)),
+        (7, OptimizerConfig("muon", lr=8e-3)),
+        (7, OptimizerConfig("dana-star-mk4", lr=8e-3, state_dtype="log16")),
+        (7, OptimizerConfig("adana", lr=8e-3, state_dtype="fp24")),
+    ],
+    ids=["adana-1", "adana-2", "adana-3", "adana-12", "muon", "log16", "fp24"],
 )
 def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(
-    step, name, config, shards, tmp_path, monkeypatch
+    step, optimizer, config, shards, tmp_path, monkeypatch
 ):
-    config = dataclasses.replace(config, optimizer=OptimizerConfig(name, lr=8e-3))
+    config = dataclasses.replace(config, optimizer=optimizer)
     whole, killed = Run(tmp_path / "whole"), Run(tmp_path / "killed")
     train(config, shards, whole)
     with monkeypatch.context() as patch:
