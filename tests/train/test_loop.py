@@ -586,7 +586,7 @@ def test_sessions_keep_their_versions_and_other_ones_are_said(
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("dana-mk4", {"lr": 8e-3, "omega": 4.0, "clip_snr": 0.25, "eps": 1e-8}),
+        ("dana-mk4", {"lr": 8e-3, "omega": 4.0, "clip_snr": pytest.approx(0.25), "eps": 1e-8}),
         ("adamw", {"lr": 8e-3, "betas": [0.9, 0.999], "eps": 1e-8}),
         ("muon", {"lr": 8e-3, "momentum": 0.95, "ns_steps": 5}),
     ],
