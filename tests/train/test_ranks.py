@@ -261,6 +261,54 @@ def test_a_run_goes_on_from_four_ranks_to_one_to_two(
     assert_close(run, alone)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        OptimizerConfig("adamw", lr=2e-3),
+        OptimizerConfig("muon", lr=2e-3),
+        OptimizerConfig("log-muon", lr=2e-3),
+        OptimizerConfig("dana-star-mk4", lr=2e-3),
+        OptimizerConfig("dana-star-mk4", lr=2e-3, state_dtype="log16"),
+        OptimizerConfig("adana", lr=2e-3, state_dtype="fp24"),
+    ],
+    ids=lambda optimizer: f"{optimizer.name}-{optimizer.state_dtype or 'fp32'}",
+)
+def test_every_kind_of_state_goes_on_from_two_ranks_to_one(
+    optimizer, config, shards, tmp_path, worlds
+):
+    config = dataclasses.replace(config, optimizer=optimizer, steps=20, eval_every=10)
+    alone, run = Run(tmp_path / "alone"), Run(tmp_path / "run")
+    train(config, shards, alone)
+    config = laid_out(config, "fsdp", checkpoint_every=8)
+    arguments = (config, shards.folder, run.path, 12, 1)
+    assert worlds(2).run(on_rank_train_until, *arguments) == ["interrupted"] * 2
+    assert train(config, shards, run).state == "finished"
+    assert_close(run, alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["fsdp", pytest.param("ddp", marks=pytest.mark.exhaustive)])
+def test_compiled_and_recomputed_blocks_are_the_same_on_two_ranks(
+    parallel, config, shards, tmp_path, worlds
+):
+    config = dataclasses.replace(config, steps=12, eval_every=6)
+    alone, run = Run(tmp_path / "alone"), Run(tmp_path / "run")
+    train(config, shards, alone)
+    config = laid_out(config, parallel, compile=True, activation_checkpointing=True)
+    assert worlds(2).run(on_rank_train, config, shards.folder, run.path) == ["finished"] * 2
+    assert_close(run, alone)
+
+
+def test_a_time_limit_stops_all_ranks_with_a_checkpoint(config, shards, tmp_path, worlds):
+    run = Run(tmp_path / "run")
+    arguments = (shards.folder, run.path)
+    limited = laid_out(config, "fsdp", time_limit=1e-3)
+    assert worlds(2).run(on_rank_train, limited, *arguments) == ["interrupted"] * 2
+    assert "time limit" in run.status()["reason"]
+    assert checkpoint_step(list_checkpoints(run.checkpoints)[-1]) == run.status()["step"] < STEPS
+
+
 def test_a_rank_that_dies_loses_nothing_but_steps_since_the_checkpoint(
     config, shards, alone, tmp_path, worlds
 ):
