@@ -87,7 +87,8 @@ $(VENV)/installed-libraries: $(VENV)/installed-dev
 	@echo "installing JAX, transformers, accelerate, lightning, timm, datasets, trackers, Ray, Triton and Liger"
 	@$(PIP) -c $(PINS) --editable '.[dev,jax,examples,data,hf,trackers,ray]' 'jsonargparse[signatures]'
 	@$(PIP) -c $(PINS) --no-deps --upgrade --target $(VENV)/timm timm
-	@$(PIP) -c $(PINS) --no-deps triton liger-kernel || echo "no Triton for this system: its tests will be skipped"
+	@$(PIP) -c $(PINS) --no-deps triton || echo "no Triton for this system: its tests will be skipped"
+	@$(PIP) -c $(PINS) --no-deps liger-kernel || echo "no liger-kernel for this system: its test will be skipped"
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

@@ -218,15 +218,17 @@ class Run:
         """
         path = self.path / "metrics.jsonl"
         line = json.dumps(_plain(row), allow_nan=False) + "\n"
-        before = path.stat().st_size if path.exists() else 0
+        before = None
         try:
             with open(path, "a", encoding="utf-8") as file:
+                before = os.fstat(file.fileno()).st_size
                 file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            with contextlib.suppress(OSError):
-                os.truncate(path, before)
+            if before is not None:
+                with contextlib.suppress(OSError):
+                    os.truncate(path, before)
             raise _cannot_write(path, error) from error
 
     def truncate_metrics(self, step: int) -> None:

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from adana.cli import VERBS, load_verb, main
+from adana.cli.choices import configure
 from adana.cli.help_texts import dataclasses_in
-from adana.runs import find_runs
+from adana.cli.settings import Settings
+from adana.ladder import open_rules
+from adana.runs import CONFIG_VERSION, find_runs
 from tests.train.conftest import write_corpus
 
 TINY = [
@@ -320,9 +323,21 @@ def test_a_config_file_takes_no_flag_about_what_is_trained(capsys, tmp_path):
         ("{", "cannot be read as JSON"),
         ("[1]", "has format version None"),
         ('{"version": 999}', "has format version 999"),
+        (f'{{"version": {CONFIG_VERSION}}}', "does not say what it is trained on"),
     ],
 )
 def test_what_is_no_config_file_is_named(text, message, capsys, tmp_path):
     (tmp_path / "config.json").write_text(text)
     assert adana("train", "--config", "config.json") == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("warmup", "words"),
+    [(None, None), (20, None), (5, "fitted at warmup_steps 20, this run has 5")],
+)
+def test_only_another_warm_up_than_the_laws_is_said_to_be_one(warmup, words):
+    settings = Settings(heads=3, steps=1000, warmup_steps=warmup)
+    source = configure(settings, "adana", None, open_rules(())).provenance["lr"]
+    assert "published Enoki law" in source
+    assert words in source if words else "warmup" not in source

@@ -570,3 +570,15 @@ def test_nothing_held_out_of_a_text_of_unknown_size_names_the_flags_that_help(
     for change in ({"validation_tokens": 4 * 10**9}, {"limit_tokens": 10**5}):
         shards = prepare(dataclasses.replace(config, **change), tmp_path / "cache")
         assert len(shards.validation) > 100
+
+
+def test_only_what_the_hub_alone_can_give_is_remote(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "README.md").write_text("not a card")
+    (tmp_path / "clone").mkdir()
+    assert hub.is_remote("fineweb-10bt")
+    assert hub.is_remote("hub:OWNER/NAME")
+    assert not hub.is_remote("hub:clone")
+    assert not hub.is_remote("clone")
+    with pytest.raises(CorpusError, match="is no name of a hub data set"):
+        hub.is_remote("hub:/typo")

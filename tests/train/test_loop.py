@@ -2,6 +2,7 @@ import dataclasses
 import errno
 import json
 import math
+import shutil
 import signal
 import time
 
@@ -662,3 +663,11 @@ def test_resumed_rows_replace_those_written_after_the_checkpoint(
     train(config, shards, run)
     keys = [(row["step"], "val_loss" in row) for row in metrics_without_timing(run)]
     assert len(keys) == len(set(keys))
+
+
+def test_a_copy_of_a_checkpoint_under_another_name_is_none(config, shards, tmp_path):
+    run = Run(tmp_path / "run")
+    train(config, shards, run)
+    there = list_checkpoints(run.checkpoints)
+    shutil.copytree(there[-1], there[-1].with_name(f"{there[-1].name}.bak"))
+    assert list_checkpoints(run.checkpoints) == there

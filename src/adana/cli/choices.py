@@ -71,8 +71,11 @@ def pick_rate(
     if ruled is not None:
         return ruled.as_rate()
     default = Settings()
-    keys = ("data", "schedule", "warmup_steps", "final", "clip")
+    keys = ("data", "schedule", "final", "clip")
     others = {key: (getattr(settings, key), getattr(default, key)) for key in keys}
+    warmup = schedules.default_warmup_steps(config.steps)
+    own = config.schedule.warmup_steps
+    others["warmup_steps"] = (warmup if own is None else own, warmup)
     others["delta"] = (config.optimizer.delta, schedules.DELTA)
     others["steps"] = (config.steps, default.total_steps)
     return peak_learning_rate(

@@ -20,8 +20,12 @@ def given_config(path: Path) -> tuple[TrainConfig, str]:
         RunError: the file cannot be read, is no configuration, or is another version's.
         ValueError: a value is out of its range.
     """
-    content = read_config(path / "config.json" if path.is_dir() else path)
-    return config_from_dict(content), content["data"]["fingerprint"]
+    path = path / "config.json" if path.is_dir() else path
+    content = read_config(path)
+    data = content.get("data")
+    if not isinstance(data, dict) or "fingerprint" not in data:
+        raise RunError(f"{path} does not say what it is trained on: it is no run's config.json")
+    return config_from_dict(content), data["fingerprint"]
 
 
 def refuse_flags(arguments: Any, allowed: frozenset[str]) -> None:

@@ -39,7 +39,7 @@ class DataFlags:
     data set of the Hugging Face hub: fineweb-10bt, fineweb-100bt, hub:OWNER/NAME[/CONFIG]."""
     tokenizer: str = DataConfig.tokenizer
     """`trained` on the corpus, `gpt2`, the path of a byte-level tokenizer.json, or `auto`: gpt2 if
-    it can be had, else trained. Records name the one that was used."""
+    it can be had, else trained. The runs' records name the one that was used."""
     vocab_size: int | None = None
     """Tokens of the byte-level BPE trained on the corpus, at least 257; default 1024. With another
     tokenizer, the model's vocabulary; default its tokens rounded up to a multiple of 64."""
@@ -57,7 +57,7 @@ class DataFlags:
     """Stop when there are so many training tokens. Default: all."""
 
     def __post_init__(self) -> None:
-        if self.tokenizer == AUTO:  # from here on it has its name, in commands and records too
+        if self.tokenizer == AUTO:  # from here on it has its name, in the records of runs too
             object.__setattr__(self, "tokenizer", _found_tokenizer())
 
     def data_config(self, corpus: str | None = None) -> DataConfig:

@@ -32,7 +32,7 @@ from adana.data.errors import CorpusError, ShardError, Unavailable, Unreachable
 from adana.data.journal import JOURNAL
 from adana.data.shards import FORMAT_VERSION, MANIFEST, SHARD_TOKENS, Shards, open_shards
 from adana.data.sources import open_text
-from adana.data.sources.hub import is_hub
+from adana.data.sources.hub import is_remote
 from adana.data.tokenizer import check_vocabulary, ready_made
 from adana.places import cache_folder
 from adana.runs import RunError
@@ -81,13 +81,17 @@ def prepare(
 def cache_key(job: Job) -> str:
     """Return the name of the folder for this text and these settings, 16 hexadecimal digits.
 
-    The name of the corpus plays no part, and a ready-made tokenizer counts by its content.
+    The name of the corpus plays no part, and a ready-made tokenizer counts by its content. The
+    fraction that is held out of a streamed corpus depends on what was known of its size, so it
+    counts.
     """
     settings = dataclasses.asdict(job.config)
     del settings["corpus"]
     if job.tokenizer is not None:
         del settings["vocab_size"]
         settings["tokenizer"] = job.tokenizer.fingerprint
+    if not job.text.distinct:
+        settings["rule"] = job.text.rule
     parts = [FORMAT_VERSION, job.shard_tokens, SAMPLE_BYTES, job.text.fingerprint, settings]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -103,8 +107,8 @@ def _prepared_before(
 
     Text on this machine must be the very same; of the hub's the name is enough.
     """
-    local = not is_hub(config.corpus)
-    fingerprint = open_text(config, cache).fingerprint if local else None
+    remote = is_remote(config.corpus)
+    fingerprint = None if remote else open_text(config, cache).fingerprint
     folder = find_prepared(cache, config, fingerprint)
     if folder is None:
         raise error

@@ -17,7 +17,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from adana.data.config import TRAINED, DataConfig
-from adana.data.errors import CorpusError, Unavailable, Unreachable
+from adana.data.errors import CorpusError, Unreachable
 from adana.data.extras import need
 
 END_OF_TEXT = "<|endoftext|>"
@@ -203,7 +203,7 @@ def best_available() -> tuple[str, str]:
     """Return `GPT2` if its tokenizer can be had, else `TRAINED`, and in words what was found."""
     try:
         ready_made(GPT2)
-    except Unavailable as error:
+    except CorpusError as error:
         return TRAINED, f"one trained on the corpus, because {str(error).partition('. ')[0]}"
     return GPT2, "GPT-2's"
 

@@ -104,8 +104,12 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def checkpoint_folders(folder: Path) -> list[Path]:
-    """Return all checkpoints in `folder`, oldest first, those that lost their manifest included."""
-    return sorted(path for path in folder.glob(f"{_PREFIX}*") if path.is_dir())
+    """Return all checkpoints in `folder`, oldest first, those that lost their manifest included.
+
+    Folders of other names, such as copies, are none.
+    """
+    found = [path for path in folder.glob(f"{_PREFIX}*") if path.is_dir()]
+    return sorted(path for path in found if path.name.removeprefix(_PREFIX).isdecimal())
 
 
 def checkpoint_step(path: Path) -> int:

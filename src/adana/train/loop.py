@@ -209,7 +209,8 @@ class Trainer:
         if not self._due(self.config.eval_every):
             return False
         step = self.state.step
-        return not any("val_loss" in row and row["step"] == step for row in self.run.metrics())
+        rows = [row for row in self.run.metrics() if row["step"] == step]
+        return not any(isinstance(row.get("val_loss"), float) for row in rows)  # "nan" is a text
 
     def _count_time(self) -> None:
         self.state.seconds = time.perf_counter() - self.began

@@ -47,6 +47,14 @@ def is_hub(source: str) -> bool:
     return source in SHORTHANDS or source.startswith(PREFIX)
 
 
+def is_remote(source: str) -> bool:
+    """Return whether a corpus name stands for a data set that only the hub can give.
+
+    Raises `CorpusError` for a name that is none.
+    """
+    return is_hub(source) and not Path(_parse(full_name(source))[0]).is_dir()
+
+
 def full_name(source: str) -> str:
     """Return the name of a corpus with a short name of a hub data set written out."""
     return SHORTHANDS.get(source, source)
@@ -88,8 +96,8 @@ def _parse(full: str) -> tuple[str, str | None]:
     name = full.removeprefix(PREFIX)
     if name and Path(name).expanduser().is_dir():
         return str(Path(name).expanduser()), None
-    folder, slash, subset = name.rpartition("/")
-    if slash and (Path(folder).expanduser() / CARD).is_file():
+    folder, _, subset = name.rpartition("/")
+    if folder and (Path(folder).expanduser() / CARD).is_file():
         return str(Path(folder).expanduser()), subset
     parts = name.split("/")
     if not 2 <= len(parts) <= 3 or not all(parts):
