@@ -117,8 +117,9 @@ def test_unreadable_file_is_named(tmp_path, monkeypatch):
         read_corpus(str(tmp_path))
 
 
-def test_unreadable_subfolder_is_an_error_and_not_left_out(tmp_path, monkeypatch):
-    (tmp_path / "x.txt").write_text("open")
+@pytest.fixture
+def _closed(tmp_path, monkeypatch):
+    """A folder that may not be listed."""
     (tmp_path / "closed").mkdir()
     scandir = os.scandir
 
@@ -128,21 +129,18 @@ def test_unreadable_subfolder_is_an_error_and_not_left_out(tmp_path, monkeypatch
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", deny)
+
+
+@pytest.mark.usefixtures("_closed")
+def test_unreadable_subfolder_is_an_error_and_not_left_out(tmp_path):
+    (tmp_path / "x.txt").write_text("open")
     with pytest.raises(CorpusError, match="closed cannot be read: Permission denied"):
         read_corpus(str(tmp_path))
 
 
+@pytest.mark.usefixtures("_closed")
 def test_a_package_folder_that_cannot_be_listed_is_left_out_and_counted(tmp_path, monkeypatch):
     (tmp_path / "good.py").write_text("a = 1\n")
-    (tmp_path / "closed").mkdir()
-    scandir = os.scandir
-
-    def deny(path):
-        if str(path).endswith("closed"):
-            raise PermissionError(13, "Permission denied", str(path))
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", deny)
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
     corpus = read_corpus("python")
     assert [document.name for document in corpus.documents] == ["good.py"]

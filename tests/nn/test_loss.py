@@ -1,8 +1,6 @@
 """The loss: what its parts are, and that making it in chunks changes memory only."""
 
 import importlib.util
-import os
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +16,7 @@ from adana.nn import LossTerms
 from adana.nn.chunked import chunked_loss
 from adana.nn.liger import liger_loss
 from adana.nn.loss import head_loss
+from tests.interpreter import passes_in_interpreter
 
 WIDTH, VOCAB, BATCH, TIME = 16, 53, 3, 7
 CHUNKS = [1, 4, 7, 21, 1000]
@@ -245,11 +244,7 @@ def test_liger_is_given_the_arguments_it_documents(monkeypatch, z_coeff):
 )
 def test_ligers_kernel_agrees_in_the_interpreter():
     inside = Path(__file__).with_name("liger_in_interpreter.py")
-    command = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", str(inside)]
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "5 passed" in result.stdout
+    assert "5 passed" in passes_in_interpreter(inside)
 
 
 def test_a_loss_is_a_tuple_so_that_wrappers_find_its_tensors():

@@ -24,7 +24,10 @@ def given_config(path: Path) -> tuple[TrainConfig, str]:
     content = read_config(path)
     data = content.get("data")
     if not isinstance(data, dict) or "fingerprint" not in data:
-        raise RunError(f"{path} does not say what it is trained on: it is no run's config.json")
+        raise RunError(
+            f"{path} does not say what it is trained on: it is no run's config.json. Give --config "
+            "a run directory, or the config.json in it"
+        )
     return config_from_dict(content), data["fingerprint"]
 
 

@@ -178,8 +178,8 @@ def rates_table(rungs: Sequence[Rung], trainings: Sequence[PlannedTraining]) -> 
         columns.append(f"{name} [{number}]")
         if name in coupled:
             columns.append(f"{name} weight_decay")
-    name_of = Names(rungs)
-    table = Grid("Peak learning rates", name_of.title, *columns)
+    names = Names(rungs)
+    table = Grid("Peak learning rates", names.title, *columns)
     for rung in rungs:
         cells = []
         for t in trainings:
@@ -188,7 +188,7 @@ def rates_table(rungs: Sequence[Rung], trainings: Sequence[PlannedTraining]) -> 
                 cells.append(f"{t.rate.lr:.3g}{mark}")
                 if t.weight_decay is not None:
                     cells.append(f"{t.weight_decay:.3g}")
-        table.add(name_of(rung), *cells)
+        table.add(names(rung), *cells)
     return table
 
 
