@@ -143,7 +143,7 @@ def updated(p: Any, g: Any, s: dict[str, Any], h: Hyper, form: Form, *, see: boo
     without tau:  A = 1, r = 1
     with tau:     tau <- tau + ema_v (|g|/(|g| + D) - tau)
                   r = x/(1-x) with x = max(min(tau, 1/2), 1/(2+t)), so that r >= 1/(1+t)
-                  A = (shift + q)^exponent with q = max(tau * t, 1);  D <- D / sqrt(r)
+                  A = (shift + q)^exponent with q = max(tau * t, 1);  1/D <- sqrt(r)/D
     u  = grad * g/D + momentum * clamp(A * m/D, +- clip * r) + extra * m/D
     p <- p - (decay * p + lr * u)         decay_after=False: both terms use the old p
     p <- (p - lr * u) * (1 - decay)       decay_after=True
@@ -163,33 +163,36 @@ def updated(p: Any, g: Any, s: dict[str, Any], h: Hyper, form: Form, *, see: boo
     if form.corrected:
         d = d * h.root
     d = d + h.eps
-    growth, limit = None, h.clip
+    inverse, growth, limit = None, None, h.clip  # the first two stay None without tau
     if form.tau:
         size = g.abs()
         tau = state["tau"] = s["tau"].lerp(size / (size + d), h.ema_v)
         x = tau.clamp(max=TAU_CAP).clamp(min=1 / (2 + h.t))
         r = x / (1 - x)
         root = r.sqrt()
+        inverse = root / d
         growth = ((tau * h.t).clamp(min=1) + h.shift).log().mul(h.exponent).exp()
         limit = r * h.clip
         if form.grad_clip:
             ratio = (v.sqrt() * h.grad_clip) / (root * size + h.eps)
             first = ratio.clamp(max=1) * g
-        d = d / root
 
     def moved(start: Any, factor: Number, d: Any) -> Any:
         """Return `start + factor * u`, gathered term by term."""
-        if form.gradient:
+        if form.gradient and inverse is None:
             start = _add_quotient(start, first, d, factor * h.grad)
+        elif form.gradient:
+            start = _add_product(start, first, inverse, factor * h.grad)
         if form.plain:
             return _add_quotient(start, m, d, factor * (h.momentum + h.extra))
-        y = m / d
+        y = m / d if inverse is None else m * inverse
         if form.extra:
             start = _add(start, y, factor * h.extra)
-        if form.tau:
+        if not form.clip:
+            return _add_product(start, y, growth, factor * h.momentum)
+        if growth is not None:
             y = y * growth
-        if form.clip:
-            y = y.clamp(min=-limit, max=limit)
+        y = y.clamp(min=-limit, max=limit)
         return _add(start, y, factor * h.momentum)
 
     factor = step_factor(h, form)
@@ -199,7 +202,7 @@ def updated(p: Any, g: Any, s: dict[str, Any], h: Hyper, form: Form, *, see: boo
     # The same number, but another divisor to compilers, which share a reciprocal among divisions if
     # they are many: then weights would be rounded otherwise than without telemetry.
     d = d + 0.0
-    y = m / d if growth is None else m / d * growth
+    y = m / d if growth is None else m * inverse * growth
     seen = {
         "g": g * g,
         "u": moved(g * 0, 1.0, d).square(),
@@ -225,6 +228,11 @@ def step_factor(h: Hyper, form: Form) -> Number:
 def _add(x: Any, y: Any, factor: Number) -> Any:
     """Return x + factor * y."""
     return x.add(y, alpha=factor) if isinstance(factor, float) else x.addcmul(y, factor)
+
+
+def _add_product(x: Any, y: Any, z: Any, factor: Number) -> Any:
+    """Return x + factor * y * z."""
+    return x.addcmul(y, z, value=factor) if isinstance(factor, float) else x.addcmul(y * factor, z)
 
 
 def _add_quotient(x: Any, y: Any, z: Any, factor: Number) -> Any:
@@ -265,28 +273,29 @@ def update_foreach(
     if form.corrected:
         torch._foreach_mul_(d, h.root)
     torch._foreach_add_(d, h.eps)
-    r: list[Tensor] = []
     y_room = None if form.plain else next(room)
+    inverse: list[Tensor] = []
+    r: list[Tensor] = []
     if form.tau:
         r = _foreach_activity(g, s["tau"], d, h, spare=y_room, room=next(room))
         if form.grad_clip:
             first = _foreach_clipped(g, v, r, h, spare=y_room, room=next(room))
-        torch._foreach_div_(d, _made("sqrt", y_room, r))
+        inverse = _made("sqrt", y_room, r)
+        torch._foreach_div_(inverse, d)
     change = _made("mul", next(room), p, h.decay) if form.decay else p
     lr = step_factor(h, form)
-    if form.gradient:
+    if form.gradient and form.tau:
+        torch._foreach_addcmul_(change, first, inverse, value=lr * h.grad)
+    elif form.gradient:
         torch._foreach_addcdiv_(change, first, d, value=lr * h.grad)
     if form.plain:
         torch._foreach_addcdiv_(change, m, d, value=lr * (h.momentum + h.extra))
+    elif form.tau:
+        torch._foreach_mul_(inverse, m)
+        growth = _foreach_growth(s["tau"], h, room=d if d_room else None)
+        _foreach_add_momentum(change, inverse, h, form, growth=growth, r=r)
     else:
-        y = _made("div", y_room, m, d)
-        if form.extra:
-            torch._foreach_add_(change, y, alpha=lr * h.extra)
-        if form.tau:
-            _foreach_grow(y, s["tau"], h, room=d if y_room is not None else None)
-        if form.clip:
-            _foreach_clip(y, r, h)
-        torch._foreach_add_(change, y, alpha=lr * h.momentum)
+        _foreach_add_momentum(change, _made("div", y_room, m, d), h, form, growth=[], r=[])
     if form.decay:
         torch._foreach_sub_(p, change)
 
@@ -305,6 +314,17 @@ def _made(name: str, into: Into, x: list[Tensor], *others: Any) -> list[Tensor]:
     return into
 
 
+def _bounded(x: list[Tensor], least: float, most: float, *, room: Into) -> list[Tensor]:
+    """Return x between two bounds, in `room`: one operation there, of which no list form exists."""
+    if room is not None:
+        for each, out in zip(x, room, strict=True):
+            torch.clamp(each, least, most, out=out)
+        return room
+    bounded = list(torch._foreach_clamp_max(x, most))
+    torch._foreach_clamp_min_(bounded, least)
+    return bounded
+
+
 def _foreach_activity(
     g: list[Tensor], tau: list[Tensor], d: list[Tensor], h: Hyper, *, spare: Into, room: Into
 ) -> list[Tensor]:
@@ -313,8 +333,7 @@ def _foreach_activity(
     torch._foreach_div_(share, _made("add", room, share, d))
     torch._foreach_lerp_(tau, share, h.ema_v)
     del share
-    r = _made("clamp_max", room, tau, TAU_CAP)
-    torch._foreach_clamp_min_(r, 1 / (2 + h.t))
+    r = _bounded(tau, 1 / (2 + h.t), TAU_CAP, room=room)
     rest = _made("neg", spare, r)
     torch._foreach_add_(rest, 1)
     torch._foreach_div_(r, rest)
@@ -336,8 +355,8 @@ def _foreach_clipped(
     return clipped
 
 
-def _foreach_grow(y: list[Tensor], tau: list[Tensor], h: Hyper, *, room: Into) -> None:
-    """Multiply y by the growth of the momentum in effective time.
+def _foreach_growth(tau: list[Tensor], h: Hyper, *, room: Into) -> list[Tensor]:
+    """Return the growth of the momentum in effective time, in `room`.
 
     The power is taken as exp(exponent * log), which on a CPU is faster than torch's; the rounding
     of the logarithm matters little because it is at most that of t.
@@ -348,7 +367,32 @@ def _foreach_grow(y: list[Tensor], tau: list[Tensor], h: Hyper, *, room: Into) -
     torch._foreach_log_(growth)
     torch._foreach_mul_(growth, h.exponent)
     torch._foreach_exp_(growth)
-    torch._foreach_mul_(y, growth)
+    return growth
+
+
+def _foreach_add_momentum(
+    change: list[Tensor],
+    y: list[Tensor],
+    h: Hyper,
+    form: Form,
+    *,
+    growth: list[Tensor],
+    r: list[Tensor],
+) -> None:
+    """Add the momentum's terms, made from y = m/D, to the change; y and r are overwritten.
+
+    `growth` and `r` are empty without tau.
+    """
+    lr = step_factor(h, form)
+    if form.extra:
+        torch._foreach_add_(change, y, alpha=lr * h.extra)
+    if not form.clip:
+        torch._foreach_addcmul_(change, y, growth, value=lr * h.momentum)
+        return
+    if growth:
+        torch._foreach_mul_(y, growth)
+    _foreach_clip(y, r, h)
+    torch._foreach_add_(change, y, alpha=lr * h.momentum)
 
 
 def _foreach_clip(y: list[Tensor], r: list[Tensor], h: Hyper) -> None:
