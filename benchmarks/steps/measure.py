@@ -1,13 +1,15 @@
 """How a step is measured: times in turns, memory, the first step, and what was compiled.
 
-All candidates update the same parameters from the same gradients, one after another in every round,
-and so does a copy, so that a busy machine slows all alike. The learning rate changes every round,
-as schedules change it: what compiles anew because of it shows.
+All candidates update the same parameters from the same gradients, one after another in every
+round, and so does a copy, so that a busy machine slows all alike. The order is another in every
+round: what a step leaves in the caches is a few percent of the next one's time. The learning rate
+changes every round, as schedules change it: what compiles anew because of it shows.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import re
 import subprocess
 import sys
@@ -116,14 +118,15 @@ def in_turns(
     compiled = dict.fromkeys(optimizers, 0)
     highest = {name: float(o.param_groups[0]["lr"]) for name, o in optimizers.items()}
     runs = {**{name: o.step for name, o in optimizers.items()}, **others}
+    shuffled = random.Random(0)
     for round_ in range(WARM_UP + rounds):
         progress(f"round {round_ + 1} of {WARM_UP + rounds}")
-        for name, run in runs.items():
+        for name in shuffled.sample(sorted(runs), len(runs)):
             if name in optimizers:
                 share = 1 - round_ / (WARM_UP + rounds)
                 set_learning_rate(optimizers[name], highest[name], share)
             before = Compilations.count()
-            step, host = timed(run, device)
+            step, host = timed(runs[name], device)
             if name in optimizers:
                 compiled[name] += Compilations.count() - before
             if round_ >= WARM_UP:

@@ -91,9 +91,9 @@ static inline float pow_of(float x, float y) {
 
 FETCHING = f"""\
 /* How many elements are computed before memory is asked for others, and how far ahead. Without it,
-   processors with vectors of 16 wait for memory or compute, but do too little of both at once; for
-   those with 8 it was no faster. */
-#ifdef __AVX512F__
+   Intel's processors wait for memory or compute, but do too little of both at once; AMD's Zen 3 was
+   no faster with it (docs/evidence/optimizer_step.md); others were not measured. */
+#if defined(__AVX2__) && !defined(__znver1__) && !defined(__znver2__) && !defined(__znver3__)
 enum {{ STRIP = 64, AHEAD = 512 }};
 static inline void fetch_ahead(const void *from, int32_t bytes) {{
   for (int32_t k = 0; k < STRIP * bytes; k += 64)
