@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import time
 import warnings
@@ -12,10 +13,10 @@ import torch
 
 import adana
 from adana.optim import fused
-from adana.optim.kernel import c_launch, c_library
+from adana.optim.kernel import c_launch, c_library, c_source
 from tests.ranks import forkserver
 
-from .conftest import close, parameters, run, set_gradients
+from .conftest import close, parameters, run, same, set_gradients
 
 
 @pytest.fixture(autouse=True)
@@ -120,6 +121,23 @@ def test_a_compiler_that_works_after_all_is_used(monkeypatch, tmp_path, script):
             os.close(each)
     assert (tmp_path / "calls").exists()
     assert close(found, trained(foreach=False))
+
+
+@pytest.mark.parametrize("code", ["fp32", "log16"])
+def test_fetching_ahead_changes_no_bit(monkeypatch, code):
+    """Which the processor decides; here both kernels are made, and must differ."""
+    found, texts = [], set()
+    for condition in ("#if 0", "#if 1"):
+        text = re.sub(r"#if .*", condition, c_source.FETCHING)
+        texts.add(text)
+        monkeypatch.setattr(c_source, "FETCHING", text)
+        forget()
+        params = parameters(shapes=[(70_001,), (129,), (63,)])
+        optimizer = run(adana.DanaStar, params, 3, lr=1e-2, state_dtype=code, fused=True)
+        states = [x for p in params for x in optimizer.state[p].values()]
+        found.append([p.detach().clone() for p in params] + states)
+    assert len(texts) == 2
+    assert same(*found)
 
 
 def test_kernels_are_kept_where_adana_cache_says(tmp_path):
