@@ -178,7 +178,7 @@ def updated(p: Any, g: Any, s: dict[str, Any], h: Hyper, form: Form, *, see: boo
             first = ratio.clamp(max=1) * g
 
     def moved(start: Any, factor: Number, d: Any) -> Any:
-        """Return `start + factor * u`, gathered term by term."""
+        """Return `start + factor * u`, gathered term by term; d is not looked at with tau."""
         if form.gradient and inverse is None:
             start = _add_quotient(start, first, d, factor * h.grad)
         elif form.gradient:
@@ -200,7 +200,7 @@ def updated(p: Any, g: Any, s: dict[str, Any], h: Hyper, form: Form, *, see: boo
     if not see:
         return Updated(new, state, {})
     # The same number, but another divisor to compilers, which share a reciprocal among divisions if
-    # they are many: then weights would be rounded otherwise than without telemetry.
+    # they are many: then weights would be rounded otherwise than without telemetry. (Without tau.)
     d = d + 0.0
     y = m / d if growth is None else m * inverse * growth
     seen = {

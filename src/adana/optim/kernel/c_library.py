@@ -1,10 +1,10 @@
 """Compiling C kernels with the system's compiler, once for each machine.
 
-A kernel takes about half a second to compile. The result is kept in the cache folder under a name
-that says what it depends on (text, compiler, flags, processor), so that later processes load it in
-a millisecond, and a folder shared by several machines never gives one the code of another. The name
-also tells the digest of the file: loading half a library kills the process. Code is loaded only
-from what nobody else may write.
+A kernel takes less than half a second to compile. The result is kept in the cache folder under a
+name that says what it depends on (text, compiler, flags, processor), so that later processes load
+it in a millisecond, and a folder shared by several machines never gives one the code of another.
+The name also tells the digest of the file: loading half a library kills the process. Code is loaded
+only from what nobody else may write.
 """
 
 from __future__ import annotations
