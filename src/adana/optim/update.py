@@ -200,7 +200,7 @@ def updated(p: Any, g: Any, s: dict[str, Any], h: Hyper, form: Form, *, see: boo
     if not see:
         return Updated(new, state, {})
     # The same number, but another divisor to compilers, which share a reciprocal among divisions if
-    # they are many: then weights would be rounded otherwise than without telemetry. (Without tau.)
+    # they are many: then weights would be rounded otherwise than without telemetry. Idle with tau.
     d = d + 0.0
     y = m / d if growth is None else m * inverse * growth
     seen = {

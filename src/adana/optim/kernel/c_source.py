@@ -90,9 +90,10 @@ static inline float pow_of(float x, float y) {
 """
 
 FETCHING = f"""\
-/* How many elements are computed before memory is asked for others, and how far ahead. Without it,
-   Intel's processors wait for memory or compute, but do too little of both at once; AMD's Zen 3 was
-   no faster with it (docs/evidence/optimizer_step.md); others were not measured. */
+/* How many elements are computed before memory is asked for others, and how far ahead. Without
+   it, an Intel processor waited for memory or computed, but did too little of both at once; an
+   AMD one of Zen 1 to 3 was slower with it (docs/evidence/optimizer_step.md); others were not
+   measured. */
 #if defined(__AVX2__) && !defined(__znver1__) && !defined(__znver2__) && !defined(__znver3__)
 enum {{ STRIP = 64, AHEAD = 512 }};
 static inline void fetch_ahead(const void *from, int32_t bytes) {{
