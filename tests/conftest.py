@@ -1,10 +1,11 @@
-"""What tests borrow: a world of ranks, and workers that start quickly."""
+"""What tests borrow: a world of ranks, workers that start quickly, packages that come and go."""
 
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from .packages import Packages
 from .ranks import World, forkserver
 
 OF_LIBRARIES = {"examples", "hf", "optax", "test_ray_engine.py", "test_triton.py"}
@@ -41,3 +42,13 @@ def quick_workers(monkeypatch):
     """
     quick = SimpleNamespace(get_context=lambda method: forkserver())
     monkeypatch.setattr("adana.tune.local.multiprocessing", quick)
+
+
+@pytest.fixture
+def packages(tmp_path, monkeypatch):
+    """A place where packages with optimizers can be installed, until the test ends."""
+    own = Packages(tmp_path / "site-packages")
+    monkeypatch.syspath_prepend(str(own.folder))
+    yield own
+    monkeypatch.undo()
+    own.forget()

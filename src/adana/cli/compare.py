@@ -33,7 +33,7 @@ from adana.ladder import (
     with_optimizer,
 )
 from adana.report import Trial, read_trials, sweep_edges, sweep_table
-from adana.train import OPTIMIZERS, TrainConfig, optimizer_entry, refuse_unread
+from adana.train import TrainConfig, optimizer_entry, optimizer_names, refuse_unread
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,9 @@ class CompareArguments(EngineFlags, Settings):
     optimizers: Annotated[
         tuple[str, ...],
         tyro.conf.Positional,
-        tyro.conf.arg(help=f"The first one is the baseline. Known: {', '.join(OPTIMIZERS)}."),
+        tyro.conf.arg(
+            help=f"The first one is the baseline. Known: {', '.join(optimizer_names())}."
+        ),
     ] = ("adamw", "adana")
     lr: tuple[str, ...] = ()
     """Peak learning rates as NAME=VALUE. Default: a rule, printed with its source."""

@@ -27,13 +27,13 @@ from adana.data import open_shards
 from adana.ladder import open_rules, plan_run
 from adana.runs import Run
 from adana.train import (
-    OPTIMIZERS,
     LayoutConfig,
     Outcome,
     TrainConfig,
     join_world,
     local_ranks,
     optimizer_entry,
+    optimizer_names,
     refuse_unread,
     train,
 )
@@ -69,7 +69,9 @@ class TrainArguments(Settings):
     Stopped by SIGTERM, SIGUSR1 or --time-limit it is 75: run the same command again.
     """
 
-    optimizer: Annotated[str, tyro.conf.arg(help=f"One of {', '.join(OPTIMIZERS)}.")] = "adana"
+    optimizer: Annotated[str, tyro.conf.arg(help=f"One of {', '.join(optimizer_names())}.")] = (
+        "adana"
+    )
     lr: float | None = None
     """Peak learning rate. Default: a rule, printed with its source."""
     config: Path | None = None

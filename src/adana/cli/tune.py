@@ -25,11 +25,16 @@ from adana.cli.tune_display import SearchDisplay
 from adana.cli.tune_sizes import Size, make_sizes
 from adana.cli.tune_tables import print_plan, print_result
 from adana.data import Shards
-from adana.ladder import TrainingObjective, open_rules, seconds_per_step, with_hyperparameters
+from adana.ladder import (
+    TrainingObjective,
+    open_rules,
+    seconds_per_step,
+    tuned_in,
+    with_hyperparameters,
+)
 from adana.runs import read_json, write_json
-from adana.train import OPTIMIZERS, optimizer_entry
+from adana.train import optimizer_names
 from adana.tune import (
-    PRESETS,
     Problem,
     Rules,
     Scale,
@@ -56,7 +61,7 @@ class TuneArguments(EngineFlags, Settings):
     """
 
     optimizer: Annotated[
-        str, tyro.conf.Positional, tyro.conf.arg(help=f"One of {', '.join(OPTIMIZERS)}.")
+        str, tyro.conf.Positional, tyro.conf.arg(help=f"One of {', '.join(optimizer_names())}.")
     ] = "adana"
     parameters: tuple[str, ...] = ()
     """Which hyperparameters, in the order in which they are tried. Default: all that the optimizer
@@ -103,9 +108,8 @@ class TuneArguments(EngineFlags, Settings):
     @property
     def names(self) -> tuple[str, ...]:
         """What is searched: what was named, else the preset, and what a joint check needs."""
-        optimizer_entry(self.optimizer)
         pairs = (name for pair in self.method.joint for name in pair)
-        return tuple(dict.fromkeys((*(self.parameters or PRESETS[self.optimizer]), *pairs)))
+        return tuple(dict.fromkeys((*(self.parameters or tuned_in(self.optimizer)), *pairs)))
 
 
 def tune_command(arguments: TuneArguments) -> int:

@@ -24,6 +24,7 @@ from adana.ladder.objective import (
     hyperparameters,
     training_scale,
     training_space,
+    tuned_in,
     with_hyperparameters,
 )
 from adana.ladder.plan import PlannedTraining, plan_to_dict, plan_trainings, total
@@ -112,6 +113,7 @@ __all__ = [
     "training_order",
     "training_scale",
     "training_space",
+    "tuned_in",
     "with_hyperparameters",
     "with_optimizer",
     "write_rules",

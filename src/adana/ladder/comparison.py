@@ -56,7 +56,9 @@ def with_optimizer(base: TrainConfig, name: str, rate: Rate) -> TrainConfig:
     default = OptimizerConfig(name, rate.lr)
     unread |= set() if optimizer_entry(name).coded else {"state_dtype"}
     unused = {field: getattr(default, field) for field in sorted(unread)}
-    optimizer = dataclasses.replace(base.optimizer, name=name, label=name, lr=rate.lr, **unused)
+    optimizer = dataclasses.replace(
+        base.optimizer, name=name, label=name, code=None, lr=rate.lr, **unused
+    )
     provenance = {**base.provenance, "lr": rate.source}
     return dataclasses.replace(base, optimizer=optimizer, provenance=provenance)
 

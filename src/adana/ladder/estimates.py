@@ -11,6 +11,7 @@ import functools
 from dataclasses import dataclass, field
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from adana.checks import check_integer, check_range
 from adana.ladder.devices import Device
@@ -249,6 +250,6 @@ def _state_bytes(optimizer: torch.optim.Optimizer, parameters: set[torch.nn.Para
     return sum(
         value.numel() * value.element_size()
         for p in parameters
-        for value in optimizer.state[p].values()
+        for value in tree_leaves(optimizer.state[p])
         if isinstance(value, torch.Tensor) and value.shape == p.shape
     )

@@ -15,9 +15,16 @@ from typing import Any
 from adana.ladder.comparison import PlannedRun, job_payload, plan_run, run_job
 from adana.nn import count_parameters
 from adana.runs import Run
-from adana.train import HYPERPARAMETERS, LayoutConfig, Outcome, TrainConfig
+from adana.train import (
+    HYPERPARAMETERS,
+    OPTIMIZERS,
+    LayoutConfig,
+    Outcome,
+    TrainConfig,
+    optimizer_entry,
+)
 from adana.train.config import OPTIONAL
-from adana.tune import PRESETS, Result, Scale, Trial, aligned, own_default, preset_space
+from adana.tune import Result, Scale, Trial, aligned, own_default, preset_of, preset_space
 from adana.tune.space import Integer, Log, Space
 from adana.tune.trial import Config, Work
 
@@ -49,8 +56,8 @@ def with_hyperparameters(base: TrainConfig, values: Mapping[str, Any]) -> TrainC
 
     `batch_size` keeps the number of tokens, those of warm-up and cooldown too, to whole steps, so
     it changes the steps; `warmup_steps` are counted at the base's batch size. `seed` is counted up
-    from that of `base`. A value that is the optimizer's own default is left out, so that it is the
-    same run as one that never named it.
+    from that of `base`. A value that is the optimizer's own default, where that is known, is left
+    out, so that it is the same run as one that never named it.
 
     Raises:
         ValueError: a hyperparameter is unknown or out of its range.
@@ -61,7 +68,8 @@ def with_hyperparameters(base: TrainConfig, values: Mapping[str, Any]) -> TrainC
         raise ValueError(f"cannot tune {', '.join(unknown)}; known are {', '.join(known)}")
     own = {name: values[name] for name in OF_OPTIMIZER if name in values}
     kappa = own.get("kappa", base.optimizer.kappa)
-    own |= {n: None for n in OPTIONAL if n in own and own[n] == own_default(n, kappa)}
+    if base.optimizer.name in OPTIMIZERS:  # of others we do not know the defaults
+        own |= {n: None for n in OPTIONAL if n in own and own[n] == own_default(n, kappa)}
     schedule = {name: values[name] for name in OF_SCHEDULE if name in values}
     changes: dict[str, Any] = {name: values[name] for name in OF_TRAINING if name in values}
     if "batch_size" in values:
@@ -91,6 +99,15 @@ def with_hyperparameters(base: TrainConfig, values: Mapping[str, Any]) -> TrainC
     )
 
 
+def tuned_in(name: str) -> tuple[str, ...]:
+    """Return what the optimizer called `name` is tuned in, of this package or of another.
+
+    Raises:
+        ValueError: there is no such optimizer.
+    """
+    return preset_of(name, optimizer_entry(name).reads)
+
+
 def training_space(
     base: TrainConfig, parameters: Sequence[str] | None = None, align: Sequence[str] = ()
 ) -> Space:
@@ -105,10 +122,11 @@ def training_space(
     Raises:
         ValueError: the optimizer does not have one of them.
     """
+    preset = tuned_in(base.optimizer.name)
     if base.schedule.name == "constant":  # which has no end to fall to
         if "final" in (parameters or ()):
             raise ValueError("the schedule constant has no `final` to tune; name another parameter")
-        parameters = [n for n in parameters or PRESETS[base.optimizer.name] if n != "final"]
+        parameters = [n for n in parameters or preset if n != "final"]
     values = hyperparameters(base)
     values |= {name: aligned(name, values[name]) for name in align}
     limits = {
@@ -119,7 +137,7 @@ def training_space(
     # More warm-up than that leaves no training, more decay removes whole weights at a step.
     return tuple(
         _at_most(parameter, limits[parameter.name]) if parameter.name in limits else parameter
-        for parameter in preset_space(base.optimizer.name, values, parameters)
+        for parameter in preset_space(base.optimizer.name, values, parameters, preset=preset)
     )
 
 

@@ -11,9 +11,15 @@ from adana.train.config import (
     config_from_dict,
     config_to_dict,
 )
+from adana.train.entry import HYPERPARAMETERS, OptimizerEntry, coupled_decay
 from adana.train.load import find_checkpoint, load_trained
-from adana.train.optimizers import HYPERPARAMETERS, OPTIMIZERS, build_optimizer, refuse_unread
-from adana.train.optimizers import entry as optimizer_entry
+from adana.train.optimizers import (
+    OPTIMIZERS,
+    build_optimizer,
+    optimizer_entry,
+    optimizer_names,
+    refuse_unread,
+)
 from adana.train.progress import OnProgress, Outcome, Progress
 from adana.train.session import train
 from adana.train.timescales import (
@@ -33,6 +39,7 @@ __all__ = [
     "Moment",
     "OnProgress",
     "OptimizerConfig",
+    "OptimizerEntry",
     "Outcome",
     "Progress",
     "ScheduleConfig",
@@ -44,6 +51,7 @@ __all__ = [
     "checkpoint_step",
     "config_from_dict",
     "config_to_dict",
+    "coupled_decay",
     "decay_timescales",
     "find_branch",
     "find_checkpoint",
@@ -53,6 +61,7 @@ __all__ = [
     "local_ranks",
     "omega_of_tau_epochs",
     "optimizer_entry",
+    "optimizer_names",
     "pick_device",
     "plant",
     "ranks_expected",

@@ -14,6 +14,7 @@ from adana.nn import EnokiConfig, ModelConfig, model_config_from_dict, model_con
 from adana.optim import StateDtype
 from adana.runs import CONFIG_VERSION, RunError
 from adana.train.averages import parse_average
+from adana.train.installed import code_of
 
 ScheduleName = Literal["cosine", "linear", "wsd", "constant"]
 
@@ -37,7 +38,7 @@ class OptimizerConfig:
     """Which optimizer, and its hyperparameters. Those an optimizer does not have are ignored."""
 
     name: str
-    """A name of `adana.train.optimizers.OPTIMIZERS`."""
+    """A name of `adana.train.optimizers.optimizer_names`."""
     lr: float
     """Peak learning rate eta."""
     omega: float = schedules.OMEGA
@@ -66,6 +67,9 @@ class OptimizerConfig:
     a longer run keeps the longer one's."""
     label: str = ""
     """How reports call it. Default: the name."""
+    code: str | None = None
+    """Fingerprint of the code of an installed package's optimizer, which is another run where it
+    was changed. Default: as it is now; None for the optimizers of this package."""
 
     def __post_init__(self) -> None:
         check_range("lr", self.lr, low=0.0, low_open=True)
@@ -270,7 +274,9 @@ class TrainConfig:
             self,
             model=dataclasses.replace(self.model, layers=self.model.depth),
             optimizer=dataclasses.replace(
-                self.optimizer, horizon=self.optimizer.horizon or self.steps
+                self.optimizer,
+                horizon=self.optimizer.horizon or self.steps,
+                code=self.optimizer.code or code_of(self.optimizer.name),
             ),
             schedule=self.schedule.resolve(self.steps),
             eval_every=self.eval_every or max(1, self.steps // EVALUATIONS),
@@ -300,7 +306,7 @@ def config_to_dict(config: TrainConfig, data_fingerprint: str) -> dict[str, Any]
     content["optimizer"] = {
         name: value
         for name, value in content["optimizer"].items()
-        if name not in (*OPTIONAL, "state_dtype") or value is not None
+        if name not in (*OPTIONAL, "state_dtype", "code") or value is not None
     }
     content["data"]["fingerprint"] = data_fingerprint
     content["averages"] = list(config.averages)

@@ -27,6 +27,7 @@ from adana.train.clock import Clock
 from adana.train.config import TrainConfig, config_to_dict
 from adana.train.environment import environment, hyperparameters, peak_memory_bytes, versions
 from adana.train.evaluate import Evaluation, evaluate
+from adana.train.installed import package_bringing
 from adana.train.interrupt import InterruptFlag
 from adana.train.optimizers import build_optimizer, schedule_values, set_gamma, state_bytes
 from adana.train.parallelize import place_model
@@ -405,6 +406,7 @@ class Trainer:
             **environment(self.world.device),
             "ranks": self.world.size,
             "optimizer": self.hyperparameters,
+            "optimizer_package": package_bringing(self.config.optimizer.name),
             "matmul_peak": self.peak,
             "corpus": self.shards.manifest.get("corpus", {}),
         }

@@ -2,57 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+import contextlib
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from adana import optim, schedules
 from adana.optim import ABLATIONS, AblatedADana, LogTimeOptimizer, param_groups
 from adana.optim.update import TAU_CAP
 from adana.train.config import OPTIONAL, OptimizerConfig
+from adana.train.entry import HYPERPARAMETERS, OptimizerEntry, coupled_decay
+from adana.train.installed import code_of, installed, load, package_of
 from adana.train.muon import MuonWithAdamW
-
-Builder = Callable[[nn.Module, OptimizerConfig, int], torch.optim.Optimizer]
-HYPERPARAMETERS = ("kappa", "delta", "momentum_scale", *OPTIONAL)
-"""Fields of `OptimizerConfig` that only some optimizers read."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One optimizer that `--optimizer` knows."""
-
-    build: Builder
-    summary: str
-    """One line about it, for the error that lists them."""
-    reads: tuple[str, ...] = ()
-    """Which of `HYPERPARAMETERS` it reads."""
-    decay: Literal["log-time", "coupled", "constant"] = "log-time"
-    """How its weights decay: `omega/(S + t)`, AdamW's `lr * weight_decay`, or `omega/T`."""
-    coded: bool = False
-    """Whether it takes `state_dtype`."""
 
 
 def _adamw(model: nn.Module, config: OptimizerConfig, steps: int) -> torch.optim.Optimizer:
-    decay, own = _coupled_decay(config, steps), _adamw_arguments(config)
+    decay, own = coupled_decay(config, steps), _adamw_arguments(config)
     return torch.optim.AdamW(param_groups(model), lr=config.lr, weight_decay=decay, **own)
 
 
 def _muon(model: nn.Module, config: OptimizerConfig, steps: int) -> torch.optim.Optimizer:
-    decay, own = _coupled_decay(config, steps), _adamw_arguments(config)
+    decay, own = coupled_decay(config, steps), _adamw_arguments(config)
     return MuonWithAdamW(model, config.lr, decay, own)
-
-
-def _coupled_decay(config: OptimizerConfig, steps: int) -> float:
-    if config.omega >= steps:
-        raise ValueError(
-            f"omega {config.omega:g} over {steps} steps would make {config.name} remove whole "
-            "weights at each step (omega / T of them). Train for more steps, or pass a smaller "
-            "--omega."
-        )
-    return schedules.omega_to_weight_decay(config.omega, config.lr, steps)
 
 
 def _adamw_arguments(config: OptimizerConfig) -> dict[str, Any]:
@@ -78,7 +52,7 @@ def _member(
     cls: type[LogTimeOptimizer],
     summary: str,
     **fixed: Any,
-) -> Entry:
+) -> OptimizerEntry:
     """Return the entry of a class of the family, with `fixed` arguments."""
     decay = fixed.get("decay", cls.DEFAULTS["decay"])
     takes = set(cls.DEFAULTS) - {"beta2"}  # that of an ablation is what it ablates
@@ -93,7 +67,7 @@ def _member(
             arguments["state_dtype"] = config.state_dtype
         return cls(groups, config.lr, **arguments)
 
-    return Entry(build, summary, reads, decay, coded=True)
+    return OptimizerEntry(build, summary, reads, decay, coded=True)
 
 
 _ABLATIONS = {
@@ -107,14 +81,14 @@ _ABLATIONS = {
     "dana-figure-5": "ablation: alpha(t) = momentum-scale (1 + t), constant beta2",
 }
 
-OPTIMIZERS: dict[str, Entry] = {
-    "adamw": Entry(
+OPTIMIZERS: dict[str, OptimizerEntry] = {
+    "adamw": OptimizerEntry(
         _adamw,
         "torch.optim.AdamW, betas (0.9, 0.999), weight_decay = omega/(lr T)",
         _ADAMW_READS,
         decay="coupled",
     ),
-    "muon": Entry(
+    "muon": OptimizerEntry(
         _muon,
         "torch.optim.Muon on matrices, torch.optim.AdamW on the rest, weight_decay as adamw's",
         _ADAMW_READS,
@@ -143,23 +117,69 @@ OPTIMIZERS: dict[str, Entry] = {
 }
 
 
-def entry(name: str) -> Entry:
-    """Return the optimizer called `name`; `ValueError` lists the known ones."""
-    if name not in OPTIMIZERS:
-        known = "\n".join(f"  {key:20} {known.summary}" for key, known in OPTIMIZERS.items())
-        raise ValueError(f"unknown optimizer {name!r}, expected one of\n{known}")
-    return OPTIMIZERS[name]
+def optimizer_names() -> list[str]:
+    """Return the names of all optimizers, those of this package first; imports nothing."""
+    return list(dict.fromkeys((*OPTIMIZERS, *installed())))
+
+
+def optimizer_entry(name: str) -> OptimizerEntry:
+    """Return the optimizer called `name`, of this package or of another that is installed.
+
+    Raises:
+        ValueError: the name is unknown (all known ones are listed), is brought by another package
+            though it is one of this one, or that package's entry cannot be imported or is none.
+    """
+    point = installed().get(name)
+    if name in OPTIMIZERS:
+        if point is not None:
+            raise ValueError(
+                f"the package {package_of(point)} brings an optimizer {name!r}, which is the name "
+                "of one of adana's own; uninstall it, or give its optimizer another name"
+            )
+        return OPTIMIZERS[name]
+    if point is None:
+        known = [f"  {key:20} {own.summary}" for key, own in OPTIMIZERS.items()]
+        known += [f"  {key:20} of {package_of(other)}" for key, other in installed().items()]
+        listed = "\n".join(known)
+        raise ValueError(
+            f"unknown optimizer {name!r}, expected one of\n{listed}\n"
+            "One of your own: docs/own-optimizer.md"
+        )
+    found = load(name)
+    if not isinstance(found, OptimizerEntry):
+        raise ValueError(
+            f"the optimizer {name!r} of the package {package_of(point)} is to be an "
+            f"adana.train.OptimizerEntry, but {point.value} is a {type(found).__name__}"
+        )
+    return found
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig, steps: int) -> torch.optim.Optimizer:
     """Build the optimizer of `config` for a run of `steps` steps.
 
     Raises:
-        ValueError: the name is unknown, a hyperparameter is out of range, or one was given that
-            this optimizer does not have.
+        ValueError: the name is unknown, a hyperparameter is out of range, one was given that this
+            optimizer does not have, or the configuration was made for other code of it.
+        TypeError: what an installed package built is no `torch.optim.Optimizer`.
     """
     refuse_unread(config, config.name)
-    return entry(config.name).build(model, config, steps)
+    own = optimizer_entry(config.name)
+    if config.code is not None and config.code != code_of(config.name):
+        point = installed().get(config.name)
+        now = "one of adana's own" if point is None else f"that of {package_of(point)}"
+        raise ValueError(
+            f"the code of the optimizer {config.name!r} is not that of this configuration: then "
+            f"{config.code}, now {code_of(config.name)}, {now}. Changed code is another run: give "
+            "the settings as flags and not as --config, and start a command again that was running "
+            "while the code changed"
+        )
+    optimizer = own.build(model, config, steps)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(
+            f"the builder of {config.name!r} returned a {type(optimizer).__name__}, expected a "
+            "torch.optim.Optimizer"
+        )
+    return optimizer
 
 
 def refuse_unread(config: OptimizerConfig, *names: str) -> None:
@@ -167,7 +187,7 @@ def refuse_unread(config: OptimizerConfig, *names: str) -> None:
 
     One that some of them read is for those: a comparison passes it to them alone.
     """
-    if config.state_dtype is not None and not any(entry(name).coded for name in names):
+    if config.state_dtype is not None and not any(optimizer_entry(name).coded for name in names):
         raise ValueError(
             f"state_dtype {config.state_dtype} was given, but {' and '.join(names)} "
             f"{'keeps its' if len(names) == 1 else 'keep their'} states as torch does. Leave it "
@@ -175,14 +195,23 @@ def refuse_unread(config: OptimizerConfig, *names: str) -> None:
         )
     for field in OPTIONAL:
         value = getattr(config, field)
-        if value is None or any(field in entry(name).reads for name in names):
+        if value is None or any(field in optimizer_entry(name).reads for name in names):
             continue
-        readers = ", ".join(name for name, known in OPTIMIZERS.items() if field in known.reads)
+        readers = ", ".join(_readers(field))
         raise ValueError(
             f"{field} {value:g} was given, but {' and '.join(names)} "
             f"{'does' if len(names) == 1 else 'do'} not read it. "
             f"Leave it out, or take one that does: {readers}"
         )
+
+
+def _readers(field: str) -> list[str]:
+    """Return the optimizers that read a hyperparameter, without those that cannot be had."""
+    names = [name for name, own in OPTIMIZERS.items() if field in own.reads]
+    for name in installed().keys() - OPTIMIZERS.keys():
+        with contextlib.suppress(ValueError):
+            names += [name] if field in optimizer_entry(name).reads else []
+    return names
 
 
 def set_gamma(optimizer: torch.optim.Optimizer, peak_lr: float, gamma: float) -> None:
@@ -244,6 +273,6 @@ def state_bytes(optimizer: torch.optim.Optimizer) -> int:
     return sum(
         value.numel() * value.element_size()
         for state in optimizer.state.values()
-        for value in state.values()
+        for value in tree_leaves(state)
         if isinstance(value, torch.Tensor)
     )

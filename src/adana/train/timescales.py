@@ -20,7 +20,7 @@ import numpy as np
 from adana import schedules
 from adana.checks import check_range
 from adana.train.config import TrainConfig
-from adana.train.optimizers import entry
+from adana.train.optimizers import optimizer_entry
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def decay_timescales(config: TrainConfig, train_tokens: int | None = None) -> De
     """
     steps, optimizer = config.steps, config.optimizer
     omega, horizon = optimizer.omega, optimizer.horizon or config.steps
-    kind = entry(optimizer.name).decay
+    kind = optimizer_entry(optimizer.name).decay
     offset = schedules.default_decay_offset(omega, horizon) if kind == "log-time" else None
     decay = _decay(omega, horizon, offset)
     gamma = config.schedule.gamma(steps)

@@ -11,7 +11,7 @@ from adana.tune.joint import JointCheck, check_jointly
 from adana.tune.local import LocalEngine, run_jobs
 from adana.tune.meter import Progress
 from adana.tune.noise import NoiseFloor, noise_floor
-from adana.tune.presets import PRESETS, aligned, own_default, preset_space
+from adana.tune.presets import PRESETS, aligned, own_default, preset_of, preset_space
 from adana.tune.problem import Problem, Rules
 from adana.tune.ray_engine import RayEngine
 from adana.tune.result import ScaleResult, StudyResult, earlier_bests, spent_below
@@ -68,6 +68,7 @@ __all__ = [
     "noise_floor",
     "own_default",
     "planned_runs",
+    "preset_of",
     "preset_space",
     "run_jobs",
     "sensitivities",

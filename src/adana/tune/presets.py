@@ -109,28 +109,44 @@ def own_default(name: str, kappa: float = schedules.KAPPA) -> float | None:
     return defaults.get(name)
 
 
+def preset_of(optimizer: str, reads: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return what an optimizer is tuned in: its preset, or what all are and what it `reads`.
+
+    >>> preset_of("lion", reads=["beta1", "beta2"])
+    ('lr', 'omega', 'warmup_steps', 'final', 'clip', 'beta1', 'beta2')
+    """
+    shared = tuple(name for name in SHARED if name != "eps")
+    return PRESETS.get(optimizer) or (*shared, *reads)
+
+
 def preset_space(
-    optimizer: str, baseline: Mapping[str, Any], parameters: Sequence[str] | None = None
+    optimizer: str,
+    baseline: Mapping[str, Any],
+    parameters: Sequence[str] | None = None,
+    *,
+    preset: Sequence[str] | None = None,
 ) -> Space:
     """Return the search space of an optimizer around a baseline.
 
     Args:
-        optimizer: a name of `PRESETS`.
+        optimizer: a name of `PRESETS`, or any with a `preset`.
         baseline: the value of each hyperparameter that the search begins with; None, or nothing,
             stands for the optimizer's own default where there is one.
         parameters: which hyperparameters, in which order; default the optimizer's preset.
+        preset: all that it is tuned in. Default: `PRESETS`.
 
     Raises:
         ValueError: the optimizer or a hyperparameter is unknown, this optimizer does not have the
             hyperparameter, or its baseline value is missing.
     """
-    if optimizer not in PRESETS:
+    preset = preset or PRESETS.get(optimizer)
+    if preset is None:
         raise ValueError(
             f"there is no search space for {optimizer!r}, expected one of {', '.join(PRESETS)}; "
             "in Python any list of adana.tune.Log, Float, Beta, Integer and Choice will do"
         )
-    own = (*PRESETS[optimizer], "batch_size")
-    names = PRESETS[optimizer] if parameters is None else parameters
+    own = (*preset, "batch_size")
+    names = preset if parameters is None else parameters
     foreign = [name for name in names if name not in own]
     if foreign:
         raise ValueError(

@@ -38,7 +38,7 @@ from adana.ladder import (
 )
 from adana.nn import ModelConfig
 from adana.runs import write_json
-from adana.train import OPTIMIZERS, LayoutConfig, TrainConfig
+from adana.train import LayoutConfig, TrainConfig, optimizer_names
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class RunLadder(EngineFlags):
         tuple[str, ...],
         tyro.conf.arg(
             help="The first one is the baseline. Default: those of the preset. "
-            f"Known: {', '.join(OPTIMIZERS)}."
+            f"Known: {', '.join(optimizer_names())}."
         ),
     ] = ()
     heads: tuple[int, ...] = ()

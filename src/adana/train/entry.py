@@ -1,0 +1,72 @@
+"""What the engine has to know of an optimizer to train with it by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from adana import schedules
+from adana.train.config import OPTIONAL, OptimizerConfig
+
+Builder = Callable[[nn.Module, OptimizerConfig, int], torch.optim.Optimizer]
+"""Makes an optimizer for a model from its configuration and the number of steps T."""
+HYPERPARAMETERS = ("kappa", "delta", "momentum_scale", *OPTIONAL)
+"""Fields of `OptimizerConfig` that only some optimizers read."""
+
+
+@dataclass(frozen=True)
+class OptimizerEntry:
+    """One optimizer that `--optimizer` knows: one of this package, or an installed package's.
+
+    Example: docs/own-optimizer.md.
+
+    Raises:
+        ValueError: `reads` or `decay` names what does not exist.
+    """
+
+    build: Builder
+    """Called as `build(model, config, steps)` with the initial weights in place. The peak learning
+    rate is `config.lr`; the schedule multiplies the `lr` of every group of the optimizer."""
+    summary: str
+    """One line about it, for the error that lists them."""
+    reads: tuple[str, ...] = ()
+    """Which of `HYPERPARAMETERS` it reads, beside lr and omega. It is tuned in these, and others
+    are refused or, in comparisons, not given to it."""
+    decay: Literal["log-time", "coupled", "constant"] = "coupled"
+    """How its weights decay: `omega/(S + t)`; by `lr * weight_decay` as AdamW's, with
+    `coupled_decay(config, steps)` for the latter; or by `omega/T`. What is printed of decay, and a
+    plan's AdamW-like `weight_decay`, go by it."""
+    coded: bool = False
+    """Whether it takes `state_dtype`."""
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.reads if name not in HYPERPARAMETERS]
+        if unknown:
+            raise ValueError(
+                f"an optimizer's entry reads {', '.join(unknown)}, which is none of "
+                f"{', '.join(HYPERPARAMETERS)}"
+            )
+        if self.decay not in ("log-time", "coupled", "constant"):
+            raise ValueError(
+                f"an optimizer's entry decays {self.decay!r}; expected log-time, coupled or "
+                "constant"
+            )
+
+
+def coupled_decay(config: OptimizerConfig, steps: int) -> float:
+    """Return AdamW's `weight_decay` for the strength omega: `omega / (lr * steps)`.
+
+    Raises:
+        ValueError: it would remove whole weights at each step.
+    """
+    if config.omega >= steps:
+        raise ValueError(
+            f"omega {config.omega:g} over {steps} steps would make {config.name} remove whole "
+            "weights at each step (omega / T of them). Train for more steps, or pass a smaller "
+            "--omega."
+        )
+    return schedules.omega_to_weight_decay(config.omega, config.lr, steps)

@@ -1,0 +1,224 @@
+"""Optimizers that other packages bring: found, trained with, resumed, told apart, refused."""
+
+import dataclasses
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+
+from adana.ladder import plan_run, training_space, with_hyperparameters
+from adana.runs import Run, RunError
+from adana.train import (
+    HYPERPARAMETERS,
+    OptimizerConfig,
+    OptimizerEntry,
+    build_optimizer,
+    config_from_dict,
+    config_to_dict,
+    optimizer_entry,
+    optimizer_names,
+    refuse_unread,
+    train,
+)
+
+from .results import assert_same_end
+from .test_loop import interrupted_run
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "own_optimizer"
+
+SIGN = """
+import torch
+import adana
+from adana.train import OptimizerEntry, coupled_decay
+
+class Sign(torch.optim.Optimizer):
+    def __init__(self, params, lr, beta, weight_decay):
+        super().__init__(params, {"lr": lr, "beta": beta, "weight_decay": weight_decay, "k": 0})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            group["k"] += 1
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                if not state:
+                    state["moments"] = {"first": torch.zeros_like(p), "list": [torch.zeros_like(p)]}
+                    state["seen"] = 0
+                state["seen"] += 1
+                m, rest = state["moments"]["first"], state["moments"]["list"][0]
+                m.lerp_(p.grad, 1 - group["beta"])
+                rest.add_(p.grad)
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.add_((m + rest / group["k"] / state["seen"]).sign(), alpha=-group["lr"])
+
+def build(model, config, steps):
+    beta = 0.9 if config.beta1 is None else config.beta1
+    decay = coupled_decay(config, steps)
+    return Sign(adana.param_groups(model), config.lr, beta, decay)
+
+sign = OptimizerEntry(build, "sign of the gradient's average", reads=("beta1",))
+not_one = "sign"
+"""
+
+
+@pytest.fixture
+def sign(packages):
+    packages.install("signs", {"signs/__init__.py": SIGN}, {"sign": "signs:sign"})
+    return packages
+
+
+def with_sign(config, **changes):
+    return dataclasses.replace(config, optimizer=OptimizerConfig("sign", lr=1e-3, **changes))
+
+
+def test_it_is_known_by_name_and_trains(sign, config, shards, tmp_path):
+    assert optimizer_names()[-1] == "sign"
+    run = Run(tmp_path / "run")
+    outcome = train(with_sign(config), shards, run)
+    assert outcome.summary["val_loss"] < next(iter(run.metrics()))["val_loss"]
+    assert run.environment()["optimizer_package"] == "signs 1.0"
+    row = next(row for row in run.metrics() if "train_loss" in row)
+    assert row["schedule"]["decay"] > 0
+
+
+def test_counters_beside_its_tensors_survive_a_resume(sign, config, shards, tmp_path, monkeypatch):
+    config = with_sign(config)
+    whole = Run(tmp_path / "whole")
+    train(config, shards, whole)
+    cut = interrupted_run(config, shards, tmp_path / "cut", monkeypatch, 7)
+    assert train(config, shards, cut).state == "finished"
+    assert_same_end(whole, cut)
+
+
+def test_a_state_that_no_checkpoint_can_hold_is_named(packages, config, shards, tmp_path):
+    text = SIGN.replace('state["seen"] = 0', 'state["seen"] = 0; state["set"] = {1}')
+    packages.install("signs", {"signs/__init__.py": text}, {"sign": "signs:sign"})
+    with pytest.raises(RunError, match=r"Sign keeps a set in the state of .*\['set'\]"):
+        train(with_sign(config), shards, Run(tmp_path / "run"))
+
+
+def test_changed_code_is_another_run_and_not_taken_for_the_old_one(sign, config):
+    config = with_sign(config)
+    before = config_to_dict(config, "data")
+    assert config_from_dict(before).optimizer.code == before["optimizer"]["code"]
+    files = {"signs/__init__.py": SIGN, "signs/more.py": "x = 1\n"}
+    sign.install("signs", files, {"sign": "signs:sign"})
+    after = config_to_dict(config, "data")
+    assert plan_run(config_from_dict(before), Path(), "").path != plan_run(config, Path(), "").path
+    assert before["optimizer"].pop("code") != after["optimizer"].pop("code")
+    assert before == after
+    old = dataclasses.replace(config.optimizer, code="0123456789ab")
+    with pytest.raises(ValueError, match=r"then 0123456789ab, now \w{12}, that of signs 1\.0"):
+        build_optimizer(torch.nn.Linear(2, 2), old, 100)
+
+
+def test_what_is_no_code_is_the_same_run(sign, config):
+    before = config_to_dict(with_sign(config), "data")
+    files = {"signs/__init__.py": SIGN, "signs/notes.txt": "x"}
+    sign.install("signs", files, {"sign": "signs:sign"})
+    assert config_to_dict(with_sign(config), "data") == before
+
+
+def test_a_run_is_read_where_its_optimizer_is_not_installed(sign, config):
+    content = config_to_dict(with_sign(config), "data")
+    sign.install("signs", {}, {})
+    read = config_from_dict(content)
+    assert config_to_dict(read, "data") == content
+    with pytest.raises(ValueError, match="unknown optimizer 'sign'"):
+        build_optimizer(torch.nn.Linear(2, 2), read.optimizer, 100)
+
+
+def test_optimizers_of_this_package_have_no_fingerprint(sign, config):
+    assert "code" not in config_to_dict(config, "data")["optimizer"]
+
+
+def test_it_is_tuned_in_what_it_reads_with_values_that_are_always_given(sign, config):
+    names = [parameter.name for parameter in training_space(with_sign(config))]
+    assert names == ["lr", "omega", "warmup_steps", "final", "clip", "beta1"]
+    tried = with_hyperparameters(with_sign(config), {"beta1": 0.9})
+    assert tried.optimizer.beta1 == 0.9  # AdamW's default, which need not be this one's
+    with pytest.raises(ValueError, match="sign is not tuned in kappa"):
+        training_space(with_sign(config), ["kappa"])
+
+
+def test_what_it_does_not_read_is_refused(sign):
+    with pytest.raises(ValueError, match=r"beta2 0\.5 was given, but sign does not read it"):
+        refuse_unread(OptimizerConfig("sign", lr=1.0, beta2=0.5), "sign")
+    with pytest.raises(ValueError, match=r"take one that does: adamw, .*sign$"):
+        refuse_unread(OptimizerConfig("dana-mk4", lr=1.0, beta1=0.5), "dana-mk4")
+
+
+def test_an_unknown_name_lists_it_and_says_how_to_bring_one(sign):
+    with pytest.raises(ValueError, match=r"(?s)sign +of signs 1\.0\n.*docs/own-optimizer\.md"):
+        optimizer_entry("nope")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("sign", "signs:not_one", r"signs 1\.0 is to be an .*OptimizerEntry.* is a str"),
+        ("sign", "signs:nothing", r"importing signs:nothing failed with AttributeError"),
+        ("sign", "signs.none:sign", r"importing signs\.none:sign failed with ModuleNotFound"),
+        ("a/b", "signs:sign", r"brings an optimizer 'a/b', but run directories"),
+        ("adamw", "signs:sign", r"signs 1\.0 brings an optimizer 'adamw', .* adana's own"),
+    ],
+)
+def test_what_cannot_be_had_is_an_error_that_names_the_package(packages, name, value, message):
+    packages.install("signs", {"signs/__init__.py": SIGN}, {name: value})
+    with pytest.raises(ValueError, match=message):
+        optimizer_entry(name)
+    assert optimizer_entry("adana")  # the others are not in its way
+
+
+def test_two_packages_with_one_name_are_refused(sign):
+    sign.install("others", {"others.py": SIGN}, {"sign": "others:sign"})
+    with pytest.raises(ValueError, match=r"others 1\.0 and signs 1\.0 all bring .* 'sign'"):
+        optimizer_entry("sign")
+
+
+def test_a_builder_that_makes_something_else_is_named(packages):
+    text = SIGN.replace("return Sign(", "return (")
+    packages.install("signs", {"signs.py": text}, {"sign": "signs:sign"})
+    with pytest.raises(TypeError, match="builder of 'sign' returned a tuple"):
+        build_optimizer(torch.nn.Linear(2, 2), OptimizerConfig("sign", lr=1e-3), 100)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"reads": ("beta1", "gamma")}, "reads gamma, which is none of kappa, "),
+        ({"decay": "linear"}, "decays 'linear'; expected log-time, "),
+    ],
+)
+def test_an_entry_that_says_what_does_not_exist_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        OptimizerEntry(lambda *_: None, "nothing", **changes)
+
+
+def example_optimizers() -> dict[str, str]:
+    project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
+    return project["entry-points"]["adana.optimizers"]
+
+
+@pytest.mark.parametrize("name", example_optimizers())
+def test_the_example_trains_and_resumes(name, packages, config, shards, tmp_path, monkeypatch):
+    text = (EXAMPLE / "muon_parts.py").read_text()
+    packages.install("muon-parts", {"muon_parts.py": text}, example_optimizers())
+    config = dataclasses.replace(config, optimizer=OptimizerConfig(name, lr=8e-3))
+    whole = Run(tmp_path / "whole")
+    train(config, shards, whole)
+    cut = interrupted_run(config, shards, tmp_path / "cut", monkeypatch, 7)
+    train(config, shards, cut)
+    assert_same_end(whole, cut)
+
+
+def test_all_hyperparameters_can_be_tuned(packages, config):
+    text = SIGN.replace('reads=("beta1",)', f"reads={HYPERPARAMETERS!r}")
+    packages.install("signs", {"signs.py": text}, {"sign": "signs:sign"})
+    names = {parameter.name for parameter in training_space(with_sign(config))}
+    assert names > set(HYPERPARAMETERS)
+    assert all(re.fullmatch(r"\w+", name) for name in names)
