@@ -1,6 +1,7 @@
 """Muon as a baseline is torch's, on the matrices, beside torch's AdamW."""
 
 import copy
+import pickle
 
 import torch
 
@@ -59,3 +60,18 @@ def test_a_closure_is_called_once_and_its_loss_returned():
     calls = []
     assert optimizer.step(lambda: calls.append(1) or 3.0) == 3.0
     assert calls == [1]
+
+
+def test_a_copy_and_a_pickled_one_go_on_with_the_same_steps():
+    one = small()
+    first = MuonWithAdamW(one, 1e-2, 0.1, ADAMW)
+    step(one, first)
+    for again in (copy.deepcopy, lambda both: pickle.loads(pickle.dumps(both))):
+        two, second = again((one, first))
+        step(two, second)
+        three = copy.deepcopy(one)
+        third = MuonWithAdamW(three, 1.0, 0.0, ADAMW)
+        third.load_state_dict(copy.deepcopy(first.state_dict()))
+        step(three, third)
+        assert same(two, three)
+        assert not same(two, one)

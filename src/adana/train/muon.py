@@ -38,14 +38,22 @@ class MuonWithAdamW(torch.optim.Optimizer):
         self, model: nn.Module, lr: float, weight_decay: float, adamw: Mapping[str, Any]
     ) -> None:
         groups = param_groups(model, muon=True)
+        for group in groups:
+            group.update({"adjust_lr_fn": "match_rms_adamw"} if group["muon"] else adamw)
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})
-        self._parts: dict[bool, torch.optim.Optimizer] = {}
-        if own := self._groups_of(True):
-            self._parts[True] = torch.optim.Muon(
-                own, lr, weight_decay, adjust_lr_fn="match_rms_adamw"
-            )
-        if own := self._groups_of(False):
-            self._parts[False] = torch.optim.AdamW(own, lr, weight_decay=weight_decay, **adamw)
+        self._make_parts()
+
+    def _make_parts(self) -> None:
+        """Make an optimizer of each kind that has groups; what these say beats its defaults."""
+        kinds = {True: torch.optim.Muon, False: torch.optim.AdamW}
+        self._parts: dict[bool, torch.optim.Optimizer] = {
+            muon: kind(own) for muon, kind in kinds.items() if (own := self._groups_of(muon))
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a copied, pickled or loaded optimizer: torch keeps groups and states alone."""
+        super().__setstate__(state)
+        self._make_parts()
 
     def _groups_of(self, muon: bool) -> list[dict[str, Any]]:
         return [group for group in self.param_groups if group["muon"] is muon]
