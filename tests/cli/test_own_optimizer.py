@@ -37,7 +37,7 @@ def test_it_is_compared_with_the_others_by_worker_processes(tmp_path, capsys):
     assert "sign" in capsys.readouterr().out
     content = json.loads((tmp_path / "report" / "comparison.json").read_text())
     assert "sign" in json.dumps(content)
-    assert len(list(find_runs(tmp_path / "runs"))) == 4
+    assert len(find_runs(tmp_path / "runs")) == 4
 
 
 def test_a_search_and_the_command_that_it_ends_with(tmp_path, capsys):
@@ -63,3 +63,7 @@ def test_its_record_can_be_trained_again_but_not_with_other_code(packages, tmp_p
     packages.install("signs", {"signs.py": SIGN + "\nx = 1\n"}, {"sign": "signs:sign"})
     assert run(*again[:-4], "--runs", "third", "--device", "cpu") != 0
     assert "Changed code is another run" in " ".join(capsys.readouterr().err.split())
+    assert run("train", "--optimizer", "sign", "--lr", "1e-3", *TINY) == 0
+    assert len(find_runs(tmp_path / "runs")) == 2
+    assert run("report", "runs", "--baseline", "sign", "--output", "report") != 0
+    assert "whose code changed in between" in " ".join(capsys.readouterr().err.split())

@@ -9,16 +9,20 @@ import pytest
 import torch
 
 from adana.ladder import plan_run, training_space, with_hyperparameters
+from adana.ladder.tuned import run_settings
 from adana.runs import Run, RunError
 from adana.train import (
     HYPERPARAMETERS,
     OptimizerConfig,
     OptimizerEntry,
+    ScheduleConfig,
     build_optimizer,
     config_from_dict,
     config_to_dict,
+    find_branch,
     optimizer_entry,
     optimizer_names,
+    plant,
     refuse_unread,
     train,
 )
@@ -56,11 +60,10 @@ class Sign(torch.optim.Optimizer):
                 p.add_((m + rest / group["k"] / state["seen"]).sign(), alpha=-group["lr"])
 
 def build(model, config, steps):
-    beta = 0.9 if config.beta1 is None else config.beta1
     decay = coupled_decay(config, steps)
-    return Sign(adana.param_groups(model), config.lr, beta, decay)
+    return Sign(adana.param_groups(model), config.lr, config.beta1, decay)
 
-sign = OptimizerEntry(build, "sign of the gradient's average", reads=("beta1",))
+sign = OptimizerEntry(build, "the sign of an average", reads=("beta1",), defaults={"beta1": 0.8})
 not_one = "sign"
 """
 
@@ -97,8 +100,10 @@ def test_counters_beside_its_tensors_survive_a_resume(sign, config, shards, tmp_
 def test_a_state_that_no_checkpoint_can_hold_is_named(packages, config, shards, tmp_path):
     text = SIGN.replace('state["seen"] = 0', 'state["seen"] = 0; state["set"] = {1}')
     packages.install("signs", {"signs/__init__.py": text}, {"sign": "signs:sign"})
-    with pytest.raises(RunError, match=r"Sign keeps a set in the state of .*\['set'\]"):
-        train(with_sign(config), shards, Run(tmp_path / "run"))
+    run = Run(tmp_path / "run")
+    with pytest.raises(RunError, match=r"Sign keeps a builtins\.set in .*weight\.set\. A checkp"):
+        train(with_sign(config), shards, run)
+    assert run.status()["step"] == 0  # at once, and not at the first checkpoint
 
 
 def test_changed_code_is_another_run_and_not_taken_for_the_old_one(sign, config):
@@ -112,7 +117,7 @@ def test_changed_code_is_another_run_and_not_taken_for_the_old_one(sign, config)
     assert before["optimizer"].pop("code") != after["optimizer"].pop("code")
     assert before == after
     old = dataclasses.replace(config.optimizer, code="0123456789ab")
-    with pytest.raises(ValueError, match=r"then 0123456789ab, now \w{12}, that of signs 1\.0"):
+    with pytest.raises(ValueError, match=r"then 0123456789ab, now, of signs 1\.0, \w{12}"):
         build_optimizer(torch.nn.Linear(2, 2), old, 100)
 
 
@@ -124,12 +129,40 @@ def test_what_is_no_code_is_the_same_run(sign, config):
 
 
 def test_a_run_is_read_where_its_optimizer_is_not_installed(sign, config):
-    content = config_to_dict(with_sign(config), "data")
+    content = config_to_dict(with_sign(config, beta1=0.5), "data")
     sign.install("signs", {}, {})
     read = config_from_dict(content)
     assert config_to_dict(read, "data") == content
-    with pytest.raises(ValueError, match="unknown optimizer 'sign'"):
+    with pytest.raises(ValueError, match=r"'sign' .* is of a package that is not installed"):
         build_optimizer(torch.nn.Linear(2, 2), read.optimizer, 100)
+    assert run_settings(read)["beta1"] == 0.5  # rules are fitted to the runs all the same
+
+
+def test_the_fingerprint_is_that_of_the_code_that_was_imported(sign, config):
+    optimizer_entry("sign")
+    (sign.folder / "signs" / "__init__.py").write_text("1 / 0\n")
+    ours = with_sign(config).resolve().optimizer
+    build_optimizer(torch.nn.Linear(2, 2), ours, 100)
+    sign.forget()
+    with pytest.raises(ValueError, match="has changed since"):
+        build_optimizer(torch.nn.Linear(2, 2), ours, 100)
+
+
+def test_a_branch_goes_on_with_its_trunk_s_optimizer(sign, config, shards, tmp_path):
+    """And with what that counts: it ends as a run from the beginning."""
+    layout = dataclasses.replace(config.layout, keep_every=2)
+    schedule = ScheduleConfig("constant")
+    trunk = Run(tmp_path / "trunk")
+    train(with_sign(dataclasses.replace(config, layout=layout, schedule=schedule)), shards, trunk)
+    branched, branch = find_branch(trunk, 10, 4)
+    run, whole = Run(tmp_path / "branch"), Run(tmp_path / "whole")
+    plant(branch, branched, run, shards.fingerprint)
+    train(branched, shards, run)
+    train(branched, shards, whole)
+    assert_same_end(whole, run)
+    sign.install("signs", {"signs/more.py": ""}, {"sign": "signs:sign"})
+    with pytest.raises(ValueError, match="has changed since"):
+        find_branch(trunk, 12, 4)
 
 
 def test_optimizers_of_this_package_have_no_fingerprint(sign, config):
@@ -139,6 +172,8 @@ def test_optimizers_of_this_package_have_no_fingerprint(sign, config):
 def test_it_is_tuned_in_what_it_reads_with_values_that_are_always_given(sign, config):
     names = [parameter.name for parameter in training_space(with_sign(config))]
     assert names == ["lr", "omega", "warmup_steps", "final", "clip", "beta1"]
+    begins = {parameter.name: parameter.baseline for parameter in training_space(with_sign(config))}
+    assert begins["beta1"] == 0.8
     tried = with_hyperparameters(with_sign(config), {"beta1": 0.9})
     assert tried.optimizer.beta1 == 0.9  # AdamW's default, which need not be this one's
     with pytest.raises(ValueError, match="sign is not tuned in kappa"):
@@ -148,8 +183,6 @@ def test_it_is_tuned_in_what_it_reads_with_values_that_are_always_given(sign, co
 def test_what_it_does_not_read_is_refused(sign):
     with pytest.raises(ValueError, match=r"beta2 0\.5 was given, but sign does not read it"):
         refuse_unread(OptimizerConfig("sign", lr=1.0, beta2=0.5), "sign")
-    with pytest.raises(ValueError, match=r"take one that does: adamw, .*sign$"):
-        refuse_unread(OptimizerConfig("dana-mk4", lr=1.0, beta1=0.5), "dana-mk4")
 
 
 def test_an_unknown_name_lists_it_and_says_how_to_bring_one(sign):
@@ -163,6 +196,7 @@ def test_an_unknown_name_lists_it_and_says_how_to_bring_one(sign):
         ("sign", "signs:not_one", r"signs 1\.0 is to be an .*OptimizerEntry.* is a str"),
         ("sign", "signs:nothing", r"importing signs:nothing failed with AttributeError"),
         ("sign", "signs.none:sign", r"importing signs\.none:sign failed with ModuleNotFound"),
+        ("-a", "signs:sign", r"brings an optimizer '-a', but run directories"),
         ("a/b", "signs:sign", r"brings an optimizer 'a/b', but run directories"),
         ("adamw", "signs:sign", r"signs 1\.0 brings an optimizer 'adamw', .* adana's own"),
     ],
@@ -188,8 +222,29 @@ def test_a_builder_that_makes_something_else_is_named(packages):
 
 
 @pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ("[model.weight]", "'part' was built without 1 of the model's parameters: bias. It must"),
+        ("[model.weight, model.bias, model.bias]", "'part' was built with a parameter in it twice"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:optimizer contains a parameter group with duplicate")
+def test_an_optimizer_of_other_parameters_than_the_model_s_is_refused(packages, groups, message):
+    text = f"""
+import torch
+from adana.train import OptimizerEntry
+part = OptimizerEntry(lambda model, config, steps: torch.optim.SGD({groups}, config.lr))
+"""
+    packages.install("parts", {"parts.py": text}, {"part": "parts:part"})
+    with pytest.raises(ValueError, match=message):
+        build_optimizer(torch.nn.Linear(2, 2), OptimizerConfig("part", lr=1e-3), 100)
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"defaults": {"beta1": 0.9}}, "has defaults of beta1, which it does not read"),
+        ({"reads": ("kappa",), "defaults": {"kappa": 0.9}}, "or which is always given"),
         ({"reads": ("beta1", "gamma")}, "reads gamma, which is none of kappa, "),
         ({"decay": "linear"}, "decays 'linear'; expected log-time, "),
     ],
@@ -197,6 +252,11 @@ def test_a_builder_that_makes_something_else_is_named(packages):
 def test_an_entry_that_says_what_does_not_exist_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         OptimizerEntry(lambda *_: None, "nothing", **changes)
+
+
+def test_a_text_in_place_of_a_tuple_of_names_is_refused():
+    with pytest.raises(TypeError, match="reads a tuple of names, got 'beta1'"):
+        OptimizerEntry(lambda *_: None, reads="beta1")
 
 
 def example_optimizers() -> dict[str, str]:

@@ -34,6 +34,7 @@ from adana.train import (
     local_ranks,
     optimizer_entry,
     optimizer_names,
+    refuse_other_code,
     refuse_unread,
     train,
 )
@@ -109,6 +110,7 @@ def train_command(arguments: TrainArguments) -> int:
     if arguments.config:
         refuse_flags(arguments, PLACE_FLAGS)
         config, fingerprint = given_config(arguments.config)
+        refuse_other_code(config.optimizer)
         config = dataclasses.replace(config, layout=train_layout(arguments))
     else:
         config = train_config(arguments)

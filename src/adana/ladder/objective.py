@@ -127,7 +127,11 @@ def training_space(
         if "final" in (parameters or ()):
             raise ValueError("the schedule constant has no `final` to tune; name another parameter")
         parameters = [n for n in parameters or preset if n != "final"]
-    values = hyperparameters(base)
+    known = optimizer_entry(base.optimizer.name).defaults
+    values: dict[str, Any] = {
+        name: known.get(name) if value is None else value
+        for name, value in hyperparameters(base).items()
+    }
     values |= {name: aligned(name, values[name]) for name in align}
     limits = {
         "warmup_steps": base.steps // 2,

@@ -22,6 +22,7 @@ from adana.laws.rule_forms import Scale
 from adana.nn import count_parameters
 from adana.runs import Run, identity, science
 from adana.train import TrainConfig, config_from_dict, optimizer_entry
+from adana.train.config import OPTIONAL
 
 TUNABLE = ("lr", "omega", "kappa", "delta", "momentum_scale")
 """Hyperparameters that rules are for: positive numbers that every configuration states."""
@@ -244,7 +245,11 @@ def scale_of(config: TrainConfig) -> Scale:
 def run_settings(config: TrainConfig) -> dict[str, Any]:
     """Return what, beyond size and batch, moves the best learning rate: by the names of flags."""
     optimizer = dataclasses.asdict(config.optimizer)
-    own = {name: optimizer[name] for name in optimizer_entry(config.optimizer.name).reads}
+    try:
+        reads = optimizer_entry(config.optimizer.name).reads
+    except ValueError:  # of a package that is not installed here
+        reads = tuple(name for name in OPTIONAL if optimizer[name] is not None)
+    own = {name: optimizer[name] for name in reads}
     return {
         **own,
         "omega": config.optimizer.omega,

@@ -344,6 +344,13 @@ def _check_group(records: Sequence[Record]) -> None:
             for run in (first, record)
         ]
         if differing := _differing(*settings):
+            if "optimizer.code" in differing:
+                raise RunError(
+                    f"runs {first.name} and {record.name} are of the same optimizer "
+                    f"{record.label!r}, whose code changed in between. Name only the run "
+                    "directories of one of the two (optimizer.code in their config.json), or give "
+                    "every version --runs of its own"
+                )
             raise RunError(
                 f"runs {first.name} and {record.name} are both labelled {record.label!r} but "
                 f"differ in {differing}. Name only the run directories that belong together: "

@@ -18,6 +18,7 @@ from adana.train.optimizers import (
     build_optimizer,
     optimizer_entry,
     optimizer_names,
+    refuse_other_code,
     refuse_unread,
 )
 from adana.train.progress import OnProgress, Outcome, Progress
@@ -65,6 +66,7 @@ __all__ = [
     "pick_device",
     "plant",
     "ranks_expected",
+    "refuse_other_code",
     "refuse_unread",
     "train",
 ]

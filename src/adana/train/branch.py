@@ -31,6 +31,7 @@ from adana.train.checkpoint import (
     verify_checkpoint,
 )
 from adana.train.config import ScheduleConfig, TrainConfig, config_from_dict, config_to_dict
+from adana.train.optimizers import refuse_other_code
 
 TRUNKS = ("constant", "wsd")
 """Schedules that are flat for long enough to branch from."""
@@ -86,10 +87,12 @@ def find_branch(trunk: Run, steps: int, cooldown_steps: int) -> tuple[TrainConfi
     """Return the configuration of a branch of `trunk` and where it starts.
 
     Raises:
-        ValueError: as `branch_config`.
+        ValueError: as `branch_config`, or the trunk's optimizer is of a package whose code has
+            changed since.
         RunError: the trunk has no whole checkpoint that early.
     """
     whole = config_from_dict(trunk.config()).resolve()
+    refuse_other_code(whole.optimizer)
     config = branch_config(whole, steps, cooldown_steps)
     fork = steps - cooldown_steps
     last = min(fork, _common_past(config, whole))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -25,17 +25,22 @@ class OptimizerEntry:
     Example: docs/own-optimizer.md.
 
     Raises:
-        ValueError: `reads` or `decay` names what does not exist.
+        ValueError: `reads`, `defaults` or `decay` names what does not exist.
+        TypeError: `reads` is a text.
     """
 
     build: Builder
     """Called as `build(model, config, steps)` with the initial weights in place. The peak learning
     rate is `config.lr`; the schedule multiplies the `lr` of every group of the optimizer."""
-    summary: str
-    """One line about it, for the error that lists them."""
+    summary: str = ""
+    """One line about it, for the error that lists those of this package."""
     reads: tuple[str, ...] = ()
-    """Which of `HYPERPARAMETERS` it reads, beside lr and omega. It is tuned in these, and others
-    are refused or, in comparisons, not given to it."""
+    """Which of `HYPERPARAMETERS` it reads, beside lr and omega. It is tuned in these; the others
+    are not given to it, or refused."""
+    defaults: Mapping[str, float] = field(default_factory=dict)
+    """What those it reads are where they were not given, of those that may be left out (`OPTIONAL`
+    in `adana.train.config`). `build` finds them in the configuration; without a default it finds
+    None."""
     decay: Literal["log-time", "coupled", "constant"] = "coupled"
     """How its weights decay: `omega/(S + t)`; by `lr * weight_decay` as AdamW's, with
     `coupled_decay(config, steps)` for the latter; or by `omega/T`. What is printed of decay, and a
@@ -44,11 +49,19 @@ class OptimizerEntry:
     """Whether it takes `state_dtype`."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.reads, str):
+            raise TypeError(f"an optimizer's entry reads a tuple of names, got {self.reads!r}")
         unknown = [name for name in self.reads if name not in HYPERPARAMETERS]
         if unknown:
             raise ValueError(
                 f"an optimizer's entry reads {', '.join(unknown)}, which is none of "
                 f"{', '.join(HYPERPARAMETERS)}"
+            )
+        foreign = [name for name in self.defaults if name not in self.reads or name not in OPTIONAL]
+        if foreign:
+            raise ValueError(
+                f"an optimizer's entry has defaults of {', '.join(foreign)}, which it does not "
+                f"read or which is always given; those it may have are of {', '.join(OPTIONAL)}"
             )
         if self.decay not in ("log-time", "coupled", "constant"):
             raise ValueError(

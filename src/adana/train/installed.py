@@ -22,7 +22,7 @@ from typing import Any
 
 GROUP = "adana.optimizers"
 """The entry points that are looked at."""
-NAME = re.compile(r"[\w-][\w.-]*", re.ASCII)
+NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 """What an optimizer may be called."""
 CODE = (".py", ".so", ".pyd")
 """Endings of the files whose content is code."""
@@ -57,6 +57,7 @@ def load(name: str) -> Any:
             f"{package_of(point)} brings an optimizer {name!r}, but run directories are called by "
             "their optimizer: give it a name of letters, digits, '-', '_' and '.'"
         )
+    code_of(name)  # remembered, so that it is that of the code which is now imported
     try:
         return point.load()
     except Exception as error:
@@ -74,14 +75,18 @@ def package_bringing(name: str) -> str | None:
 
 def package_of(point: metadata.EntryPoint) -> str:
     """Return the name and version of the package that brings an entry point."""
-    return "unknown" if point.dist is None else f"{point.dist.name} {point.dist.version}"
+    return (
+        "a package without a name"
+        if point.dist is None
+        else f"{point.dist.name} {point.dist.version}"
+    )
 
 
 def code_of(name: str) -> str | None:
     """Return 12 hex digits of all code in the package that brings `name`; None if none does.
 
-    Nothing is imported. Of a module without a package it is the module's file. What the package
-    imports from elsewhere is not seen.
+    As it was when this process first asked, or imported it. Nothing is imported. Of a module
+    without a package it is the module's file. What the package imports from elsewhere is not seen.
 
     Raises:
         ValueError: the package's files are not there.

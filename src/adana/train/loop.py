@@ -27,7 +27,8 @@ from adana.train.clock import Clock
 from adana.train.config import TrainConfig, config_to_dict
 from adana.train.environment import environment, hyperparameters, peak_memory_bytes, versions
 from adana.train.evaluate import Evaluation, evaluate
-from adana.train.installed import package_bringing
+from adana.train.foreign_state import ForeignState
+from adana.train.installed import code_of, package_bringing
 from adana.train.interrupt import InterruptFlag
 from adana.train.optimizers import build_optimizer, schedule_values, set_gamma, state_bytes
 from adana.train.parallelize import place_model
@@ -78,7 +79,9 @@ class Trainer:
             WeightAverage(parse_average(name), model, config.steps) for name in config.averages
         ]
         self.hyperparameters = hyperparameters(optimizer)
-        self.state = TrainState(model, optimizer, averages)
+        foreign = code_of(config.optimizer.name) is not None
+        remembered = ForeignState(model, optimizer) if foreign else None
+        self.state = TrainState(model, optimizer, averages, foreign=remembered)
         self.watch = Watch(model, optimizer, wanted=config.layout.telemetry)
         trackers = open_trackers(config.layout.trackers)  # refused on all ranks, used on the first
         self.mirror = Mirror(run, trackers if world.first else [], on_message=self._say)
@@ -147,6 +150,8 @@ class Trainer:
             state.optimizer.step()
         for average in state.weight_averages:
             average.update(t)
+        if state.foreign is not None and t == 1:
+            state.foreign.saved()  # what cannot be is better known now than at a checkpoint
         state.step = t
         state.averages.add(loss, z, norm_value, config.clip)
         clock.step(config.tokens_per_step)
@@ -284,16 +289,13 @@ class Trainer:
         self._count_time()
         with self.clock.section("checkpoint"):
             state.split = self.clock.split()
-            plain = {
-                "identity": self._identity(),
-                "threads": torch.get_num_threads(),
-                **state.plain(),
-            }
+            values, tensors = state.snapshot()
+            own = {"identity": self._identity(), "threads": torch.get_num_threads()}
             save_checkpoint(
                 self.run.checkpoints,
                 state.step,
-                state.tensors(),
-                plain,
+                tensors,
+                {**own, **values},
                 keep=layout.keep,
                 keep_every=layout.keep_every,
                 world=self.world,
@@ -311,7 +313,7 @@ class Trainer:
                     f"the checkpoint in {self.run.checkpoints} belongs to another configuration. "
                     "Delete it to start this run from the beginning."
                 )
-            tensors = self.state.tensors()
+            tensors = self.state.room(plain)
             read_tensors(path, tensors, self.world)
             self.state.restore(plain, tensors)
             self.clock = Clock(self.world.device, self.state.split)

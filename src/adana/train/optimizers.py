@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,7 +67,7 @@ def _member(
             arguments["state_dtype"] = config.state_dtype
         return cls(groups, config.lr, **arguments)
 
-    return OptimizerEntry(build, summary, reads, decay, coded=True)
+    return OptimizerEntry(build, summary, reads, decay=decay, coded=True)
 
 
 _ABLATIONS = {
@@ -159,27 +159,58 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig, steps: int) -> to
 
     Raises:
         ValueError: the name is unknown, a hyperparameter is out of range, one was given that this
-            optimizer does not have, or the configuration was made for other code of it.
+            optimizer does not have, the configuration was made for other code of it, or it does
+            not hold all of the model's parameters.
         TypeError: what an installed package built is no `torch.optim.Optimizer`.
     """
+    refuse_other_code(config)
     refuse_unread(config, config.name)
     own = optimizer_entry(config.name)
-    if config.code is not None and config.code != code_of(config.name):
-        point = installed().get(config.name)
-        now = "one of adana's own" if point is None else f"that of {package_of(point)}"
-        raise ValueError(
-            f"the code of the optimizer {config.name!r} is not that of this configuration: then "
-            f"{config.code}, now {code_of(config.name)}, {now}. Changed code is another run: give "
-            "the settings as flags and not as --config, and start a command again that was running "
-            "while the code changed"
-        )
-    optimizer = own.build(model, config, steps)
+    absent: dict[str, Any] = {k: v for k, v in own.defaults.items() if getattr(config, k) is None}
+    optimizer = own.build(model, dataclasses.replace(config, **absent), steps)
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise TypeError(
             f"the builder of {config.name!r} returned a {type(optimizer).__name__}, expected a "
             "torch.optim.Optimizer"
         )
+    _check_holds_all(optimizer, model, config.name)
     return optimizer
+
+
+def refuse_other_code(config: OptimizerConfig) -> None:
+    """Raise `ValueError` where a configuration was made for other code than is installed."""
+    if config.code is None:
+        return
+    point = installed().get(config.name)
+    if point is None:
+        raise ValueError(
+            f"the optimizer {config.name!r} of this configuration is of a package that is not "
+            "installed; environment.json beside its config.json has the package's name and "
+            "version. Install it"
+        )
+    if config.code != code_of(config.name):
+        raise ValueError(
+            f"the code of the optimizer {config.name!r} has changed since this configuration was "
+            f"made: then {config.code}, now, of {package_of(point)}, {code_of(config.name)}. "
+            "Changed code is another run: start the command again if it was running meanwhile, or "
+            "train anew in place of --config or a trunk"
+        )
+
+
+def _check_holds_all(optimizer: torch.optim.Optimizer, model: nn.Module, name: str) -> None:
+    """Raise `ValueError` unless the optimizer holds the model's trainable parameters, each once."""
+    held = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    names = {id(p): each for each, p in model.named_parameters() if p.requires_grad}
+    missing = [each for key, each in names.items() if key not in held]
+    if missing:
+        raise ValueError(
+            f"the optimizer {name!r} was built without {len(missing)} of the model's parameters: "
+            f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}. It must hold all of "
+            "them, or clipping and comparisons are not those of the others; what is not to be "
+            "trained must not require gradients"
+        )
+    if len(set(held)) < len(held):
+        raise ValueError(f"the optimizer {name!r} was built with a parameter in it twice")
 
 
 def refuse_unread(config: OptimizerConfig, *names: str) -> None:
@@ -197,21 +228,12 @@ def refuse_unread(config: OptimizerConfig, *names: str) -> None:
         value = getattr(config, field)
         if value is None or any(field in optimizer_entry(name).reads for name in names):
             continue
-        readers = ", ".join(_readers(field))
+        readers = ", ".join(name for name, known in OPTIMIZERS.items() if field in known.reads)
         raise ValueError(
             f"{field} {value:g} was given, but {' and '.join(names)} "
             f"{'does' if len(names) == 1 else 'do'} not read it. "
             f"Leave it out, or take one that does: {readers}"
         )
-
-
-def _readers(field: str) -> list[str]:
-    """Return the optimizers that read a hyperparameter, without those that cannot be had."""
-    names = [name for name, own in OPTIMIZERS.items() if field in own.reads]
-    for name in installed().keys() - OPTIMIZERS.keys():
-        with contextlib.suppress(ValueError):
-            names += [name] if field in optimizer_entry(name).reads else []
-    return names
 
 
 def set_gamma(optimizer: torch.optim.Optimizer, peak_lr: float, gamma: float) -> None:
@@ -260,8 +282,9 @@ def _of_other(optimizer: torch.optim.Optimizer, group: dict[str, Any], t: int) -
         values["decay"] = float(group["lr"]) * float(group["weight_decay"])
     if "momentum" in group:
         values["ema_m"] = 1 - float(group["momentum"])
-    if "betas" in group:
-        beta1, beta2 = (float(beta) for beta in group["betas"][:2])
+    betas = group.get("betas")
+    if isinstance(betas, tuple | list) and len(betas) >= 2:
+        beta1, beta2 = (float(beta) for beta in betas[:2])
         values |= {"ema_m": 1 - beta1, "ema_v": 1 - beta2}
         if isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW):
             values["momentum"] = 1 / schedules.constant_total_weight(t, beta1)

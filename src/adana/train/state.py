@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,17 +12,13 @@ from torch.distributed.checkpoint.state_dict import (
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
-from torch.utils._pytree import keystr, tree_leaves_with_path, tree_map_with_path
 
-from adana.optim import LogTimeOptimizer
-from adana.runs import RunError
 from adana.train.averages import WeightAverage
+from adana.train.foreign_state import ForeignState
 
 WEIGHTS = "model."
 """What the names of the weights begin with in a checkpoint."""
 _OPTIMIZER = "optimizer."
-PLAIN = bool | int | float | str | None
-"""What a checkpoint's JSON holds of an optimizer."""
 
 
 @dataclass
@@ -71,103 +66,73 @@ class TrainState:
     checkpoints included."""
     split: dict[str, float] = field(default_factory=dict)
     """Where that time went, in seconds by section (`adana.train.clock`)."""
+    foreign: ForeignState | None = None
+    """What the optimizer remembers, where it is one of another package."""
 
-    def __post_init__(self) -> None:
-        self._configured = _group_values(self.optimizer)
+    def snapshot(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return what a checkpoint holds: plain values, as JSON, and the tensors by name, live.
 
-    def plain(self) -> dict[str, Any]:
-        """Return what is not a tensor, as JSON; hyperparameters follow from the configuration.
-
-        Some optimizers of other packages count steps in their groups, or in numbers beside a
-        parameter's tensors.
+        Raises:
+            RunError: an optimizer of another package remembers what it cannot hold.
         """
+        if self.foreign is None:
+            return self._plain(), self._common_tensors() | self._optimizer_tensors()
+        structure, tensors = self.foreign.saved()
+        return {**self._plain(), "optimizer": structure}, self._common_tensors() | tensors
+
+    def room(self, plain: dict[str, Any]) -> dict[str, Tensor]:
+        """Return the tensors, by name, that a checkpoint with these plain values is read into.
+
+        Those of this package's optimizers and torch's are live; they are made if they are not there
+        yet.
+        """
+        if self.foreign is None:
+            return self._common_tensors() | self._optimizer_tensors()
+        return self._common_tensors() | self.foreign.room(plain["optimizer"])
+
+    def _plain(self) -> dict[str, Any]:
+        """Return what is not a tensor; hyperparameters follow from the configuration."""
         return {
-            "group_values": [
-                {key: value for key, value in now.items() if before.get(key) != value}
-                for now, before in zip(_group_values(self.optimizer), self._configured, strict=True)
-            ],
-            "optimizer_values": {
-                name: value
-                for name, value in self._optimizer_leaves(self._optimizer_state())
-                if not isinstance(value, Tensor)
-            },
             "averages": vars(self.averages),
             "weight_averages": {each.rule.name: each.count for each in self.weight_averages},
             "seconds": self.seconds,
             "split": self.split,
         }
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Return every tensor by the name of its parameter, live: to be saved, or read into.
-
-        Names are the same for any layout: `model.NAME` and `optimizer.NAME.STATE`. The optimizer's
-        states are made if they are not there yet.
-        """
+    def _common_tensors(self) -> dict[str, Tensor]:
+        """Return weights, as `model.NAME` for any layout, and averages of them."""
         tensors = {WEIGHTS + name: value for name, value in self.model.state_dict().items()}
         for each in self.weight_averages:
             tensors |= each.tensors()
-        return tensors | {
-            name: value
-            for name, value in self._optimizer_leaves(self._optimizer_state())
+        return tensors
+
+    def _optimizer_tensors(self) -> dict[str, Tensor]:
+        """Return the optimizer's states as `optimizer.NAME.STATE`."""
+        return {
+            f"{_OPTIMIZER}{name}.{key}": value
+            for name, states in self._optimizer_state()["state"].items()
+            for key, value in states.items()
             if isinstance(value, Tensor)
         }
 
     def restore(self, plain: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        """Go on from what `plain` and `tensors` returned, the latter filled with saved values."""
-        saved = self._optimizer_state()
-        values = {**plain.get("optimizer_values", {}), **tensors}
-        saved["state"] = {
-            name: tree_map_with_path(
-                lambda path, now, name=name: values.get(_name(name, path), now), states
-            )
-            for name, states in saved["state"].items()
-        }
-        set_optimizer_state_dict(self.model, self.optimizer, optim_state_dict=saved)
-        # Absent from checkpoints of before.
-        for group, changed in zip(
-            self.optimizer.param_groups, plain.get("group_values", []), strict=False
-        ):
-            group.update(changed)
+        """Go on from the plain values of a checkpoint and its tensors, read into `room`."""
+        if self.foreign is None:
+            self._restore_optimizer(tensors)
+        else:
+            self.foreign.restore(plain["optimizer"], tensors)
         self.step = plain["step"]
         self.averages = Averages(**plain["averages"])
         for each in self.weight_averages:
             each.count = plain["weight_averages"][each.rule.name]
         self.seconds, self.split = plain["seconds"], plain["split"]
 
+    def _restore_optimizer(self, tensors: dict[str, Tensor]) -> None:
+        saved = self._optimizer_state()
+        for name, states in saved["state"].items():
+            for key in states:
+                states[key] = tensors.get(f"{_OPTIMIZER}{name}.{key}", states[key])
+        set_optimizer_state_dict(self.model, self.optimizer, optim_state_dict=saved)
+
     def _optimizer_state(self) -> dict[str, Any]:
         return dict(get_optimizer_state_dict(self.model, self.optimizer))
-
-    def _optimizer_leaves(self, state: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-        """Yield tensors and plain values of the optimizer's state by name.
-
-        Raises:
-            RunError: the state holds something else, which a checkpoint cannot.
-        """
-        for name, states in state["state"].items():
-            for path, value in tree_leaves_with_path(states):
-                if not isinstance(value, Tensor | PLAIN):
-                    raise RunError(
-                        f"{type(self.optimizer).__name__} keeps a {type(value).__name__} in the "
-                        f"state of {name} ({keystr(path)}). A checkpoint can hold tensors, "
-                        "numbers and texts, and lists and dictionaries of them"
-                    )
-                yield _name(name, path), value
-
-
-def _group_values(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
-    """Return the plain values of every group that may be more than configuration.
-
-    Those of this package's optimizers are not, and the learning rate is set at each step.
-    """
-    if isinstance(optimizer, LogTimeOptimizer):
-        return []
-    return [
-        {k: v for k, v in group.items() if k != "lr" and isinstance(v, PLAIN)}
-        for group in optimizer.param_groups
-    ]
-
-
-def _name(parameter: str, path: Any) -> str:
-    """Return what a checkpoint calls a leaf of a parameter's state: ``optimizer.NAME.m``."""
-    keys = (str(getattr(key, "key", getattr(key, "idx", key))) for key in path)
-    return ".".join([f"{_OPTIMIZER}{parameter}", *keys])

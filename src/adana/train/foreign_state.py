@@ -1,0 +1,215 @@
+"""What an optimizer of another package remembers, as a checkpoint holds it: whatever it looks like.
+
+The states of this package's optimizers and of torch's are a few tensors of known names for each
+parameter. Others keep lists, counters beside the tensors, in groups or on themselves, and things
+that come and go. So the structure of it all is written down too, and rebuilt from that alone: no
+code of the optimizer has a say in it, and nothing is cast.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adana.dtensors import is_dtensor
+from adana.names import plain_name
+from adana.runs import RunError
+
+Node = dict[str, Any]
+"""A value as JSON: one key that says what it is."""
+PLAIN = (bool, int, float, str, type(None))
+NOT_OURS = ("params", "lr")
+"""Keys of a group that are set from elsewhere."""
+PREFIX = "optimizer."
+
+
+class ForeignState:
+    """All that an optimizer remembers: its states, groups and public attributes.
+
+    Functions and other objects that were there from the beginning are left as they are.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        self._optimizer = optimizer
+        self._parameters = {plain_name(name): p for name, p in model.named_parameters()}
+        self._groups = [dict(group) for group in optimizer.param_groups]
+        self._attributes = _attributes(optimizer)
+
+    def saved(self) -> tuple[Node, dict[str, Tensor]]:
+        """Return the structure, as JSON, and its tensors by name, live.
+
+        Raises:
+            RunError: something is among it that a checkpoint cannot hold; it is named.
+        """
+        writer = _Writer(type(self._optimizer).__name__, self._parameters)
+        names: dict[Tensor, str] = {p: name for name, p in self._parameters.items()}
+        structure: Node = {"parameters": {}, "others": {}}
+        for key, value in self._optimizer.state.items():
+            name = names.get(key) if isinstance(key, Tensor) else None
+            if name is not None:
+                structure["parameters"][name] = writer.node(value, name, key)
+            elif type(key) is str:
+                structure["others"][key] = writer.node(value, f"others.{key}")
+            else:
+                raise writer.refusal(key, "the keys of its state")
+        both = zip(self._optimizer.param_groups, self._groups, strict=True)
+        structure["groups"] = [
+            writer.changing(now, before, f"groups.{i}") for i, (now, before) in enumerate(both)
+        ]
+        attributes = _attributes(self._optimizer)
+        structure["attributes"] = writer.changing(attributes, self._attributes, "attributes")
+        return structure, writer.tensors
+
+    def room(self, structure: Node) -> dict[str, Tensor]:
+        """Return new tensors by name, into which those of `structure` are to be read."""
+        found: dict[str, Tensor] = {}
+        for p, node in self._nodes(structure):
+            for own in _tensor_nodes(node):
+                found.setdefault(own["tensor"], _empty(own, p))
+        return found
+
+    def restore(self, structure: Node, tensors: Mapping[str, Tensor]) -> None:
+        """Make the optimizer remember what `structure` says, with these tensors."""
+        state = self._optimizer.state
+        state.clear()
+        for name, node in structure["parameters"].items():
+            state[self._parameters[name]] = _value(node, tensors)
+        others: dict[Any, Any] = state
+        for key, node in structure["others"].items():
+            others[key] = _value(node, tensors)
+        for group, nodes in zip(self._optimizer.param_groups, structure["groups"], strict=True):
+            group.update({key: _value(node, tensors) for key, node in nodes.items()})
+        for key, node in structure["attributes"].items():
+            setattr(self._optimizer, key, _value(node, tensors))
+
+    def _nodes(self, structure: Node) -> Iterator[tuple[Tensor, Node]]:
+        """Yield every node with the parameter it belongs to, or any one if it belongs to none."""
+        somewhere = next(iter(self._parameters.values()))
+        for name, node in structure["parameters"].items():
+            yield self._parameters[name], node
+        for nodes in (structure["others"], *structure["groups"], structure["attributes"]):
+            for node in nodes.values():
+                yield somewhere, node
+
+
+def _attributes(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    torchs = {"state", "param_groups", "defaults"}
+    own = {key: value for key, value in vars(optimizer).items() if key not in torchs}
+    return {key: value for key, value in own.items() if not key.startswith("_")}
+
+
+class _Writer:
+    """Turns values into nodes, and gathers the tensors among them."""
+
+    def __init__(self, owner: str, parameters: Mapping[str, Tensor]) -> None:
+        self.tensors: dict[str, Tensor] = {}
+        self._owner = owner
+        self._nodes: dict[int, Node] = {}
+        self._storages = {_storage(p) for p in parameters.values()}
+
+    def refusal(self, value: Any, where: str, why: str = "") -> RunError:
+        """Return the error about a value that cannot be held."""
+        kind = f"{type(value).__module__}.{type(value).__qualname__}"
+        return RunError(
+            f"{self._owner} keeps a {kind} in {where}{why}. A checkpoint can hold tensors of their "
+            "own memory, Python's numbers and texts, and lists, tuples and dictionaries of them "
+            "(docs/own-optimizer.md)"
+        )
+
+    def changing(self, now: Mapping[str, Any], before: Mapping[str, Any], where: str) -> Node:
+        """Return the nodes of all values, without what cannot be held but is as it ever was."""
+        nodes = {}
+        for key, value in now.items():
+            if key in NOT_OURS:
+                continue
+            try:
+                nodes[key] = self.node(value, f"{where}.{key}")
+            except RunError:
+                if key not in before or before[key] is not value:
+                    raise
+        return nodes
+
+    def node(self, value: Any, where: str, p: Tensor | None = None) -> Node:
+        """Return a value as JSON; `where` is its path, `p` the parameter it belongs to."""
+        kind = type(value)
+        if isinstance(value, Tensor):
+            return self._tensor(value, where, p)
+        if kind is float and not math.isfinite(value):  # JSON has no word for it
+            return {"float": repr(value)}
+        if kind in PLAIN:
+            return {"value": value}
+        if kind in (list, tuple):
+            return {kind.__name__: [self.node(x, f"{where}.{i}", p) for i, x in enumerate(value)]}
+        if kind is dict and all(type(key) in (int, str) for key in value):
+            return {"dict": [[key, self.node(x, f"{where}.{key}", p)] for key, x in value.items()]}
+        raise self.refusal(value, where)
+
+    def _tensor(self, value: Tensor, where: str, p: Tensor | None) -> Node:
+        if id(value) in self._nodes:  # the same one in several places is the same one again
+            return self._nodes[id(value)]
+        self._check_shared_out(value, where, p)
+        storage = _storage(value)
+        if storage in self._storages and value.numel():
+            raise self.refusal(value, where, ", which shares memory with another")
+        self._storages.add(storage)
+        name = f"{PREFIX}{where}"
+        while name in self.tensors:  # of {"a": {"b": ...}, "a.b": ...}
+            name += "'"
+        self.tensors[name] = value.detach().contiguous()
+        self._nodes[id(value)] = {
+            "tensor": name,
+            "shape": list(value.shape),
+            "dtype": str(value.dtype).removeprefix("torch."),
+            "on_cpu": value.device.type == "cpu",
+            "sharded": is_dtensor(value),
+        }
+        return self._nodes[id(value)]
+
+    def _check_shared_out(self, value: Tensor, where: str, p: Tensor | None) -> None:
+        """Raise `RunError` for a tensor that is not shared out to the ranks as its parameter is."""
+        if is_dtensor(value):
+            if not (is_dtensor(p) and value.shape == p.shape and value.placements == p.placements):
+                raise self.refusal(value, where, ", sharded otherwise than its parameter")
+        elif is_dtensor(p) and p.device_mesh.size() > 1 and value.numel() > 1:
+            raise self.refusal(value, where, ", which is no DTensor as its parameter is")
+
+
+def _storage(x: Tensor) -> int:
+    mine = x.to_local() if is_dtensor(x) else x
+    return mine.untyped_storage().data_ptr()
+
+
+def _tensor_nodes(node: Node) -> Iterator[Node]:
+    if "tensor" in node:
+        yield node
+    for inner in (*node.get("list", ()), *node.get("tuple", ())):
+        yield from _tensor_nodes(inner)
+    for _, inner in node.get("dict", ()):
+        yield from _tensor_nodes(inner)
+
+
+def _empty(node: Node, p: Tensor) -> Tensor:
+    dtype = getattr(torch, node["dtype"])
+    if node["sharded"]:
+        return torch.empty_like(p, dtype=dtype, requires_grad=False)
+    device = torch.device("cpu") if node["on_cpu"] else p.device
+    return torch.empty(node["shape"], dtype=dtype, device=device)
+
+
+def _value(node: Node, tensors: Mapping[str, Tensor]) -> Any:
+    """Return what a node stands for; what is in several places comes out as one."""
+    if "tensor" in node:
+        return tensors[node["tensor"]]
+    if "float" in node:
+        return float(node["float"])
+    if "list" in node:
+        return [_value(each, tensors) for each in node["list"]]
+    if "tuple" in node:
+        return tuple(_value(each, tensors) for each in node["tuple"])
+    if "dict" in node:
+        return {key: _value(each, tensors) for key, each in node["dict"]}
+    return node["value"]
