@@ -68,6 +68,13 @@ def on_rank_train_until(config, folder, path, step, rank):
     return _with_action(step, act, config, folder, path)
 
 
+def on_rank_with_packages(folder, function, *arguments):
+    """Like another of these functions, but with packages installed below `folder`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        return globals()[function](*arguments)
+
+
 def on_rank_die(config, folder, path, step, rank):
     """One rank is gone after a step, as if killed."""
 
@@ -283,6 +290,49 @@ def test_every_kind_of_state_goes_on_from_two_ranks_to_one(
     config = laid_out(config, "fsdp", checkpoint_every=8)
     arguments = (config, shards.folder, run.path, 12, 1)
     assert worlds(2).run(on_rank_train_until, *arguments) == ["interrupted"] * 2
+    assert train(config, shards, run).state == "finished"
+    assert_close(run, alone)
+
+
+STEADY = """
+import torch
+from adana.train import OptimizerEntry
+
+class Steady(torch.optim.Optimizer):
+    def __init__(self, params, lr):
+        super().__init__(params, {"lr": lr, "k": 0})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            group["k"] += 1
+            for p in group["params"]:
+                averages = self.state[p].setdefault("averages", [torch.zeros_like(p)])
+                averages[0].lerp_(p.grad, 4 / (4 + group["k"]))
+                p.add_(averages[0] + p.grad, alpha=-group["lr"])
+
+steady = OptimizerEntry(lambda model, config, steps: Steady(model.parameters(), config.lr))
+"""
+
+
+@pytest.mark.slow
+def test_another_package_s_optimizer_goes_on_from_one_rank_to_two_to_one(
+    config, shards, tmp_path, worlds, packages
+):
+    packages.install("steady", {"steady.py": STEADY}, {"steady": "steady:steady"})
+    optimizer = OptimizerConfig("steady", lr=0.1)
+    config = dataclasses.replace(config, optimizer=optimizer, steps=20, eval_every=10)
+    alone, run = Run(tmp_path / "alone"), Run(tmp_path / "run")
+    train(config, shards, alone)
+    config = laid_out(config, "fsdp", checkpoint_every=4)
+
+    def stop(_):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert _with_action(5, stop, config, shards.folder, run.path) == "interrupted"
+    arguments = ("on_rank_train_until", config, shards.folder, run.path, 12, 1)
+    stopped = worlds(2).run(on_rank_with_packages, packages.folder, *arguments)
+    assert stopped == ["interrupted"] * 2
     assert train(config, shards, run).state == "finished"
     assert_close(run, alone)
 

@@ -65,11 +65,15 @@ class ForeignState:
         return structure, writer.tensors
 
     def room(self, structure: Node) -> dict[str, Tensor]:
-        """Return new tensors by name, into which those of `structure` are to be read."""
+        """Return new tensors by name, into which those of `structure` are to be read.
+
+        Those of the shape of their parameter are shared out to the ranks as it is now.
+        """
+        device = next(iter(self._parameters.values())).device
         found: dict[str, Tensor] = {}
         for p, node in self._nodes(structure):
             for own in _tensor_nodes(node):
-                found.setdefault(own["tensor"], _empty(own, p))
+                found.setdefault(own["tensor"], _empty(own, p, device))
         return found
 
     def restore(self, structure: Node, tensors: Mapping[str, Tensor]) -> None:
@@ -86,14 +90,13 @@ class ForeignState:
         for key, node in structure["attributes"].items():
             setattr(self._optimizer, key, _value(node, tensors))
 
-    def _nodes(self, structure: Node) -> Iterator[tuple[Tensor, Node]]:
-        """Yield every node with the parameter it belongs to, or any one if it belongs to none."""
-        somewhere = next(iter(self._parameters.values()))
+    def _nodes(self, structure: Node) -> Iterator[tuple[Tensor | None, Node]]:
+        """Yield every node with the parameter it belongs to, if it belongs to one."""
         for name, node in structure["parameters"].items():
             yield self._parameters[name], node
         for nodes in (structure["others"], *structure["groups"], structure["attributes"]):
             for node in nodes.values():
-                yield somewhere, node
+                yield None, node
 
 
 def _attributes(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -165,7 +168,6 @@ class _Writer:
             "shape": list(value.shape),
             "dtype": str(value.dtype).removeprefix("torch."),
             "on_cpu": value.device.type == "cpu",
-            "sharded": is_dtensor(value),
         }
         return self._nodes[id(value)]
 
@@ -192,12 +194,13 @@ def _tensor_nodes(node: Node) -> Iterator[Node]:
         yield from _tensor_nodes(inner)
 
 
-def _empty(node: Node, p: Tensor) -> Tensor:
+def _empty(node: Node, p: Tensor | None, device: torch.device) -> Tensor:
+    """Return a tensor of the shape and dtype of a node; on the CPU where it was, or on `device`."""
     dtype = getattr(torch, node["dtype"])
-    if node["sharded"]:
+    if is_dtensor(p) and list(p.shape) == node["shape"]:
         return torch.empty_like(p, dtype=dtype, requires_grad=False)
-    device = torch.device("cpu") if node["on_cpu"] else p.device
-    return torch.empty(node["shape"], dtype=dtype, device=device)
+    home = torch.device("cpu") if node["on_cpu"] else device
+    return torch.empty(node["shape"], dtype=dtype, device=home)
 
 
 def _value(node: Node, tensors: Mapping[str, Tensor]) -> Any:
