@@ -169,13 +169,15 @@ def test_optimizers_of_this_package_have_no_fingerprint(sign, config):
     assert "code" not in config_to_dict(config, "data")["optimizer"]
 
 
-def test_it_is_tuned_in_what_it_reads_with_values_that_are_always_given(sign, config):
+def test_it_is_tuned_in_what_it_reads_around_its_own_defaults(sign, config):
     names = [parameter.name for parameter in training_space(with_sign(config))]
     assert names == ["lr", "omega", "warmup_steps", "final", "clip", "beta1"]
     begins = {parameter.name: parameter.baseline for parameter in training_space(with_sign(config))}
     assert begins["beta1"] == 0.8
     tried = with_hyperparameters(with_sign(config), {"beta1": 0.9})
-    assert tried.optimizer.beta1 == 0.9  # AdamW's default, which need not be this one's
+    assert tried.optimizer.beta1 == 0.9  # AdamW's default, which is not this one's
+    tried = with_hyperparameters(with_sign(config), {"beta1": 0.8})
+    assert tried.optimizer.beta1 is None  # the same run as one that never named it
     with pytest.raises(ValueError, match="sign is not tuned in kappa"):
         training_space(with_sign(config), ["kappa"])
 

@@ -68,8 +68,9 @@ def with_hyperparameters(base: TrainConfig, values: Mapping[str, Any]) -> TrainC
         raise ValueError(f"cannot tune {', '.join(unknown)}; known are {', '.join(known)}")
     own = {name: values[name] for name in OF_OPTIMIZER if name in values}
     kappa = own.get("kappa", base.optimizer.kappa)
-    if base.optimizer.name in OPTIMIZERS:  # of others we do not know the defaults
-        own |= {n: None for n in OPTIONAL if n in own and own[n] == own_default(n, kappa)}
+    for name in own.keys() & set(OPTIONAL):
+        if own[name] == _default(base.optimizer.name, name, kappa):
+            own[name] = None
     schedule = {name: values[name] for name in OF_SCHEDULE if name in values}
     changes: dict[str, Any] = {name: values[name] for name in OF_TRAINING if name in values}
     if "batch_size" in values:
@@ -97,6 +98,13 @@ def with_hyperparameters(base: TrainConfig, values: Mapping[str, Any]) -> TrainC
         provenance=provenance,
         **changes,
     )
+
+
+def _default(optimizer: str, hyperparameter: str, kappa: float) -> float | None:
+    """Return the optimizer's own default of one of `OPTIONAL`, where that is known."""
+    if optimizer in OPTIMIZERS:
+        return own_default(hyperparameter, kappa)
+    return optimizer_entry(optimizer).defaults.get(hyperparameter)
 
 
 def tuned_in(name: str) -> tuple[str, ...]:
