@@ -7,7 +7,7 @@ import pytest
 
 from adana.report import Comparison, all_charts, compare, multiplier_chart, save_static
 from adana.report.charts import validation_chart
-from adana.report.drawing import MAX_POINTS, thin
+from adana.report.drawing import MAX_POINTS, legend, thin
 from adana.runs import Run, find_runs
 
 
@@ -62,3 +62,13 @@ def test_an_unknown_suffix_is_refused(comparison: Comparison, tmp_path: Path) ->
     assert chart is not None
     with pytest.raises(ValueError, match=r"\.svg, \.pdf or \.png"):
         save_static(chart, tmp_path / "loss.gif")
+
+
+@pytest.mark.parametrize(
+    ("longest", "columns"),
+    [("dana-star-mk4", 3), ("log-muon-adamw", 2), ("muon-log-decay-adana", 1)],
+)
+def test_long_names_have_room_in_legends(longest, columns):
+    own = legend(["adamw", longest], lines=True)
+    assert own["columns"] == columns
+    assert own["labelLimit"] >= 8 * len(longest)  # pixels of a letter, on average

@@ -260,7 +260,7 @@ def _shape(comparison: Comparison) -> alt.Shape:
     labels = list(comparison.labels)
     shapes = ["circle", *(["diamond"] * (len(labels) - 1))]
     scale = alt.Scale(domain=labels, range=shapes)
-    return alt.Shape(f"{BY}:N", scale=scale, legend=drawing.legend(lines=False))
+    return alt.Shape(f"{BY}:N", scale=scale, legend=drawing.legend(labels, lines=False))
 
 
 def _dash(comparison: Comparison) -> alt.StrokeDash:

@@ -32,6 +32,9 @@ PALETTE = (
 POWER_OF_TEN = "abs(log(datum.value) / LN10 - round(log(datum.value) / LN10)) < 1e-6"
 """Whether a tick is one, for the browser."""
 
+LEGENDS = ((13, 3, 110), (16, 2, 130), (math.inf, 1, 340))
+"""Legends by the letters of the longest label: up to so many, columns, and pixels of each."""
+
 HIDDEN = "hidden"
 """The parameter of a chart that lists the labels not to draw."""
 
@@ -130,21 +133,26 @@ def color(by: str, labels: Sequence[str], *, lines: bool = True) -> alt.Color:
     """Give each label its colour: the first one the baseline's grey, the others the palette's."""
     colors = [PALETTE[i % len(PALETTE)] for i in range(len(labels) - 1)]
     scale = alt.Scale(domain=list(labels), range=[BASELINE_COLOR, *colors])
-    return alt.Color(f"{by}:N", scale=scale, legend=legend(lines))
+    return alt.Color(f"{by}:N", scale=scale, legend=legend(labels, lines=lines))
 
 
 def dash(by: str, labels: Sequence[str]) -> alt.StrokeDash:
     """Dash all but the first label, so that a curve under another one shows through its gaps."""
     dashes = [[1, 0], *([[7, 3], [2, 3], [10, 3, 2, 3]] * len(labels))]
     scale = alt.Scale(domain=list(labels), range=dashes[: len(labels)])
-    return alt.StrokeDash(f"{by}:N", scale=scale, legend=legend(lines=True))
+    return alt.StrokeDash(f"{by}:N", scale=scale, legend=legend(labels, lines=True))
 
 
-def legend(lines: bool) -> alt.Legend:
-    """Return the one legend that colour, shape and dash share; three names fit a phone."""
+def legend(labels: Sequence[str], *, lines: bool) -> alt.Legend:
+    """Return the one legend that colour, shape and dash share.
+
+    Three names stand side by side on a phone, or as many as are long and yet told apart.
+    """
     symbol: dict[str, Any] = {"symbolType": "stroke", "symbolStrokeWidth": 3} if lines else {}
+    longest = max(map(len, labels), default=0)
+    columns, width = next((c, w) for most, c, w in LEGENDS if longest <= most)
     return alt.Legend(
-        orient="top", title=None, columns=3, labelLimit=110, symbolOpacity=1, **symbol
+        orient="top", title=None, columns=columns, labelLimit=width, symbolOpacity=1, **symbol
     )
 
 

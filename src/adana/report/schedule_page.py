@@ -90,7 +90,7 @@ def _lines(
 ) -> list[alt.Chart]:
     """Return the lines at the sliders' settings, and under them the family at the others."""
     labels = [style.label for style in picture.styles]
-    legend = drawing.legend(lines=True)
+    legend = drawing.legend(labels, lines=True)
     color = alt.Scale(domain=labels, range=[style.color for style in picture.styles])
     dashes = alt.Scale(domain=labels, range=[style.dash for style in picture.styles])
     log = picture.log

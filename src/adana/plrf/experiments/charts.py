@@ -108,7 +108,7 @@ def legend(labels: Sequence[str]) -> alt.Legend:
     """Return a legend that fits a phone: fewer columns for longer names."""
     longest = max(map(len, labels))
     columns = 1 if longest > 24 else 2 if longest > 12 else 3 if longest > 8 else 4
-    found = drawing.legend(lines=True)
+    found = drawing.legend(labels, lines=True)
     found["columns"], found["labelLimit"] = columns, 420
     return found
 
