@@ -143,3 +143,19 @@ def test_an_object_may_stay_but_not_change(where):
         optimizer.about = object()
     with pytest.raises(RunError, match=r"builtins\.object in .*\.about"):
         foreign.saved()
+
+
+@pytest.mark.parametrize("on", ["cpu", "meta"])
+def test_tensors_are_where_the_weights_are_now_but_for_counters_that_were_not(on):
+    """The device `meta` stands for a GPU."""
+    model, optimizer, foreign = made()
+    optimizer.state[model.weight] = {"m": torch.zeros_like(model.weight), "step": torch.tensor(1.0)}
+    structure, _ = foreign.saved()
+    gpu = torch.nn.Linear(3, 2, device="meta")
+    room = ForeignState(gpu, torch.optim.SGD(gpu.parameters(), lr=1.0)).room(structure)
+    assert {x.device.type for x in room.values()} == {"meta"}
+    there = torch.optim.SGD(gpu.parameters(), lr=1.0)
+    there.state[gpu.weight] = {"m": torch.zeros_like(gpu.weight), "step": torch.tensor(1.0)}
+    structure, _ = ForeignState(gpu, there).saved()
+    back = ForeignState(*(made()[:2] if on == "cpu" else (gpu, there))).room(structure)
+    assert [x.device.type for x in back.values()] == [on, "cpu"]

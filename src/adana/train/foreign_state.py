@@ -113,6 +113,7 @@ class _Writer:
         self._owner = owner
         self._nodes: dict[int, Node] = {}
         self._storages = {_storage(p) for p in parameters.values()}
+        self._device = next(iter(parameters.values())).device.type
 
     def refusal(self, value: Any, where: str, why: str = "") -> RunError:
         """Return the error about a value that cannot be held."""
@@ -156,7 +157,7 @@ class _Writer:
             return self._nodes[id(value)]
         self._check_shared_out(value, where, p)
         storage = _storage(value)
-        if storage in self._storages and value.numel():
+        if storage and storage in self._storages and value.numel():
             raise self.refusal(value, where, ", which shares memory with another")
         self._storages.add(storage)
         name = f"{PREFIX}{where}"
@@ -167,7 +168,7 @@ class _Writer:
             "tensor": name,
             "shape": list(value.shape),
             "dtype": str(value.dtype).removeprefix("torch."),
-            "on_cpu": value.device.type == "cpu",
+            "on_cpu": value.device.type == "cpu" != self._device,
         }
         return self._nodes[id(value)]
 
@@ -195,7 +196,10 @@ def _tensor_nodes(node: Node) -> Iterator[Node]:
 
 
 def _empty(node: Node, p: Tensor | None, device: torch.device) -> Tensor:
-    """Return a tensor of the shape and dtype of a node; on the CPU where it was, or on `device`."""
+    """Return a tensor of the shape and dtype of a node.
+
+    On the CPU if it was there while the weights were not; else on `device`, where the weights are.
+    """
     dtype = getattr(torch, node["dtype"])
     if is_dtensor(p) and list(p.shape) == node["shape"]:
         return torch.empty_like(p, dtype=dtype, requires_grad=False)
