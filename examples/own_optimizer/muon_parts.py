@@ -4,7 +4,8 @@ Optimizers of your own for `adana train`, `compare`, `tune` and `ladder run`: th
 pyproject.toml say which names this module brings (docs/own-optimizer.md).
 
     pip install -e examples/own_optimizer
-    adana compare muon muon-log-decay muon-log-decay-adana log-muon-adamw log-muon --sweep-lr 5
+    adana compare muon muon-log-decay log-muon --sweep-lr 5 \\
+        --lr muon=0.016 muon-log-decay=0.016 log-muon=0.032
 """
 
 import torch

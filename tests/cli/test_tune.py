@@ -218,6 +218,7 @@ def test_a_search_that_was_interrupted_says_so_and_goes_on(tmp_path, capsys, mon
     ("arguments", "message"),
     [
         (("lion",), "unknown optimizer 'lion'"),
+        (("lion", "--parameters", "lr", "--tau-epochs", "1"), "unknown optimizer 'lion'"),
         (("adamw", "--parameters", "kappa"), "adamw is not tuned in kappa"),
         (("adamw", "--joint", "lr"), "--joint 'lr' is not a pair of two names such as lr,omega"),
         (("adamw", "--scales", "2", "2"), "names a size twice"),

@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import pytest
 import torch
 
 from adana import param_groups
@@ -75,3 +76,11 @@ def test_a_copy_and_a_pickled_one_go_on_with_the_same_steps():
         step(three, third)
         assert same(two, three)
         assert not same(two, one)
+
+
+@pytest.mark.parametrize(
+    ("lr", "adamw"), [(-1.0, ADAMW), (1e-2, {**ADAMW, "betas": (2.0, 0.99)})], ids=["lr", "betas"]
+)
+def test_numbers_out_of_range_are_refused(lr, adamw):
+    with pytest.raises(ValueError, match=r"(?i)learning rate|beta"):
+        MuonWithAdamW(small(), lr, 0.1, adamw)

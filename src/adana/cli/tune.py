@@ -108,8 +108,9 @@ class TuneArguments(EngineFlags, Settings):
     @property
     def names(self) -> tuple[str, ...]:
         """What is searched: what was named, else the preset, and what a joint check needs."""
+        preset = tuned_in(self.optimizer)  # also where it is not needed: who misspells hears of it
         pairs = (name for pair in self.method.joint for name in pair)
-        return tuple(dict.fromkeys((*(self.parameters or tuned_in(self.optimizer)), *pairs)))
+        return tuple(dict.fromkeys((*(self.parameters or preset), *pairs)))
 
 
 def tune_command(arguments: TuneArguments) -> int:

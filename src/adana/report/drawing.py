@@ -146,7 +146,7 @@ def dash(by: str, labels: Sequence[str]) -> alt.StrokeDash:
 def legend(labels: Sequence[str], *, lines: bool) -> alt.Legend:
     """Return the one legend that colour, shape and dash share.
 
-    Three names stand side by side on a phone, or as many as are long and yet told apart.
+    As many names stand side by side, three at most, as fit a phone without being cut.
     """
     symbol: dict[str, Any] = {"symbolType": "stroke", "symbolStrokeWidth": 3} if lines else {}
     longest = max(map(len, labels), default=0)

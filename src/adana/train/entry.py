@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from adana.train.config import OPTIONAL, OptimizerConfig
 
 Builder = Callable[[nn.Module, OptimizerConfig, int], torch.optim.Optimizer]
 """Makes an optimizer for a model from its configuration and the number of steps T."""
+Decay = Literal["log-time", "coupled", "constant"]
 HYPERPARAMETERS = ("kappa", "delta", "momentum_scale", *OPTIONAL)
 """Fields of `OptimizerConfig` that only some optimizers read."""
 
@@ -41,7 +42,7 @@ class OptimizerEntry:
     """What those it reads are where they were not given, of those that may be left out (`OPTIONAL`
     in `adana.train.config`). `build` finds them in the configuration; without a default it finds
     None."""
-    decay: Literal["log-time", "coupled", "constant"] = "coupled"
+    decay: Decay = "coupled"
     """How its weights decay: `omega/(S + t)`; by `lr * weight_decay` as AdamW's, with
     `coupled_decay(config, steps)` for the latter; or by `omega/T`. What is printed of decay, and a
     plan's AdamW-like `weight_decay`, go by it."""
@@ -63,10 +64,9 @@ class OptimizerEntry:
                 f"an optimizer's entry has defaults of {', '.join(foreign)}, which it does not "
                 f"read or which is always given; those it may have are of {', '.join(OPTIONAL)}"
             )
-        if self.decay not in ("log-time", "coupled", "constant"):
+        if self.decay not in get_args(Decay):
             raise ValueError(
-                f"an optimizer's entry decays {self.decay!r}; expected log-time, coupled or "
-                "constant"
+                f"an optimizer's entry decays {self.decay!r}; expected {', '.join(get_args(Decay))}"
             )
 
 

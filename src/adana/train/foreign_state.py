@@ -25,12 +25,17 @@ PLAIN = (bool, int, float, str, type(None))
 NOT_OURS = ("params", "lr")
 """Keys of a group that are set from elsewhere."""
 PREFIX = "optimizer."
+"""What the names of an optimizer's tensors begin with in a checkpoint."""
 
 
 class ForeignState:
     """All that an optimizer remembers: its states, groups and public attributes.
 
     Functions and other objects that were there from the beginning are left as they are.
+
+    Args:
+        model: every tensor of the optimizer's state is by the name of its parameter here.
+        optimizer: as it was just built; objects that a checkpoint cannot hold may stay these.
     """
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

@@ -38,22 +38,23 @@ class MuonWithAdamW(torch.optim.Optimizer):
         self, model: nn.Module, lr: float, weight_decay: float, adamw: Mapping[str, Any]
     ) -> None:
         groups = param_groups(model, muon=True)
-        for group in groups:
-            group.update({"adjust_lr_fn": "match_rms_adamw"} if group["muon"] else adamw)
-        super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})
-        self._make_parts()
+        shared = {"lr": lr, "weight_decay": weight_decay}
+        super().__init__(groups, shared)
+        self._make_parts({**shared, "adjust_lr_fn": "match_rms_adamw"}, {**shared, **adamw})
 
-    def _make_parts(self) -> None:
-        """Make an optimizer of each kind that has groups; what these say beats its defaults."""
-        kinds = {True: torch.optim.Muon, False: torch.optim.AdamW}
+    def _make_parts(self, muon: Mapping[str, Any], adamw: Mapping[str, Any]) -> None:
+        """Make an optimizer of each kind that has groups; what these say beats the arguments."""
+        kinds = {True: (torch.optim.Muon, muon), False: (torch.optim.AdamW, adamw)}
         self._parts: dict[bool, torch.optim.Optimizer] = {
-            muon: kind(own) for muon, kind in kinds.items() if (own := self._groups_of(muon))
+            which: kind(own, **arguments)
+            for which, (kind, arguments) in kinds.items()
+            if (own := self._groups_of(which))
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a copied, pickled or loaded optimizer: torch keeps groups and states alone."""
         super().__setstate__(state)
-        self._make_parts()
+        self._make_parts({}, {})
 
     def _groups_of(self, muon: bool) -> list[dict[str, Any]]:
         return [group for group in self.param_groups if group["muon"] is muon]

@@ -14,11 +14,10 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from adana.train.averages import WeightAverage
-from adana.train.foreign_state import ForeignState
+from adana.train.foreign_state import PREFIX, ForeignState
 
 WEIGHTS = "model."
 """What the names of the weights begin with in a checkpoint."""
-_OPTIMIZER = "optimizer."
 
 
 @dataclass
@@ -109,7 +108,7 @@ class TrainState:
     def _optimizer_tensors(self) -> dict[str, Tensor]:
         """Return the optimizer's states as `optimizer.NAME.STATE`."""
         return {
-            f"{_OPTIMIZER}{name}.{key}": value
+            f"{PREFIX}{name}.{key}": value
             for name, states in self._optimizer_state()["state"].items()
             for key, value in states.items()
             if isinstance(value, Tensor)
@@ -131,7 +130,7 @@ class TrainState:
         saved = self._optimizer_state()
         for name, states in saved["state"].items():
             for key in states:
-                states[key] = tensors.get(f"{_OPTIMIZER}{name}.{key}", states[key])
+                states[key] = tensors.get(f"{PREFIX}{name}.{key}", states[key])
         set_optimizer_state_dict(self.model, self.optimizer, optim_state_dict=saved)
 
     def _optimizer_state(self) -> dict[str, Any]:
