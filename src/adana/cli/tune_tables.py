@@ -45,8 +45,8 @@ def print_plan(
     say(
         console,
         f"{jobs} trainings at a time. Runs are those of the first pass with noise and joint "
-        "checks; longer grids and values of other sizes come on top, what was trained before is "
-        "free."
+        "checks; longer grids, what is tried together at the end and values of other sizes come "
+        "on top, what was trained before is free."
         + ("" if seconds is None else " Hours: a step measured here, evaluations come on top."),
     )
     for size in sizes:
@@ -101,7 +101,7 @@ def _found(result: StudyResult) -> Grid:
 
 def _remarks(own: ScaleResult) -> list[str]:
     """Return what a person must know before trusting the optimum."""
-    texts = [check.verdict for check in own.joints]
+    texts = [check.verdict for check in (*own.joints, *own.combinations)]
     texts += [
         f"the best {name} is no optimum between worse values: {edge}"
         for name, edge in own.edges.items()

@@ -4,6 +4,7 @@ The method: `docs/tuning.md`. Nothing here knows what a training is.
 """
 
 from adana.tune.budget import Budget, budget_of, planned_runs, widest_batch
+from adana.tune.combination import Combination
 from adana.tune.descent import Descent, Move, descend
 from adana.tune.engine import Emit, Engine, Result, Work
 from adana.tune.evaluate import Evaluator, FailedTrials, InProcess, Runner
@@ -28,6 +29,7 @@ __all__ = [
     "Beta",
     "Budget",
     "Choice",
+    "Combination",
     "Descent",
     "Emit",
     "Engine",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from adana.tune.engine import OnEvent, OnResult, Result, Work, failure, ignore
@@ -121,9 +121,9 @@ class Evaluator:
         keys = {self.objective.key(config) for config in self._seeds_of(configs).values()}
         return len(keys - self.trials.keys())
 
-    def losses_of_seeds(self, config: Config, seeds: int) -> list[float]:
-        """Return the loss of one configuration with each of the first `seeds` seeds."""
-        names = {f"baseline s{seed}": {**config, "seed": seed} for seed in range(seeds)}
+    def losses_of_seeds(self, name: str, config: Config, seeds: Iterable[int]) -> list[float]:
+        """Return the loss of one configuration with each of the seeds; `name` is for a display."""
+        names = {f"{name} s{seed}": {**config, "seed": seed} for seed in seeds}
         found = self._trials(names)
         return [found[name].loss for name in names]
 

@@ -28,6 +28,8 @@ class JointCheck:
     """A row for each value of the first."""
     centre: tuple[Any, Any]
     """The values of the optimum that was checked."""
+    lowest: tuple[Any, Any]
+    """The pair with the lowest loss."""
     best: tuple[Any, Any]
     """The best pair: the centre unless another gains more than delta1."""
     gain: float
@@ -43,6 +45,12 @@ class JointCheck:
     def moved(self) -> bool:
         """Whether another pair is better than the centre by more than delta1."""
         return self.best != self.centre
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What the pair with the lowest loss has that the centre has not."""
+        both = zip(self.names, self.lowest, self.centre, strict=True)
+        return {name: value for name, value, own in both if value != own}
 
 
 def check_jointly(
@@ -75,6 +83,7 @@ def check_jointly(
         values=(rows, columns),
         losses=tuple(tuple(table[a, b] for b in columns) for a in rows),
         centre=centre,
+        lowest=lowest,
         best=best,
         gain=gain,
         interaction=interaction,

@@ -40,6 +40,8 @@ class Progress:
 
 FILLING = "trying the best values of each scale at the others"
 
+COMBINING = "trying all that gained a little together"
+
 OnProgress = Callable[[Progress], None]
 
 
@@ -94,6 +96,18 @@ class Meter:
         """Two hyperparameters are checked together."""
         self._expect(joint_runs(self._rules))
         self._say(f"{first} and {second} together")
+
+    def begin_combination(self) -> None:
+        """All that gained a little is tried together."""
+        own = noise_runs(self._rules)
+        self._left = own if own >= self._rules.seeds else self._rules.seeds
+        self._say(COMBINING)
+
+    def begin_again(self) -> None:
+        """The search of this scale goes on from there, where it knows nothing yet."""
+        self._moved, self._measured = False, 0
+        self._noise_ahead = noise_runs(self._rules)
+        self._left = sum(planned_runs(self._spaces[self.scale], self._rules))
 
     def begin_filling(self, runs: Mapping[Scale, int]) -> None:
         """Values of one scale are tried at the others: so many runs of each."""

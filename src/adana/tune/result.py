@@ -1,8 +1,8 @@
 """What a search ends with, and how it stands on disk as JSON.
 
 The keys of a scale follow marin's tree of results: `best_config`, `min_loss`, `near_optimal` (its
-`approximate_best_config_list`), `ablations`, and here also every pass, the joint checks, the
-thresholds with their source, and what it cost.
+`approximate_best_config_list`), `ablations`, and here also every pass, the joint checks, what
+was tried together, the thresholds with their source, and what it cost.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from adana.runs import read_json
 from adana.tune.budget import Budget, budget_of
+from adana.tune.combination import Combination
 from adana.tune.descent import Descent, Move
 from adana.tune.joint import JointCheck
 from adana.tune.noise import NoiseFloor
@@ -42,6 +43,8 @@ class ScaleResult:
     """Its loss, the mean over seeds."""
     descent: Descent
     joints: tuple[JointCheck, ...]
+    combinations: tuple[Combination, ...]
+    """What came of all values together that gained a little, wherever the search came to rest."""
     floor: NoiseFloor
     """The thresholds that its moves were decided with; verdicts over scales have the study's."""
     budget: Budget
@@ -71,6 +74,7 @@ class ScaleResult:
             "edges": self.edges,
             "passes": [[_move_dict(move) for move in moves] for moves in self.descent.passes],
             "joint": [dataclasses.asdict(check) for check in self.joints],
+            "together": [dataclasses.asdict(own) for own in self.combinations],
             "thresholds": dataclasses.asdict(self.floor),
             "budget": dataclasses.asdict(self.budget),
             "trials": {

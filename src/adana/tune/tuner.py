@@ -1,7 +1,7 @@
-"""Tuning at one scale or several: noise, descent, joint checks, sensitivity, and one result.
+"""Tuning at one scale or several: each from the best of the one before, and one result.
 
-The whole method in the order in which it happens. Each part has a file of its own; this one only
-puts them together and says how far it is.
+What happens at one scale: `scale_search.py`. Here is what joins them: where each begins, the values
+of one tried at the others, and the verdicts.
 """
 
 from __future__ import annotations
@@ -14,25 +14,19 @@ from typing import Any
 
 from adana.runs import write_json
 from adana.tune.budget import Budget, budget_of
-from adana.tune.descent import Descent, Move, descend
 from adana.tune.engine import OnEvent, ignore
 from adana.tune.evaluate import Evaluator, InProcess, Runner
-from adana.tune.joint import JointCheck, check_jointly
 from adana.tune.local import LocalEngine
 from adana.tune.meter import Meter, OnProgress
-from adana.tune.noise import NoiseFloor, noise_floor
+from adana.tune.noise import noise_floor
 from adana.tune.problem import Problem, Rules
 from adana.tune.result import ScaleResult, StudyResult
 from adana.tune.scale import Scale, nearest
+from adana.tune.scale_search import ScaleSearch
 from adana.tune.sensitivity import common_values, sensitivities
 from adana.tune.space import Parameter, Space, baseline_of, starting_at
 from adana.tune.sweep import Sweep, label
 from adana.tune.trial import Config, FunctionObjective, Objective
-
-MAX_JOINT_ROUNDS = 3
-"""Descents from a pair that a joint check found, at most."""
-MAX_NOISE_ROUNDS = 4
-"""Measurements of the noise of a scale, at most."""
 
 
 def tune(
@@ -152,12 +146,7 @@ class _Search:
         self.known: dict[Scale, Config] = {}
 
     def tune_one(self, problem: Problem) -> None:
-        """Tune at one scale.
-
-        Far from the optimum losses spread more, and large differences would not count. So the noise
-        is measured again where a descent ended, and the search goes on with what it is there, until
-        nothing moves.
-        """
+        """Tune at one scale, from the best values of the nearest one that is known."""
         scale = problem.scale
         evaluator = Evaluator(
             problem.objective,
@@ -174,77 +163,29 @@ class _Search:
         source = nearest(scale, (other for other in bests if scale.distance(other) > 0))
         values = bests[source] if source else {}
         space: Sequence[Parameter] = starting_at(problem.space, values)
-        begun = start = {**problem.fixed, **{own.name: own.baseline for own in space}}
-        passes: tuple[tuple[Move, ...], ...] = ()
-        joints: list[JointCheck] = []
-        for _ in range(MAX_NOISE_ROUNDS):
-            self._measure_noise(evaluator, start)
-            floor = self._floor()
-            descent, checks = self._descend(evaluator, space, start, floor)
-            passes, joints = passes + descent.passes, joints + checks
-            if self.rules.noise_seeds < 2 or descent.best == start:
-                break
-            start, space = descent.best, descent.space
+        start = {**problem.fixed, **{own.name: own.baseline for own in space}}
+        elsewhere = [*self.noise.values()]
+        search = ScaleSearch(evaluator, self.rules, self.meter, elsewhere)
+        found = search.run(space, start)
+        self.noise[scale] = search.noise
         self.results[scale] = ScaleResult(
             scale=scale,
-            start=begun,
+            start=start,
             warm_start=source.name if source else "",
-            best=descent.best,
-            loss=descent.loss,
-            descent=dataclasses.replace(descent, passes=passes),
-            joints=tuple(joints),
-            floor=floor,
+            best=found.descent.best,
+            loss=found.descent.loss,
+            descent=found.descent,
+            joints=found.joints,
+            combinations=found.combinations,
+            floor=found.floor,
             budget=Budget(),
         )
-        self.bests[scale] = descent.best
-
-    def _measure_noise(self, evaluator: Evaluator, config: Config) -> None:
-        """Measure the noise of this scale at a configuration, in place of any other before."""
-        if self.rules.noise_seeds > 1:
-            self.meter.begin_noise()
-            losses = evaluator.losses_of_seeds(config, self.rules.noise_seeds)
-            self.noise[self.meter.scale] = losses
-
-    def _floor(self) -> NoiseFloor:
-        rules = self.rules
-        return noise_floor([*self.noise.values()], rules.seeds, rules.delta1, rules.delta2)
-
-    def _descend(
-        self, evaluator: Evaluator, space: Sequence[Parameter], start: Config, floor: NoiseFloor
-    ) -> tuple[Descent, list[JointCheck]]:
-        """Descend; where a joint check finds a better pair, descend again from there."""
-        passes: tuple[tuple[Move, ...], ...] = ()
-        joints: list[JointCheck] = []
-        for round_ in range(MAX_JOINT_ROUNDS + 1):
-            descent = descend(
-                evaluator.losses,
-                space,
-                start,
-                floor.delta1,
-                max_passes=self.rules.max_passes,
-                on_sweep=self.meter.on_sweep,
-                on_move=self.meter.on_move,
-            )
-            passes += descent.passes
-            better = None
-            for first, second in self.rules.joint if round_ < MAX_JOINT_ROUNDS else ():
-                self.meter.begin_joint(first, second)
-                own = {parameter.name: parameter for parameter in descent.space}
-                check = check_jointly(
-                    evaluator.losses, descent.best, own[first], own[second], floor.delta1
-                )
-                joints.append(check)
-                if check.moved:
-                    better = dict(zip(check.names, check.best, strict=True))
-                    break
-            if better is None:
-                break
-            start, space = {**descent.best, **better}, descent.space
-        return dataclasses.replace(descent, passes=passes), joints
+        self.bests[scale] = found.descent.best
 
     def conclude(self) -> StudyResult:
         """Fill in what the verdicts need, and put everything together."""
-        floor = self._floor()
+        rules = self.rules
+        floor = noise_floor([*self.noise.values()], rules.seeds, rules.delta1, rules.delta2)
         sweeps = {scale: dict(result.descent.sweeps) for scale, result in self.results.items()}
         if len(sweeps) > 1:
             self._fill(sweeps, floor.delta2)
