@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import shlex
+from html import escape
 
 import pytest
 
@@ -86,6 +87,9 @@ def test_a_search_is_trained_once_and_ends_with_the_command_of_the_best(tmp_path
 
     (command,) = result["commands"].values()
     assert command in out
+    page = file.with_name("search.html").read_text()
+    assert escape(command) in page
+    assert f"found in {len(runs)} trainings" in page
     before = {r.path for r in runs}
     with pytest.raises(SystemExit) as exit_:
         main([*shlex.split(command)[1:]])

@@ -18,13 +18,16 @@ from adana.report import (
     all_charts,
     as_dict,
     compare,
+    is_search,
     is_study,
     markdown,
+    read_search,
     read_study,
     save_static,
     study_terminal,
     terminal,
     write_report,
+    write_search,
     write_study,
 )
 from adana.runs import Run, write_bytes, write_json
@@ -40,11 +43,11 @@ class ReportArguments:
     """
 
     folders: Annotated[tuple[Path, ...], tyro.conf.Positional] = (RUNS,)
-    """Run directories, or folders that contain some."""
+    """Run directories, or folders that contain some; or folders of searches."""
     baseline: str = "adamw"
     """The optimizer the others are compared with."""
     output: Path = Path("report")
-    """Folder to write report.html, the tables and the charts to."""
+    """Folder to write report.html (search.html), the tables and the charts to."""
     images: tuple[Image, ...] = ("svg",)
     """What to save every chart as, beside the page: any of svg, pdf, png."""
     command: str | None = None
@@ -55,6 +58,16 @@ def report_command(arguments: ReportArguments) -> int:
     """Run `adana report`; return the exit code."""
     check_folder("--output", arguments.output)
     console = Console()
+    searches = [folder for folder in arguments.folders if is_search(folder)]
+    if searches:
+        if len(searches) < len(arguments.folders):
+            rest = next(folder for folder in arguments.folders if folder not in searches)
+            raise ValueError(
+                f"{searches[0]} is a search and {rest} is not: name searches or runs, each has a "
+                "page of its own"
+            )
+        _write_searches(searches, arguments.output, console, arguments.images)
+        return 0
     readable = runs_below(arguments.folders, console)
     if is_study(readable):
         write_whole_study(
@@ -67,6 +80,16 @@ def report_command(arguments: ReportArguments) -> int:
         readable, arguments.baseline, arguments.output, console, images=arguments.images
     )
     return 0
+
+
+def _write_searches(
+    folders: Sequence[Path], output: Path, console: Console, images: Sequence[Image]
+) -> None:
+    output.mkdir(parents=True, exist_ok=True)
+    page = output / "search.html"
+    write_search([read_search(folder) for folder in folders], page, images)
+    say(console, f"report: {page.resolve()}")
+    say(console, f"charts beside it: {output}")
 
 
 def write_whole_study(

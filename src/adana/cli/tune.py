@@ -32,6 +32,7 @@ from adana.ladder import (
     tuned_in,
     with_hyperparameters,
 )
+from adana.report import read_search, write_search
 from adana.runs import read_json, write_json
 from adana.train import optimizer_names
 from adana.tune import (
@@ -149,6 +150,9 @@ def tune_command(arguments: TuneArguments) -> int:
     for size, command in commands.items():
         say(console, f"\nbest of {size}:\n  {command}")
     say(console, f"\nresult: {search.output}")
+    page = search.output.with_name("search.html")
+    write_search([read_search(search.output.parent)], page)
+    say(console, f"in pictures: {page.resolve()}")
     return 0
 
 

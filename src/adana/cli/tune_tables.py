@@ -12,7 +12,7 @@ from rich.console import Console
 from adana.cli.grid import Grid
 from adana.cli.terminal import say
 from adana.cli.tune_sizes import Size
-from adana.tune import Budget, Rules, ScaleResult, StudyResult, planned_runs, spent_below
+from adana.tune import Budget, Rules, StudyResult, planned_runs, spent_below
 
 
 def print_plan(
@@ -59,7 +59,7 @@ def print_result(console: Console, result: StudyResult, runs: Path) -> None:
     floor = result.floor
     say(console, f"delta1 {floor.delta1:.4g}, delta2 {floor.delta2:.4g}: {floor.source}")
     for own in result.scales:
-        for text in _remarks(own):
+        for text in own.remarks:
             say(console, f"{own.scale.name}: {text}")
     if len(result.scales) > 1:
         console.print(_sensitivity(result).fitting(console))
@@ -97,23 +97,6 @@ def _found(result: StudyResult) -> Grid:
         table.add(name, *cells)
     table.add("loss", *(f"{own.loss:.4f}" for own in result.scales))
     return table
-
-
-def _remarks(own: ScaleResult) -> list[str]:
-    """Return what a person must know before trusting the optimum."""
-    texts = [check.verdict for check in (*own.joints, *own.combinations)]
-    texts += [
-        f"the best {name} is no optimum between worse values: {edge}"
-        for name, edge in own.edges.items()
-    ]
-    if not own.descent.converged:
-        texts.append(
-            f"still moving after {len(own.descent.passes)} passes; the same command with a higher "
-            "--max-passes goes on"
-        )
-    if own.warm_start:
-        texts.append(f"began from the best of {own.warm_start}")
-    return texts
 
 
 def _sensitivity(result: StudyResult) -> Grid:

@@ -39,6 +39,8 @@ from adana.report.listing import (
 )
 from adana.report.schedule_page import overview, write_schedules
 from adana.report.schedules import Course, totals
+from adana.report.search import Search, is_search, read_search
+from adana.report.search_page import render_search, write_search
 from adana.report.study import Result, Study, is_study, read_study
 from adana.report.study_charts import study_charts
 from adana.report.study_page import Image, render_study, write_study
@@ -61,6 +63,7 @@ __all__ = [
     "Record",
     "Result",
     "Row",
+    "Search",
     "Study",
     "Trial",
     "all_charts",
@@ -69,6 +72,7 @@ __all__ = [
     "differences",
     "disk_bytes",
     "find_run",
+    "is_search",
     "is_study",
     "last_rows",
     "line_chart",
@@ -79,9 +83,11 @@ __all__ = [
     "overview",
     "read_listing",
     "read_record",
+    "read_search",
     "read_study",
     "read_trials",
     "render",
+    "render_search",
     "render_study",
     "save_static",
     "schedule_charts",
@@ -98,5 +104,6 @@ __all__ = [
     "verdict",
     "write_report",
     "write_schedules",
+    "write_search",
     "write_study",
 ]

@@ -129,10 +129,17 @@ def axis(
     )
 
 
-def color(by: str, labels: Sequence[str], *, lines: bool = True) -> alt.Color:
-    """Give each label its colour: the first one the baseline's grey, the others the palette's."""
-    colors = [PALETTE[i % len(PALETTE)] for i in range(len(labels) - 1)]
-    scale = alt.Scale(domain=list(labels), range=[BASELINE_COLOR, *colors])
+def color(
+    by: str, labels: Sequence[str], *, lines: bool = True, baseline: bool = True
+) -> alt.Color:
+    """Give each label its colour: the first one the baseline's grey, the others the palette's.
+
+    Without a `baseline` all have colours of the palette.
+    """
+    colors = [PALETTE[i % len(PALETTE)] for i in range(len(labels))]
+    if baseline:
+        colors = [BASELINE_COLOR, *colors[:-1]]
+    scale = alt.Scale(domain=list(labels), range=colors)
     return alt.Color(f"{by}:N", scale=scale, legend=legend(labels, lines=lines))
 
 
@@ -185,13 +192,20 @@ def tooltips(row: dict[str, Any], hidden: Sequence[str] = ()) -> list[alt.Toolti
     ]
 
 
-def layered(by: str, layers: Sequence[Any], width: int = 680, height: int = 360) -> alt.LayerChart:
+def layered(
+    by: str,
+    layers: Sequence[Any],
+    width: int = 680,
+    height: int = 360,
+    zoomed: Sequence[str] = ("x", "y"),
+) -> alt.LayerChart:
     """Lay charts over each other, to zoom with the wheel and to pick labels in the legend.
 
-    The labels listed in the parameter `HIDDEN` are left out; a page may set it.
+    Only axes with numbers can be `zoomed`. The labels listed in the parameter `HIDDEN` are left
+    out; a page may set it.
     """
     layers = [layer.transform_filter(f"indexof({HIDDEN}, datum['{by}']) < 0") for layer in layers]
-    layers[0] = layers[0].add_params(picked(by), zoom())
+    layers[0] = layers[0].add_params(picked(by), zoom(zoomed))
     layers[0] = layers[0].add_params(alt.param(name=HIDDEN, value=[]))
     return styled(alt.LayerChart(layer=layers).properties(width=width, height=height))
 
@@ -202,7 +216,7 @@ def styled(chart: Any) -> Any:
     return chart.configure_legend(labelFontSize=13)
 
 
-def zoom() -> Any:
+def zoom(axes: Sequence[str] = ("x", "y")) -> Any:
     """Zoom on Ctrl and wheel, so that scrolling down a page does not end in a chart."""
     wheel = "wheel![event.ctrlKey || event.metaKey]"
-    return alt.selection_interval(name="zoom", bind="scales", zoom=wheel)
+    return alt.selection_interval(name="zoom", bind="scales", zoom=wheel, encodings=[*axes])

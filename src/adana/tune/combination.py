@@ -33,28 +33,13 @@ class Combination:
     """How much lower the loss is than before, by its mean over `seeds`; -infinity: it diverged."""
     delta1: float
     """What it had to gain, by the noise of a mean over so many seeds."""
-    others: bool
-    """Whether the seeds are others than those of the search."""
+    verdict: str
+    """In words."""
 
     @property
     def moved(self) -> bool:
         """Whether the search goes on from it."""
         return self.gain > self.delta1
-
-    @property
-    def verdict(self) -> str:
-        """In words."""
-        several = ", ".join(f"{name} {self.before[name]} -> {v}" for name, v in self.values.items())
-        tried = f"all that gained a little tried together ({several})"
-        if math.isinf(self.gain):
-            return f"{tried}: diverged"
-        on = ("seeds that the search did not see", "the seeds of the search")[not self.others]
-        if self.moved:
-            return f"{tried}: gains {self.gain:.4g} on {on}, more than {self.delta1:.2g}; taken"
-        return (
-            f"{tried}: {'gains' if self.gain > 0 else 'loses'} {abs(self.gain):.4g} on {on}; "
-            f"{self.delta1:.2g} is what counts"
-        )
 
 
 def candidates(sweeps: Sequence[Sweep], joints: Sequence[JointCheck]) -> dict[str, Any]:
@@ -88,7 +73,10 @@ def judge(
     *,
     others: bool,
 ) -> Combination:
-    """Compare the losses of both configurations, (before, together), on the same seeds."""
+    """Compare the losses of both configurations, (before, together), on the same seeds.
+
+    `others` says that these did not choose the values.
+    """
     before, together = (statistics.fmean(several) for several in losses)
     gain = before - together if math.isfinite(together) else -math.inf
     return Combination(
@@ -97,5 +85,21 @@ def judge(
         seeds=tuple(seeds),
         gain=gain,
         delta1=delta1,
-        others=others,
+        verdict=_verdict(rest, values, gain, delta1, others),
+    )
+
+
+def _verdict(
+    rest: Config, values: Mapping[str, Any], gain: float, delta1: float, others: bool
+) -> str:
+    several = ", ".join(f"{name} {rest[name]} -> {value}" for name, value in values.items())
+    tried = f"all that gained a little tried together ({several})"
+    if math.isinf(gain):
+        return f"{tried}: diverged"
+    on = "seeds that the search did not see" if others else "the seeds of the search"
+    if gain > delta1:
+        return f"{tried}: gains {gain:.4g} on {on}, more than {delta1:.2g}; taken"
+    return (
+        f"{tried}: {'gains' if gain > 0 else 'loses'} {abs(gain):.4g} on {on}; "
+        f"{delta1:.2g} is what counts"
     )

@@ -24,7 +24,7 @@ from adana.tune.sensitivity import Sensitivity
 from adana.tune.sweep import Sweep
 from adana.tune.trial import Trial
 
-RESULT_VERSION = 1
+RESULT_VERSION = 2
 """Version of the format of `result.json`."""
 
 
@@ -41,6 +41,8 @@ class ScaleResult:
     """The best configuration."""
     loss: float
     """Its loss, the mean over seeds."""
+    seeds: int
+    """Seeds of every configuration of the search."""
     descent: Descent
     joints: tuple[JointCheck, ...]
     combinations: tuple[Combination, ...]
@@ -58,6 +60,28 @@ class ScaleResult:
         """Hyperparameters whose optimum is not between worse values, with the reason."""
         return {name: own.edge for name, own in self.sweeps.items() if own.edge}
 
+    @property
+    def remarks(self) -> list[str]:
+        """What a person must know before trusting the optimum.
+
+        Of the joint checks those that moved the search, and the last of each pair.
+        """
+        last = {check.names: check for check in self.joints}
+        texts = [own.verdict for own in self.joints if own.moved or own is last[own.names]]
+        texts += [combination.verdict for combination in self.combinations]
+        texts += [
+            f"the best {name} is no optimum between worse values: {edge}"
+            for name, edge in self.edges.items()
+        ]
+        if not self.descent.converged:
+            texts.append(
+                f"still moving after {len(self.descent.passes)} passes; the same search with more "
+                "passes (max_passes) goes on"
+            )
+        if self.warm_start:
+            texts.append(f"began from the best of {self.warm_start}")
+        return texts
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON has it; infinite losses (diverged) become the text "inf"."""
         near = {name: own.near_optimal(self.floor.delta2) for name, own in self.sweeps.items()}
@@ -66,19 +90,26 @@ class ScaleResult:
             "scale": dataclasses.asdict(self.scale),
             "best_config": self.best,
             "min_loss": self.loss,
+            "seeds": self.seeds,
             "converged": self.descent.converged,
             "start": self.start,
             "warm_start": self.warm_start,
             "near_optimal": {name: list(values) for name, values in near.items()},
             "ablations": [_sweep_dict(own) for own in self.sweeps.values()],
             "edges": self.edges,
+            "remarks": self.remarks,
             "passes": [[_move_dict(move) for move in moves] for moves in self.descent.passes],
             "joint": [dataclasses.asdict(check) for check in self.joints],
             "together": [dataclasses.asdict(own) for own in self.combinations],
             "thresholds": dataclasses.asdict(self.floor),
             "budget": dataclasses.asdict(self.budget),
             "trials": {
-                key: {"loss": trial.loss, "seconds": trial.seconds, "tokens": trial.tokens}
+                key: {
+                    "config": dict(trial.config),
+                    "loss": trial.loss,
+                    "seconds": trial.seconds,
+                    "tokens": trial.tokens,
+                }
                 for key, trial in self.trials.items()
             },
         }

@@ -174,6 +174,7 @@ class _Search:
             warm_start=source.name if source else "",
             best=found.descent.best,
             loss=found.descent.loss,
+            seeds=self.rules.seeds,
             descent=found.descent,
             joints=found.joints,
             combinations=found.combinations,

@@ -1,0 +1,202 @@
+"""The page of a search: what it reads back, what it says, and what a browser makes of it."""
+
+import json
+import math
+import re
+
+import pytest
+
+from adana.cli import main
+from adana.report import read_search, render_search, write_search
+from adana.report.search import progress
+from adana.report.search_charts import CEILING, sweep_charts
+from adana.report.search_page import labelled, search_charts, shared_sizes
+from adana.runs import RunError, read_json, write_json
+from adana.tune import Choice, FunctionObjective, Integer, Log, Problem, Rules, Scale, tune_scales
+from tests.tune.landscapes import Inline, octaves
+
+from .browser import dom, drawing, needs_browser
+
+
+def loss(config):
+    """A bowl whose best lr falls with size, steep in lr, a little noisy, with a cliff."""
+    if config["lr"] > 0.05:
+        return math.nan
+    return (
+        3
+        + 0.03 * octaves(config, "lr", 0.016 / config["size"]) ** 2
+        + 0.001 * octaves(config, "warm", 64) ** 2
+        + (0.0 if config["schedule"] == "cosine" else 0.1)
+        + 0.001 * config["seed"]
+    )
+
+
+def searched(folder, *sizes, optimizer="adana"):
+    """Search at the sizes, and leave the result in a folder as `adana tune` does."""
+    space = (
+        Log("lr", (0.008, 0.016, 0.064), 0.008),
+        Integer("warm", (16, 32), 16, low=1, ratio=2),
+        Choice("schedule", ("cosine", "<b>wsd</b>"), "cosine"),
+    )
+    problems = [
+        Problem(
+            FunctionObjective(loss), space, Scale(f"{n} heads", n * 1e5, 1e6), fixed={"size": n}
+        )
+        for n in sizes
+    ]
+    rules = Rules(seeds=2, noise_seeds=4, joint=(("lr", "warm"),))
+    study = tune_scales(problems, rules, runner=Inline())
+    commands = {f"{n} heads": f"adana train --optimizer {optimizer}" for n in sizes}
+    content = {"command": "adana tune", "optimizer": optimizer, "commands": commands}
+    folder.mkdir()
+    write_json(folder / "result.json", content | study.to_dict())
+    return study
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("searches")
+    searched(folder / "one", 1)
+    searched(folder / "two", 1, 2)
+    searched(folder / "other", 1, 4, optimizer="adamw")
+    return folder
+
+
+def rows_of(chart, field):
+    """Return the rows that hold a field, of all data of a chart."""
+    datasets = chart.to_dict()["datasets"].values()
+    return [row for rows in datasets for row in rows if field in row]
+
+
+def test_a_result_is_read_as_it_was_found(tmp_path):
+    study = searched(tmp_path / "search", 1, 2)
+    search = read_search(tmp_path / "search")
+    assert search.name == "adana"
+    for own, found in zip(search.scales, study.scales, strict=True):
+        assert (own.best, own.loss, own.seeds) == (found.best, found.loss, 2)
+        assert own.delta2 == found.floor.delta2
+        assert {s.name: (s.values, s.losses) for s in own.sweeps} == {
+            name: (sweep.values, sweep.losses) for name, sweep in found.sweeps.items()
+        }
+        assert own.remarks == tuple(found.remarks)
+        assert len(own.trials) == found.budget.runs
+        moved = [sweep.after != sweep.before for moves in own.passes for sweep in moves]
+        assert moved == [move.moved for moves in found.descent.passes for move in moves]
+
+
+def test_the_page_says_what_was_found_what_it_cost_and_what_weakens_it(folder):
+    search = read_search(folder / "two")
+    text = render_search([search])
+    for scale in search.scales:
+        settings = f"lr {scale.best['lr']}, warm {scale.best['warm']}, schedule cosine"
+        assert f"{scale.size}: loss {scale.loss:.4f} (mean of 2 seeds) at {settings}" in text
+        assert f"found in {len(scale.trials)} trainings" in text
+        assert all(remark in text for remark in scale.remarks)
+    assert "; 2 diverged." in text
+    assert "seeds that it did not see" in text
+    assert "adana train --optimizer adana" in text
+    assert "<b>wsd</b>" not in text  # a name is a name, and no markup
+    assert "&lt;b&gt;wsd&lt;/b&gt;: 3.1" in text
+    assert "sensitive" in text
+    assert "Which of them need a rule" not in render_search([read_search(folder / "one")])
+
+
+def test_what_lies_far_above_the_best_stands_at_the_top_and_says_its_loss(folder):
+    (scale,) = read_search(folder / "one").scales
+    chart = sweep_charts(read_search(folder / "one"))["lr"]
+    rows = {row["value"]: row for row in rows_of(chart, "value")}
+    sweep = next(own for own in scale.sweeps if own.name == "lr")
+    for value, result in zip(sweep.values, sweep.losses, strict=True):
+        above = result - min(sweep.losses)
+        row = rows[str(value)]
+        assert row["kind"] == (
+            "best"
+            if value == scale.best["lr"]
+            else "off"
+            if above > CEILING * scale.delta2
+            else "tried"
+        )
+        assert row["above"] <= CEILING * scale.delta2 * 1.001
+        assert row["loss"] == (f"{result:.4f}" if math.isfinite(result) else "diverged")
+    assert rows["0.064"]["loss"] == "diverged"
+    assert [*rows] == [str(value) for value in sorted(sweep.values)]
+
+
+def test_the_best_so_far_is_that_of_configurations_with_all_their_seeds(folder):
+    (scale,) = read_search(folder / "one").scales
+    steps = list(progress(scale))
+    assert [count for count, _, _ in steps] == list(range(2, len(scale.trials) + 1))
+    bests = [best for _, _, best in steps]
+    assert bests == sorted(bests, reverse=True)
+    first = [t["loss"] for t in scale.trials if t["config"]["lr"] == 0.008][:2]
+    assert bests[0] == pytest.approx(sum(first) / 2)
+    assert bests[-1] == pytest.approx(scale.loss)
+
+
+def test_several_searches_share_a_page_and_what_both_sizes_have(folder):
+    searches = [read_search(folder / name) for name in ("two", "other", "one")]
+    assert [*labelled(searches)] == ["adana (1)", "adamw", "adana (2)"]
+    assert shared_sizes(searches) == ["1 heads"]
+    charts = search_charts(searches)
+    rows = rows_of(charts["compared-0"].chart, "trainings")
+    assert {row["search"] for row in rows} == {"adana (1)", "adamw", "adana (2)"}
+    assert "compared-1" not in charts
+    text = render_search(searches)
+    assert "Tuning adana (1), adamw and adana (2)" in text
+    with pytest.raises(ValueError, match="expected at least one search"):
+        render_search([])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content.update(version=1), "has format version 1, .* run the same search"),
+        (lambda content: content.pop("version"), "has format version None"),
+        (lambda content: content["scales"][0].pop("passes"), "is no result of a search.*'passes'"),
+        (lambda content: content["scales"].append(7), "is no result of a search"),
+    ],
+)
+def test_a_result_that_cannot_be_read_is_named(folder, tmp_path, change, message):
+    content = read_json(folder / "one" / "result.json")
+    change(content)
+    (tmp_path / "result.json").write_text(json.dumps(content))
+    with pytest.raises(RunError, match=message):
+        read_search(tmp_path)
+
+
+def report(*arguments):
+    with pytest.raises(SystemExit) as end:
+        main(["report", *map(str, arguments)])
+    return end.value.code
+
+
+def test_the_command_writes_the_page_and_its_charts(folder, tmp_path, capsys):
+    out = tmp_path / "report"
+    both = folder / "two", folder / "other"
+    assert report(*both, "--output", out, "--images", "svg", "png") == 0
+    assert "search.html" in capsys.readouterr().out
+    assert "Tuning adana and adamw" in (out / "search.html").read_text()
+    for name in ("compared-0", "search-0-sweep-lr", "search-1-joint-0", "search-1-progress-1"):
+        assert (out / f"{name}.svg").read_text().startswith("<svg")
+        assert (out / f"{name}.png").stat().st_size > 1000
+
+
+def test_searches_and_runs_are_not_mixed(folder, tmp_path, capsys):
+    assert report(folder / "one", tmp_path, "--output", tmp_path / "report") == 2
+    shown = "".join(capsys.readouterr().err.split())
+    assert f"{folder / 'one'}isasearchand{tmp_path}isnot" in shown
+    assert not (tmp_path / "report").exists()
+
+
+@needs_browser
+@pytest.mark.parametrize("names", [("one",), ("two", "other")])
+def test_every_chart_is_drawn_without_an_error(folder, tmp_path, names):
+    searches = [read_search(folder / name) for name in names]
+    page = tmp_path / "search.html"
+    write_search(searches, page)
+    body = dom(tmp_path, page)
+    for name in search_charts(searches):
+        drawn = drawing(body, name)
+        assert re.search(r'<svg[^>]* class="marks"', drawn), f"the chart {name} was not drawn"
+        assert drawn.count("<path") > 3
+    assert 'class="missing' not in body
