@@ -90,6 +90,24 @@ def test_groups_and_attributes_come_back_but_not_the_learning_rate():
     assert (other.note, other.late) == (5, "new")
 
 
+def test_random_numbers_go_on_from_where_they_were():
+    model, optimizer, foreign = made()
+    optimizer.own = torch.Generator().manual_seed(3)
+    optimizer.state[model.weight] = {"each": torch.Generator().manual_seed(4)}
+    generators = (optimizer.own, optimizer.state[model.weight]["each"], torch.default_generator)
+    [torch.rand(3, generator=each) for each in generators]
+    structure, tensors = foreign.saved()
+    tensors = {name: x.clone() for name, x in tensors.items()}
+    expected = [torch.rand(3, generator=each) for each in generators]
+    again, other, fresh = made()
+    other.own = kept = torch.Generator()
+    fresh.restore(structure, tensors)
+    drawn = other.own, other.state[again.weight]["each"], torch.default_generator
+    assert other.own is kept  # whoever else holds it draws from the same numbers
+    for each, x in zip(drawn, expected, strict=True):
+        assert torch.rand(3, generator=each).equal(x)
+
+
 def test_a_tensor_in_several_places_is_still_one():
     model, optimizer, foreign = made()
     shared = torch.ones(4)
@@ -153,9 +171,13 @@ def test_tensors_are_where_the_weights_are_now_but_for_counters_that_were_not(on
     structure, _ = foreign.saved()
     gpu = torch.nn.Linear(3, 2, device="meta")
     room = ForeignState(gpu, torch.optim.SGD(gpu.parameters(), lr=1.0)).room(structure)
-    assert {x.device.type for x in room.values()} == {"meta"}
+    assert {name: x.device.type for name, x in room.items()} == {
+        "optimizer.weight.m": "meta",
+        "optimizer.weight.step": "meta",
+        "optimizer.random.cpu": "cpu",
+    }
     there = torch.optim.SGD(gpu.parameters(), lr=1.0)
     there.state[gpu.weight] = {"m": torch.zeros_like(gpu.weight), "step": torch.tensor(1.0)}
     structure, _ = ForeignState(gpu, there).saved()
     back = ForeignState(*(made()[:2] if on == "cpu" else (gpu, there))).room(structure)
-    assert [x.device.type for x in back.values()] == [on, "cpu"]
+    assert [x.device.type for x in back.values()] == [on, "cpu", "cpu"]

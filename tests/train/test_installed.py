@@ -27,7 +27,7 @@ from adana.train import (
     train,
 )
 
-from .results import assert_same_end
+from .results import assert_same_end, final_state
 from .test_loop import interrupted_run
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_optimizer"
@@ -95,6 +95,23 @@ def test_counters_beside_its_tensors_survive_a_resume(sign, config, shards, tmp_
     cut = interrupted_run(config, shards, tmp_path / "cut", monkeypatch, 7)
     assert train(config, shards, cut).state == "finished"
     assert_same_end(whole, cut)
+
+
+def test_random_numbers_are_those_of_the_seed_and_survive_a_resume(
+    packages, config, shards, tmp_path, monkeypatch
+):
+    text = SIGN.replace("p.add_((m", "p.add_((torch.rand_like(m) * m")
+    packages.install("signs", {"signs/__init__.py": text}, {"sign": "signs:sign"})
+    whole, other = Run(tmp_path / "whole"), Run(tmp_path / "other")
+    torch.rand(3)  # whatever was drawn before
+    train(with_sign(config), shards, whole)
+    cut = interrupted_run(with_sign(config), shards, tmp_path / "cut", monkeypatch, 7)
+    torch.rand(3)
+    train(with_sign(config), shards, cut)
+    assert_same_end(whole, cut)
+    train(dataclasses.replace(with_sign(config), seed=1), shards, other)
+    drawn = [final_state(each)["tensors"]["optimizer.random.cpu"] for each in (whole, other)]
+    assert not drawn[0].equal(drawn[1])
 
 
 def test_a_state_that_no_checkpoint_can_hold_is_named(packages, config, shards, tmp_path):

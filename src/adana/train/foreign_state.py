@@ -29,7 +29,8 @@ PREFIX = "optimizer."
 
 
 class ForeignState:
-    """All that an optimizer remembers: its states, groups and public attributes.
+    """All that an optimizer remembers: its states, groups and public attributes, and torch's
+    generators of random numbers, from which it may draw.
 
     Functions and other objects that were there from the beginning are left as they are.
 
@@ -67,6 +68,10 @@ class ForeignState:
         ]
         attributes = _attributes(self._optimizer)
         structure["attributes"] = writer.changing(attributes, self._attributes, "attributes")
+        structure["random"] = {
+            device: writer.node(generator, f"random.{device}")
+            for device, generator in self._generators().items()
+        }
         return structure, writer.tensors
 
     def room(self, structure: Node) -> dict[str, Tensor]:
@@ -91,15 +96,28 @@ class ForeignState:
         for key, node in structure["others"].items():
             others[key] = _value(node, tensors)
         for group, nodes in zip(self._optimizer.param_groups, structure["groups"], strict=True):
-            group.update({key: _value(node, tensors) for key, node in nodes.items()})
+            group.update({k: _renewed(group.get(k), node, tensors) for k, node in nodes.items()})
         for key, node in structure["attributes"].items():
-            setattr(self._optimizer, key, _value(node, tensors))
+            now = getattr(self._optimizer, key, None)
+            setattr(self._optimizer, key, _renewed(now, node, tensors))
+        for device, generator in self._generators().items():
+            if device in structure["random"]:
+                _renewed(generator, structure["random"][device], tensors)
+
+    def _generators(self) -> dict[str, torch.Generator]:
+        """Return torch's generators of random numbers, of the CPU and of where the weights are."""
+        found = {"cpu": torch.default_generator}
+        device = next(iter(self._parameters.values())).device
+        if device.type == "cuda":
+            found["cuda"] = torch.cuda.default_generators[device.index or 0]
+        return found
 
     def _nodes(self, structure: Node) -> Iterator[tuple[Tensor | None, Node]]:
         """Yield every node with the parameter it belongs to, if it belongs to one."""
         for name, node in structure["parameters"].items():
             yield self._parameters[name], node
-        for nodes in (structure["others"], *structure["groups"], structure["attributes"]):
+        groups = structure["groups"]
+        for nodes in (structure["others"], *groups, structure["attributes"], structure["random"]):
             for node in nodes.values():
                 yield None, node
 
@@ -151,6 +169,8 @@ class _Writer:
             return {"float": repr(value)}
         if kind in PLAIN:
             return {"value": value}
+        if kind is torch.Generator:
+            return self._generator(value, where)
         if kind in (list, tuple):
             return {kind.__name__: [self.node(x, f"{where}.{i}", p) for i, x in enumerate(value)]}
         if kind is dict and all(type(key) in (int, str) for key in value):
@@ -165,17 +185,22 @@ class _Writer:
         if storage and storage in self._storages and value.numel():
             raise self.refusal(value, where, ", which shares memory with another")
         self._storages.add(storage)
+        on_cpu = value.device.type == "cpu" != self._device
+        self._nodes[id(value)] = self._kept(value.detach().contiguous(), where, on_cpu)
+        return self._nodes[id(value)]
+
+    def _generator(self, value: torch.Generator, where: str) -> Node:
+        state = self._kept(value.get_state(), where, on_cpu=True)
+        return {"generator": state, "device": value.device.type}
+
+    def _kept(self, value: Tensor, where: str, on_cpu: bool) -> Node:
+        """Keep a tensor under a name of its own; return what stands for it."""
         name = f"{PREFIX}{where}"
         while name in self.tensors:  # of {"a": {"b": ...}, "a.b": ...}
             name += "'"
-        self.tensors[name] = value.detach().contiguous()
-        self._nodes[id(value)] = {
-            "tensor": name,
-            "shape": list(value.shape),
-            "dtype": str(value.dtype).removeprefix("torch."),
-            "on_cpu": value.device.type == "cpu" != self._device,
-        }
-        return self._nodes[id(value)]
+        self.tensors[name] = value
+        dtype = str(value.dtype).removeprefix("torch.")
+        return {"tensor": name, "shape": list(value.shape), "dtype": dtype, "on_cpu": on_cpu}
 
     def _check_shared_out(self, value: Tensor, where: str, p: Tensor | None) -> None:
         """Raise `RunError` for a tensor that is not shared out to the ranks as its parameter is."""
@@ -194,6 +219,8 @@ def _storage(x: Tensor) -> int:
 def _tensor_nodes(node: Node) -> Iterator[Node]:
     if "tensor" in node:
         yield node
+    if "generator" in node:
+        yield node["generator"]
     for inner in (*node.get("list", ()), *node.get("tuple", ())):
         yield from _tensor_nodes(inner)
     for _, inner in node.get("dict", ()):
@@ -212,16 +239,24 @@ def _empty(node: Node, p: Tensor | None, device: torch.device) -> Tensor:
     return torch.empty(node["shape"], dtype=dtype, device=home)
 
 
+def _renewed(now: Any, node: Node, tensors: Mapping[str, Tensor]) -> Any:
+    """Return what a node stands for in the place of `now`: a generator stays the same object."""
+    if "generator" in node and isinstance(now, torch.Generator):
+        return now.set_state(_value(node["generator"], tensors))
+    return _value(node, tensors)
+
+
 def _value(node: Node, tensors: Mapping[str, Tensor]) -> Any:
     """Return what a node stands for; what is in several places comes out as one."""
     if "tensor" in node:
         return tensors[node["tensor"]]
+    if "generator" in node:
+        return _renewed(torch.Generator(node["device"]), node, tensors)
     if "float" in node:
         return float(node["float"])
-    if "list" in node:
-        return [_value(each, tensors) for each in node["list"]]
-    if "tuple" in node:
-        return tuple(_value(each, tensors) for each in node["tuple"])
+    for kind in (list, tuple):
+        if kind.__name__ in node:
+            return kind(_value(each, tensors) for each in node[kind.__name__])
     if "dict" in node:
         return {key: _value(each, tensors) for key, each in node["dict"]}
     return node["value"]

@@ -72,6 +72,9 @@ class Trainer:
         self.gamma = config.schedule.gamma(config.steps)
         self.model = place_model(config.model, config.seed, config.layout, world)
         model = self.model.module
+        foreign = code_of(config.optimizer.name) is not None
+        if foreign:  # which may draw random numbers; nothing else here draws from torch's generator
+            torch.manual_seed(config.seed)
         optimizer = build_optimizer(
             model, config.optimizer, config.optimizer.horizon or config.steps
         )
@@ -79,7 +82,6 @@ class Trainer:
             WeightAverage(parse_average(name), model, config.steps) for name in config.averages
         ]
         self.hyperparameters = hyperparameters(optimizer)
-        foreign = code_of(config.optimizer.name) is not None
         remembered = ForeignState(model, optimizer) if foreign else None
         self.state = TrainState(model, optimizer, averages, foreign=remembered)
         self.watch = Watch(model, optimizer, wanted=config.layout.telemetry)
