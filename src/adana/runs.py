@@ -68,6 +68,11 @@ def identity(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def digits(content: Any) -> str:
+    """Return 6 hex digits that tell one JSON value from another, for the names of folders."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:6]
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` to `path` through a synced temporary file and a rename."""
     temporary = path.with_name(path.name + ".part")

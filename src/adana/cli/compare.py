@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from adana.cli.prepare import prepare_with_bar
 from adana.cli.report import write_comparison
 from adana.cli.run_folders import check_folder
 from adana.cli.settings import Settings, describe
-from adana.cli.terminal import print_rows
+from adana.cli.terminal import print_rows, say
 from adana.data import Shards
 from adana.ladder import (
     PlannedRun,
@@ -29,10 +29,14 @@ from adana.ladder import (
     open_rules,
     plan_run,
     plan_seeds_and_horizons,
+    read_bests,
     sweep_rates,
+    unseen_seed,
+    with_best,
     with_optimizer,
 )
-from adana.report import Trial, read_trials, sweep_edges, sweep_table
+from adana.report import Search, Trial, read_trials, sweep_edges, sweep_table
+from adana.runs import digits
 from adana.train import TrainConfig, optimizer_entry, optimizer_names, refuse_unread
 
 
@@ -43,6 +47,8 @@ class CompareArguments(EngineFlags, Settings):
     All runs see the same data in the same order from the same initial weights; each optimizer has
     its own peak learning rate. Finished runs are reused, interrupted ones go on. Writes one HTML
     report that works offline, and the same numbers as Markdown and JSON.
+        adana compare adamw adana --sweep-lr 5                the best of five rates for each
+        adana compare adamw adana --tuned runs/tune-*         what searches found, on other seeds
     """
 
     optimizers: Annotated[
@@ -57,6 +63,9 @@ class CompareArguments(EngineFlags, Settings):
     sweep_lr: int = 0
     """Try this many learning rates per optimizer, by factors of 2 around the rule's (or --lr's),
     with the first seed, and take the best."""
+    tuned: tuple[Path, ...] = ()
+    """Folders of searches (`adana tune`) whose best hyperparameters their optimizers get. Seeds are
+    then those above all that a search has trained, since a search flatters what it ends at."""
     seeds: int = 2
     """Seeds per optimizer, counted up from --seed."""
     horizons: tuple[float, ...] = (1.0,)
@@ -73,11 +82,14 @@ def compare_command(arguments: CompareArguments) -> int:
     console = Console()
     check_arguments(arguments)
     rates = given_rates(arguments.lr, arguments.optimizers)
+    bests = read_bests(arguments.tuned, arguments.optimizers)
+    check_rates(rates, bests)
     rules = open_rules(arguments.rules)
     rules.check_used(arguments.optimizers)
     shards = prepare_with_bar(arguments.data_config(), console)
     comparison = _Comparison(arguments, rules, shards, console)
     configs = {name: comparison.configure(name, rates.get(name)) for name in arguments.optimizers}
+    configs = comparison.tuned(configs, bests)
     if arguments.sweep_lr:
         configs = comparison.sweep(configs)
     planned = comparison.train(configs) if configs else []
@@ -100,8 +112,7 @@ def compare_command(arguments: CompareArguments) -> int:
 def default_output(arguments: CompareArguments, planned: Sequence[PlannedRun]) -> Path:
     """Return a folder of its own for every set of runs, so that no report replaces another."""
     names = sorted(p.path.name for p in planned)
-    key = hashlib.sha256("\n".join(names).encode()).hexdigest()[:6]
-    return arguments.runs / f"compare-{'-'.join(arguments.optimizers)}-{key}"
+    return arguments.runs / f"compare-{'-'.join(arguments.optimizers)}-{digits(names)}"
 
 
 def check_arguments(arguments: CompareArguments) -> None:
@@ -124,6 +135,8 @@ def check_arguments(arguments: CompareArguments) -> None:
     check_folder("--runs", arguments.runs)
     if arguments.output:
         check_folder("--output", arguments.output)
+    if arguments.sweep_lr and arguments.tuned:
+        raise ValueError("--sweep-lr and --tuned both choose learning rates; leave out one of them")
     if arguments.sweep_lr < 0 or arguments.sweep_lr == 1:
         raise ValueError(f"--sweep-lr takes 2 or more rates, got {arguments.sweep_lr}")
 
@@ -145,6 +158,16 @@ def given_rates(items: Sequence[str], optimizers: Sequence[str]) -> dict[str, fl
     return rates
 
 
+def check_rates(rates: Mapping[str, float], bests: Mapping[str, Search]) -> None:
+    """Raise `ValueError` for a learning rate that is given and comes from a search too."""
+    for name in rates:
+        if name in bests and any("lr" in scale.tuned for scale in bests[name].scales):
+            raise ValueError(
+                f"--lr {name}={rates[name]:g}: its learning rate comes from {bests[name].folder} "
+                "(--tuned); leave out one of the two"
+            )
+
+
 class _Comparison:
     """What every phase of a comparison needs."""
 
@@ -159,6 +182,24 @@ class _Comparison:
     def configure(self, name: str, given: float | None) -> TrainConfig:
         """Return the configuration of one optimizer at its learning rate."""
         return configure(self.arguments, name, given, self.rules, len(self.shards.train))
+
+    def tuned(
+        self, configs: Mapping[str, TrainConfig], bests: Mapping[str, Search]
+    ) -> dict[str, TrainConfig]:
+        """Return the configurations with what searches found, all from a seed that none saw."""
+        if not bests:
+            return dict(configs)
+        first = max(self.arguments.seed, unseen_seed(bests.values()))
+        say(self.console, f"seeds from {first} on, which no search has trained")
+        return {
+            name: dataclasses.replace(
+                with_best(config, bests[name], self.shards.fingerprint)
+                if name in bests
+                else config,
+                seed=first,
+            )
+            for name, config in configs.items()
+        }
 
     def train(self, configs: Mapping[str, TrainConfig]) -> list[PlannedRun]:
         """Train every seed and horizon; return the runs, or none if it was interrupted."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +26,13 @@ from adana.data import Shards
 from adana.ladder import (
     TrainingObjective,
     open_rules,
+    search_setting,
     seconds_per_step,
     tuned_in,
     with_hyperparameters,
 )
 from adana.report import read_search, write_search
-from adana.runs import read_json, write_json
+from adana.runs import digits, read_json, write_json
 from adana.train import optimizer_names
 from adana.tune import (
     Problem,
@@ -231,6 +230,7 @@ class _Search:
             "command": own_command(),
             "optimizer": self.arguments.optimizer,
             "setting": self._setting(),
+            "seed": self.arguments.seed,
             "commands": commands,
             **study.to_dict(),
         }
@@ -241,14 +241,7 @@ class _Search:
     def _setting(self) -> str:
         """Return what a search must share with those whose best values it begins from."""
         start = next(iter(self.sizes.values())).start
-        model = start.model
-        return _digits(
-            [
-                self.arguments.optimizer,
-                *(model.family, model.vocab_size, model.sequence_length, model.init),
-                *(start.schedule.name, start.precision, self.fingerprint),
-            ]
-        )
+        return search_setting(start, self.fingerprint)
 
     def _key(self) -> str:
         """Return what tells one question from another: sizes, grids and rules."""
@@ -256,8 +249,4 @@ class _Search:
         grids = [[repr(own) for own in problem.space] for problem in self.problems]
         rules = dataclasses.asdict(self.arguments.method)
         del rules["max_passes"]  # with more of them the same search goes on
-        return _digits([starts, grids, rules])
-
-
-def _digits(content: object) -> str:
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:6]
+        return digits([starts, grids, rules])

@@ -22,6 +22,7 @@ from adana.ladder.learning_rates import (
 from adana.ladder.objective import (
     TrainingObjective,
     hyperparameters,
+    search_setting,
     training_scale,
     training_space,
     tuned_in,
@@ -40,6 +41,7 @@ from adana.ladder.rungs import (
     plan_rung,
     steps_of_budget,
 )
+from adana.ladder.searched import read_bests, unseen_seed, with_best
 from adana.ladder.speed import seconds_per_step
 from adana.ladder.study import (
     PRESETS,
@@ -102,10 +104,12 @@ __all__ = [
     "plan_to_dict",
     "plan_trainings",
     "planned_learning_rate",
+    "read_bests",
     "read_rules",
     "read_tuned",
     "rule_of",
     "run_job",
+    "search_setting",
     "seconds_per_step",
     "steps_of_budget",
     "sweep_rates",
@@ -114,6 +118,8 @@ __all__ = [
     "training_scale",
     "training_space",
     "tuned_in",
+    "unseen_seed",
+    "with_best",
     "with_hyperparameters",
     "with_optimizer",
     "write_rules",

@@ -14,7 +14,7 @@ from typing import Any
 
 from adana.ladder.comparison import PlannedRun, job_payload, plan_run, run_job
 from adana.nn import count_parameters
-from adana.runs import Run
+from adana.runs import Run, digits
 from adana.train import (
     HYPERPARAMETERS,
     OPTIMIZERS,
@@ -168,6 +168,20 @@ def training_scale(config: TrainConfig, name: str = "") -> Scale:
     parameters = count_parameters(config.model).total
     tokens = config.steps * config.tokens_per_step
     return Scale(name or f"N {short(parameters)}, D {short(tokens)}", parameters, tokens)
+
+
+def search_setting(config: TrainConfig, fingerprint: str) -> str:
+    """Return digits of what searches must share so that the best of one says something of another.
+
+    That is optimizer, data, schedule, precision, and all of the model but its size.
+    """
+    model = config.model
+    return digits(
+        [
+            *(config.optimizer.name, model.family, model.vocab_size, model.sequence_length),
+            *(model.init, config.schedule.name, config.precision, fingerprint),
+        ]
+    )
 
 
 def short(number: float) -> str:

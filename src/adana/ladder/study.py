@@ -9,8 +9,6 @@ looks at a loss.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from adana.ladder.learning_rates import DEMO_MODEL, DEMO_RATES, FAMILY_TITLES, R
 from adana.ladder.published_laws import NoLawError, PublishedLaw, matching_laws
 from adana.ladder.rungs import TOKENS_PER_PARAM, budget_rule, steps_of_budget
 from adana.nn import EnokiConfig, ModelConfig, count_parameters
+from adana.runs import digits
 from adana.train import LayoutConfig, OptimizerConfig, TrainConfig, optimizer_entry
 
 LATTICE = 1e-3
@@ -120,8 +119,7 @@ class Study:
         """
         own = ("optimizers", "heads", "rates", "factor", "widen", "seeds", "data")
         shared = {k: v for k, v in dataclasses.asdict(self).items() if k not in own}
-        text = json.dumps([shared, data_fingerprint], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:6]
+        return digits([shared, data_fingerprint])
 
 
 class Cell(NamedTuple):

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 import numpy as np
@@ -192,22 +192,26 @@ def tooltips(row: dict[str, Any], hidden: Sequence[str] = ()) -> list[alt.Toolti
     ]
 
 
-def layered(
-    by: str,
-    layers: Sequence[Any],
-    width: int = 680,
-    height: int = 360,
-    zoomed: Sequence[str] = ("x", "y"),
-) -> alt.LayerChart:
+def layered(by: str, layers: Sequence[Any], width: int = 680, height: int = 360) -> alt.LayerChart:
     """Lay charts over each other, to zoom with the wheel and to pick labels in the legend.
 
-    Only axes with numbers can be `zoomed`. The labels listed in the parameter `HIDDEN` are left
-    out; a page may set it.
+    The labels listed in the parameter `HIDDEN` are left out; a page may set it.
     """
+    return _layered(by, layers, zoom(), (width, height))
+
+
+def side_by_side(
+    by: str, layers: Sequence[Any], width: int = 680, height: int = 360
+) -> alt.LayerChart:
+    """Lay charts over each other whose x axis holds texts, which cannot be zoomed."""
+    return _layered(by, layers, zoom("y"), (width, height))
+
+
+def _layered(by: str, layers: Sequence[Any], zooming: Any, size: tuple[int, int]) -> alt.LayerChart:
     layers = [layer.transform_filter(f"indexof({HIDDEN}, datum['{by}']) < 0") for layer in layers]
-    layers[0] = layers[0].add_params(picked(by), zoom(zoomed))
+    layers[0] = layers[0].add_params(picked(by), zooming)
     layers[0] = layers[0].add_params(alt.param(name=HIDDEN, value=[]))
-    return styled(alt.LayerChart(layer=layers).properties(width=width, height=height))
+    return styled(alt.LayerChart(layer=layers).properties(width=size[0], height=size[1]))
 
 
 def styled(chart: Any) -> Any:
@@ -216,7 +220,13 @@ def styled(chart: Any) -> Any:
     return chart.configure_legend(labelFontSize=13)
 
 
-def zoom(axes: Sequence[str] = ("x", "y")) -> Any:
-    """Zoom on Ctrl and wheel, so that scrolling down a page does not end in a chart."""
+def zoom(*axes: Literal["x", "y"]) -> Any:
+    """Zoom on Ctrl and wheel, so that scrolling down a page does not end in a chart.
+
+    Both axes unless some are named; only those with numbers can be zoomed.
+    """
     wheel = "wheel![event.ctrlKey || event.metaKey]"
-    return alt.selection_interval(name="zoom", bind="scales", zoom=wheel, encodings=[*axes])
+    both: tuple[Literal["x", "y"], ...] = ("x", "y")
+    return alt.selection_interval(
+        name="zoom", bind="scales", zoom=wheel, encodings=list(axes or both)
+    )

@@ -56,6 +56,8 @@ class SearchAt:
 
     size: str
     """Its name."""
+    parameters: float
+    tokens: float
     best: Mapping[str, Any]
     loss: float
     """The mean over `seeds`."""
@@ -86,10 +88,15 @@ class SearchAt:
 class Search:
     """One search, at one size or several."""
 
+    folder: Path
     name: str
     """The optimizer, or the folder where no optimizer is named."""
+    setting: str
+    """What tells it from searches with other data or another kind of training; may be empty."""
     command: str
     """Empty for a search from Python."""
+    seed: int
+    """What the seeds of its trials are counted up from."""
     scales: tuple[SearchAt, ...]
     commands: Mapping[str, str]
     """What trains the best of each size, if the search says so."""
@@ -118,8 +125,11 @@ def read_search(folder: Path) -> Search:
     try:
         scales = content.get("scales", [content])
         return Search(
+            folder=folder,
+            setting=content.get("setting", ""),
             name=content.get("optimizer", folder.name),
             command=content.get("command", ""),
+            seed=content.get("seed", 0),
             scales=tuple(_scale(own) for own in scales),
             commands=content.get("commands", {}),
             sensitivities=tuple(content.get("sensitivities", ())),
@@ -137,6 +147,8 @@ def _scale(own: Mapping[str, Any]) -> SearchAt:
     best = own["best_config"]
     return SearchAt(
         size=own["scale"]["name"],
+        parameters=own["scale"]["parameters"],
+        tokens=own["scale"]["tokens"],
         best=best,
         loss=float(own["min_loss"]),
         seeds=own["seeds"],

@@ -62,7 +62,7 @@ def _sweep_chart(search: Search, name: str) -> alt.LayerChart:
     ]
     marks = [marks[0], *(mark.encode(tooltip=shown) for mark in marks[1:])]
     near = near.encode(y="above:Q", color=color, opacity=drawing.highlight(BY, 0.8))
-    return drawing.layered(BY, [*marks, near], zoomed=("y",), **SMALL)
+    return drawing.side_by_side(BY, [*marks, near], **SMALL)
 
 
 def _sweep_rows(scale: SearchAt, sweep: SweepRow) -> list[dict[str, Any]]:

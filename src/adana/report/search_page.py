@@ -38,7 +38,7 @@ COMPARED = (
 )
 FLATTERS = (
     "A search flatters what it ends at: report its best configuration with seeds that it did not "
-    "see."
+    "see (adana compare --tuned)."
 )
 
 

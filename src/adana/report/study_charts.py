@@ -256,8 +256,8 @@ def sensitivity_chart(study: Study, sensitivity: Sensitivity) -> alt.LayerChart:
     )
     lines = base.mark_line(strokeWidth=2).encode(detail="size:N")
     points = base.mark_point(filled=True, size=60).encode(tooltip=drawing.tooltips(rows[0]))
-    zoomed = ("x", "y") if numeric else ("y",)
-    return drawing.layered(BY, [lines, points], height=260, zoomed=zoomed)
+    lay = drawing.layered if numeric else drawing.side_by_side
+    return lay(BY, [lines, points], height=260)
 
 
 def schedule_records(study: Study) -> dict[str, Record]:

@@ -207,6 +207,7 @@ def as_dict(comparison: Comparison) -> dict[str, Any]:
         "baseline": comparison.baseline,
         "steps": comparison.steps,
         "verdict": list(words.verdict(comparison)),
+        "sources": dict(comparison.sources),
         "rows": [_row_dict(row) for row in comparison.rows],
         "sweep": [trial._asdict() for trial in comparison.sweep],
         "runs": [_run_dict(record) for record in comparison.records],

@@ -1,0 +1,95 @@
+"""The best configurations of searches, for a comparison on seeds that no search saw.
+
+A search flatters what it ends at: its best value is also its luckiest. What optimizers are worth
+when each is tuned is seen where their best configurations are trained anew with other seeds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from adana.ladder.objective import search_setting, training_scale, with_hyperparameters
+from adana.report import Search, read_search
+from adana.report.search import SearchAt
+from adana.train import TrainConfig
+
+
+def read_bests(folders: Iterable[Path], optimizers: Sequence[str]) -> dict[str, Search]:
+    """Read searches by `adana tune`, one at most for each optimizer.
+
+    Raises:
+        ValueError: two are of one optimizer, or one is of an optimizer that is not compared.
+        RunError: a folder does not hold a search that can be read.
+    """
+    found: dict[str, Search] = {}
+    for folder in folders:
+        search = read_search(folder)
+        if search.name not in optimizers:
+            raise ValueError(
+                f"{folder} is a search for {search.name}, which is not compared; compared are "
+                f"{', '.join(optimizers)}"
+            )
+        if search.name in found:
+            raise ValueError(
+                f"{found[search.name].folder} and {folder} are both searches for {search.name}; "
+                "name one of them"
+            )
+        found[search.name] = search
+    return found
+
+
+def with_best(config: TrainConfig, search: Search, fingerprint: str) -> TrainConfig:
+    """Return a configuration with the best hyperparameters that a search found at its size.
+
+    Args:
+        config: of the same optimizer, size, data and schedule as the search.
+        search: as `read_bests` returns it.
+        fingerprint: of the data.
+
+    Raises:
+        ValueError: the search was of another size or kind of training, or tuned the batch size,
+            which all optimizers of a comparison share.
+    """
+    if search.setting != search_setting(config, fingerprint):
+        raise ValueError(
+            f"{search.folder} was a search on other data or with another kind of model, schedule "
+            f"or precision; give the flags of its command: {search.command}"
+        )
+    found = _at_size(config, search)
+    if "batch_size" in found.tuned and found.best["batch_size"] != config.batch_size:
+        raise ValueError(
+            f"{search.folder} found batch size {found.best['batch_size']}, and a comparison has "
+            f"one for all, here {config.batch_size}; search at that one (--batch-size) without "
+            "tuning it"
+        )
+    tuned = with_hyperparameters(config, {name: found.best[name] for name in found.tuned})
+    source = f"{', '.join(found.tuned)} tuned in {len(found.trials)} trainings ({search.folder})"
+    return dataclasses.replace(tuned, provenance={**tuned.provenance, "lr": source})
+
+
+def _at_size(config: TrainConfig, search: Search) -> SearchAt:
+    own = training_scale(config)
+    for found in search.scales:
+        if (found.parameters, found.tokens) == (own.parameters, own.tokens):
+            return found
+    sizes = "; ".join(
+        f"{found.size} ({found.parameters:,.0f} parameters, {found.tokens:,.0f} tokens)"
+        for found in search.scales
+    )
+    raise ValueError(
+        f"{search.folder} did not search at {own.parameters:,.0f} parameters and "
+        f"{own.tokens:,.0f} tokens, but at {sizes}; give the flags of one of these"
+    )
+
+
+def unseen_seed(searches: Iterable[Search]) -> int:
+    """Return the first seed above all that the searches have trained."""
+    seeds = [
+        search.seed + trial["config"].get("seed", 0)
+        for search in searches
+        for scale in search.scales
+        for trial in scale.trials
+    ]
+    return 1 + max(seeds, default=-1)
