@@ -1,5 +1,7 @@
 """The page of a search: what it reads back, what it says, and what a browser makes of it."""
 
+import dataclasses
+import itertools
 import json
 import math
 import re
@@ -8,11 +10,22 @@ import pytest
 
 from adana.cli import main
 from adana.report import read_search, render_search, write_search
-from adana.report.search import progress
+from adana.report.search import VERSION, digits, plain, progress
 from adana.report.search_charts import CEILING, sweep_charts
-from adana.report.search_page import labelled, search_charts, shared_sizes
+from adana.report.search_page import compared, labelled, search_charts
 from adana.runs import RunError, read_json, write_json
-from adana.tune import Choice, FunctionObjective, Integer, Log, Problem, Rules, Scale, tune_scales
+from adana.tune import (
+    Choice,
+    FunctionObjective,
+    Integer,
+    Log,
+    Problem,
+    Rules,
+    Scale,
+    tune,
+    tune_scales,
+)
+from adana.tune.result import RESULT_VERSION
 from tests.tune.landscapes import Inline, octaves
 
 from .browser import dom, drawing, needs_browser
@@ -88,12 +101,15 @@ def test_the_page_says_what_was_found_what_it_cost_and_what_weakens_it(folder):
     search = read_search(folder / "two")
     text = render_search([search])
     for scale in search.scales:
-        settings = f"lr {scale.best['lr']}, warm {scale.best['warm']}, schedule cosine"
-        assert f"{scale.size}: loss {scale.loss:.4f} (mean of 2 seeds) at {settings}" in text
+        settings = f"lr {scale.best['lr']:g}, warm {scale.best['warm']}, schedule cosine"
+        assert (
+            f"{scale.size}: loss {scale.loss:.{digits(scale)}f} (mean of 2 seeds) at {settings}"
+            in text
+        )
         assert f"found in {len(scale.trials)} trainings" in text
         assert all(remark in text for remark in scale.remarks)
     assert "; 2 diverged." in text
-    assert "seeds that it did not see" in text
+    assert "of which it has trained none" in text
     assert "adana train --optimizer adana" in text
     assert "<b>wsd</b>" not in text  # a name is a name, and no markup
     assert "&lt;b&gt;wsd&lt;/b&gt;: 3.1" in text
@@ -117,7 +133,9 @@ def test_what_lies_far_above_the_best_stands_at_the_top_and_says_its_loss(folder
             else "tried"
         )
         assert row["above"] <= CEILING * scale.delta2 * 1.001
-        assert row["loss"] == (f"{result:.4f}" if math.isfinite(result) else "diverged")
+        assert row["loss"] == (
+            f"{result:.{digits(scale)}f}" if math.isfinite(result) else "diverged"
+        )
     assert rows["0.064"]["loss"] == "diverged"
     assert [*rows] == [str(value) for value in sorted(sweep.values)]
 
@@ -135,8 +153,10 @@ def test_the_best_so_far_is_that_of_configurations_with_all_their_seeds(folder):
 
 def test_several_searches_share_a_page_and_what_both_sizes_have(folder):
     searches = [read_search(folder / name) for name in ("two", "other", "one")]
-    assert [*labelled(searches)] == ["adana (1)", "adamw", "adana (2)"]
-    assert shared_sizes(searches) == ["1 heads"]
+    names = ["adana (1)", "adamw", "adana (2)"]
+    assert labelled(searches) == names
+    (lines,) = compared(searches)
+    assert [(label, scale.size) for label, scale in lines] == [(n, "1 heads") for n in names]
     charts = search_charts(searches)
     rows = rows_of(charts["compared-0"].chart, "trainings")
     assert {row["search"] for row in rows} == {"adana (1)", "adamw", "adana (2)"}
@@ -145,6 +165,21 @@ def test_several_searches_share_a_page_and_what_both_sizes_have(folder):
     assert "Tuning adana (1), adamw and adana (2)" in text
     with pytest.raises(ValueError, match="expected at least one search"):
         render_search([])
+
+
+def test_searches_on_other_data_or_of_other_sizes_are_on_no_chart_together(folder, tmp_path):
+    one, other = read_search(folder / "one"), read_search(folder / "other")
+    assert compared([one]) == []
+    elsewhere = dataclasses.replace(other, setting="other data")
+    assert compared([one, elsewhere]) == []
+    assert "these searches were on other data" in render_search([one, elsewhere])
+    smaller = dataclasses.replace(one.scales[0], tokens=7.0)
+    assert "no model and number of tokens" in render_search(
+        [dataclasses.replace(one, scales=(smaller,)), other]
+    )
+    more = dataclasses.replace(one.scales[0], seeds=1)
+    text = render_search([dataclasses.replace(one, scales=(more,)), other])
+    assert "different numbers of seeds: adana 1, adamw 2" in text
 
 
 @pytest.mark.parametrize(
@@ -164,6 +199,62 @@ def test_a_result_that_cannot_be_read_is_named(folder, tmp_path, change, message
         read_search(tmp_path)
 
 
+def test_a_search_that_has_not_ended_says_how_to_go_on(folder, tmp_path, capsys):
+    write_json(tmp_path / "began_with.json", [])
+    assert report(folder / "one", tmp_path, "--output", tmp_path / "report") == 1
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "has not ended; the same `adana tune` command goes on with it" in shown
+
+
+def test_what_the_tuner_writes_is_what_is_read():
+    assert RESULT_VERSION == VERSION
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(16, "16"), (16.0, "16"), (2e-3, "0.002"), (1 / 3, "0.3333333333333333"), (True, "True"),
+     (None, "None"), ("a", "a")],
+)  # fmt: skip
+def test_equal_numbers_are_one_text(value, text):
+    assert plain(value) == text
+
+
+def alone(function, folder, **rules):
+    """Search from Python, without noise between seeds."""
+    space = (Log("lr", (1.0, 2.0, 4.0), 2.0), Log("decay", (1.0, 2.0), 1.0, low=1.0, high=2.0))
+    tune(function, space, folder=folder, runner=Inline(), rules=Rules(**rules))
+    return read_search(folder)
+
+
+def small(config):
+    return 1e-6 * (1 + octaves(config, "lr", 2) ** 2 + octaves(config, "decay", 2) ** 2)
+
+
+def test_small_losses_have_the_digits_that_count(tmp_path):
+    search = alone(small, tmp_path / "small", delta1=1e-7)
+    assert "loss 0.00000100 (one seed) at lr 2, decay 2" in render_search([search])
+
+
+def test_without_noise_every_loss_is_on_the_chart(tmp_path):
+    search = alone(small, tmp_path / "quiet", delta1=0.0, delta2=0.0)
+    for chart in sweep_charts(search).values():
+        rows = rows_of(chart, "kind")
+        assert {row["kind"] for row in rows} == {"best", "tried"}
+        assert len({row["above"] for row in rows}) > 1
+
+
+def test_a_seed_that_all_trials_share_leaves_the_curve(tmp_path):
+    tune(
+        lambda config: small(config) + config["seed"],
+        (Log("lr", (1.0, 2.0, 4.0), 2.0),),
+        fixed={"seed": 7, "decay": 1},
+        folder=tmp_path,
+        runner=Inline(),
+    )
+    (scale,) = read_search(tmp_path).scales
+    assert len(list(progress(scale))) == len(scale.trials)
+
+
 def report(*arguments):
     with pytest.raises(SystemExit) as end:
         main(["report", *map(str, arguments)])
@@ -176,7 +267,7 @@ def test_the_command_writes_the_page_and_its_charts(folder, tmp_path, capsys):
     assert report(*both, "--output", out, "--images", "svg", "png") == 0
     assert "search.html" in capsys.readouterr().out
     assert "Tuning adana and adamw" in (out / "search.html").read_text()
-    for name in ("compared-0", "search-0-sweep-lr", "search-1-joint-0", "search-1-progress-1"):
+    for name in ("compared-0", "search-0-sweep-0-lr", "search-1-joint-0", "search-1-progress-1"):
         assert (out / f"{name}.svg").read_text().startswith("<svg")
         assert (out / f"{name}.png").stat().st_size > 1000
 
@@ -199,4 +290,30 @@ def test_every_chart_is_drawn_without_an_error(folder, tmp_path, names):
         drawn = drawing(body, name)
         assert re.search(r'<svg[^>]* class="marks"', drawn), f"the chart {name} was not drawn"
         assert drawn.count("<path") > 3
+    assert 'class="missing' not in body
+
+
+ODD = ("a.b", "p:lr", "a[0]", "q\"uo'te", "opt/lr", "loss", "above", "weight", "<b>n</b>")
+
+
+@needs_browser
+def test_names_of_any_kind_are_drawn(tmp_path):
+    space = [Log(name, (1.0, 2.0, 4.0), 2.0) for name in ODD]
+    tune(
+        lambda config: sum(octaves({"x": config[name]}, "x", 2) ** 2 for name in ODD),
+        space,
+        folder=tmp_path,
+        runner=Inline(),
+        rules=Rules(joint=tuple(itertools.pairwise(ODD))),
+    )
+    search, page = read_search(tmp_path), tmp_path / "page" / "search.html"
+    page.parent.mkdir()
+    write_search([search], page, ("svg",))
+    assert len(list(page.parent.glob("*.svg"))) == len(ODD) + len(ODD) - 1 + 1
+    body = dom(tmp_path, page)
+    for name in search_charts([search]):
+        drawn = drawing(body, name)
+        assert "undefined" not in drawn
+        if "-joint-" in name:
+            assert all(f">{value}</text>" in drawn for value in (1, 2, 4)), name
     assert 'class="missing' not in body

@@ -108,6 +108,37 @@ def test_random_numbers_go_on_from_where_they_were():
         assert torch.rand(3, generator=each).equal(x)
 
 
+def test_a_generator_in_several_places_is_still_one():
+    model, optimizer, foreign = made()
+    optimizer.own = shared = torch.Generator().manual_seed(3)
+    optimizer.state[model.weight] = {"g": [shared], "torch": torch.default_generator}
+    optimizer.state[model.bias] = {"g": shared}
+    structure, tensors = foreign.saved()
+    again, other, fresh = made()
+    fresh.restore(structure, tensors)
+    assert other.state[again.weight]["g"][0] is other.state[again.bias]["g"] is other.own
+    assert other.state[again.weight]["torch"] is torch.default_generator
+
+
+def test_a_generator_of_a_device_that_is_not_here_is_named():
+    _, optimizer, foreign = made()
+    optimizer.own = torch.Generator()
+    structure, tensors = foreign.saved()
+    structure["attributes"]["own"]["device"] = "xpu"
+    with pytest.raises(RunError, match=r"optimizer\.attributes\.own .* random numbers on xpu"):
+        made()[2].restore(structure, tensors)
+
+
+def test_a_checkpoint_without_random_numbers_is_read():
+    _, optimizer, foreign = made()
+    optimizer.note = 5
+    structure, _ = foreign.saved()
+    del structure["random"]
+    _, other, fresh = made()
+    fresh.restore(structure, fresh.room(structure))
+    assert other.note == 5
+
+
 def test_a_tensor_in_several_places_is_still_one():
     model, optimizer, foreign = made()
     shared = torch.ones(4)

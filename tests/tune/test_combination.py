@@ -78,7 +78,7 @@ def test_it_is_judged_on_seeds_that_did_not_choose_it():
     assert combination.seeds == (1, 2, 3)
     assert combination.gain == pytest.approx(0.0)
     assert result.best == {"lr": 0.002, "decay": 4.0}
-    assert "0 on seeds that the search did not see; 0.025 is what counts" in combination.verdict
+    assert "0 on seeds that did not choose them; 0.025 is what counts" in combination.verdict
 
 
 def shaky(config):
@@ -110,6 +110,41 @@ def test_a_combination_that_diverges_is_left():
     assert result.to_dict()["together"][0]["gain"] == -math.inf
 
 
+@pytest.mark.parametrize(
+    ("seeds", "taken", "words"),
+    [
+        ((0,), False, "diverged"),  # a seed of the search, which would go on with it
+        ((2,), False, "diverged"),
+        ((), True, "gains 0.03 on seeds that did not choose them, more than 0.025; taken"),
+    ],
+)
+def test_it_has_to_train_on_all_seeds(seeds, taken, words):
+    def steep(config):
+        both = config["lr"] > 0.002 and config["decay"] > 4
+        return math.nan if both and config["seed"] in seeds else bowl(config)
+
+    result = run(steep, noise_seeds=3, delta1=0.025)
+    assert (result.best == MINIMUM) is taken
+    assert result.combinations[0].verdict.endswith(words)
+
+
+def test_where_only_the_best_diverges_the_combination_is_taken():
+    def lucky_start(config):
+        start = (config["lr"], config["decay"]) == (0.002, 4.0)
+        return math.nan if start and config["seed"] == 2 else bowl(config)
+
+    result = run(lucky_start, noise_seeds=3, delta1=0.025)
+    assert result.best == MINIMUM
+    assert "where the best diverged; taken" in result.combinations[0].verdict
+    assert result.to_dict()["together"][0]["gain"] == math.inf
+
+
+def test_a_single_pair_that_was_checked_is_not_tried_again():
+    result = run(bowl, delta1=0.031, joint=(("lr", "decay"),))
+    assert result.combinations == ()
+    assert result.joints[0].gain == pytest.approx(0.03)
+
+
 def terrace(config):
     """Beyond the minimum of the bowl lies more, but only from there."""
     below = min(octaves(config, "lr", 0.004), 0) or min(octaves(config, "decay", 8), 0)
@@ -119,8 +154,11 @@ def terrace(config):
 def test_the_search_goes_on_from_what_was_taken():
     result = run(terrace, delta1=0.025)
     assert result.best["lr"] > 0.004
-    assert result.combinations[0].values["decay"] == 8.0
+    assert result.combinations[0].values == MINIMUM
     assert result.descent.converged
+    assert result.remarks[0].endswith(
+        f"taken; from there the search went on to lr {result.best['lr']}"
+    )
 
 
 def test_of_a_pair_and_its_two_alone_the_larger_gain_counts():

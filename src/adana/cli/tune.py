@@ -76,7 +76,8 @@ class TuneArguments(EngineFlags, Settings):
     """Seeds of every configuration; its loss is their mean."""
     noise_seeds: int = 3
     """Seeds of the first configuration of every size, and of its best: their spread tells which
-    differences count. 0 or 1: not measured; the thresholds are those of the literature, 0.003 and
+    differences count. With twice --seeds or more, small gains are judged together on seeds that did
+    not choose them. 0 or 1: not measured; the thresholds are those of the literature, 0.003 and
     0.0064."""
     delta1: float | None = None
     """What a value must gain to be taken. Default: what noise alone exceeds in one of 20 cases."""
@@ -213,7 +214,8 @@ class _Search:
         kept = self.output.with_name("began_with.json")
         if not kept.exists():
             files = sorted(self.arguments.runs.glob("tune-*/result.json"))
-            known = earlier_bests((p for p in files if p != self.output), self._setting())
+            others = (path for path in files if path != self.output)
+            known = earlier_bests(others, self.arguments.optimizer, self._setting())
             rows = [{"scale": dataclasses.asdict(s), "best": best} for s, best in known.items()]
             kept.parent.mkdir(parents=True, exist_ok=True)
             write_json(kept, rows)

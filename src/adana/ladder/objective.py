@@ -171,15 +171,15 @@ def training_scale(config: TrainConfig, name: str = "") -> Scale:
 
 
 def search_setting(config: TrainConfig, fingerprint: str) -> str:
-    """Return digits of what searches must share so that the best of one says something of another.
+    """Return digits of what searches must share so that one says something of another.
 
-    That is optimizer, data, schedule, precision, and all of the model but its size.
+    That is data, schedule, precision, and all of the model but its size.
     """
     model = config.model
     return digits(
         [
-            *(config.optimizer.name, model.family, model.vocab_size, model.sequence_length),
-            *(model.init, config.schedule.name, config.precision, fingerprint),
+            *(model.family, model.vocab_size, model.sequence_length, model.init),
+            *(config.schedule.name, config.precision, fingerprint),
         ]
     )
 

@@ -24,7 +24,7 @@ from adana.report.compare import (
     read_record,
 )
 from adana.report.differences import differences
-from adana.report.drawing import save_static
+from adana.report.drawing import Image, save_static
 from adana.report.follow import Follower
 from adana.report.html import render, write_report
 from adana.report.listing import (
@@ -43,7 +43,7 @@ from adana.report.search import Search, is_search, read_search
 from adana.report.search_page import render_search, write_search
 from adana.report.study import Result, Study, is_study, read_study
 from adana.report.study_charts import study_charts
-from adana.report.study_page import Image, render_study, write_study
+from adana.report.study_page import render_study, write_study
 from adana.report.study_text import study_terminal
 from adana.report.sweep import Trial, read_trials, sweep_edges, sweep_table
 from adana.report.tables import as_dict, markdown, terminal

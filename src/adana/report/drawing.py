@@ -7,10 +7,10 @@ of their rows, `by`, which also is what a click on the legend picks.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import altair as alt
 import numpy as np
@@ -39,6 +39,18 @@ HIDDEN = "hidden"
 """The parameter of a chart that lists the labels not to draw."""
 
 Chart = alt.Chart | alt.LayerChart
+
+
+Image = Literal["svg", "pdf", "png"]
+"""What charts are saved as."""
+
+
+def check_images(images: Iterable[str]) -> None:
+    """Raise `ValueError` for a format that charts are not saved as."""
+    unknown = [name for name in images if name not in get_args(Image)]
+    if unknown:
+        known = ", ".join(get_args(Image))
+        raise ValueError(f"charts are saved as {known}, not as {', '.join(unknown)}")
 
 
 def save_static(chart: alt.TopLevelMixin, path: Path) -> None:

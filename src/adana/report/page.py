@@ -26,6 +26,14 @@ class Figure(NamedTuple):
     spec: dict[str, Any]
 
 
+class Heading(NamedTuple):
+    """A column of a table: its heading and a sentence that explains it."""
+
+    title: str
+    help: str
+    number: bool = True
+
+
 def figure(name: str, title: str, caption: str, chart: drawing.Chart) -> Figure:
     """Return a chart ready for the page: as wide as its column, with no address in it."""
     spec = chart.to_dict()

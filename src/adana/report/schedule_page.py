@@ -18,7 +18,7 @@ import numpy as np
 from adana import schedules
 from adana.report import drawing
 from adana.report.drawing import inline, rounded, thin
-from adana.report.page import Figure, figure, page
+from adana.report.page import Figure, Heading, figure, page
 from adana.report.schedules import Course, Picture, pictures
 from adana.runs import write_bytes
 
@@ -122,14 +122,6 @@ def _at_the_sliders(picture: Picture) -> str:
     used = sorted({name for curve in picture.curves for name in curve.settings})
     tests = [f"(!isValid(datum.{name}) || datum.{name} === {name})" for name in used]
     return " && ".join(tests) or "true"
-
-
-class Heading(NamedTuple):
-    """A column of the table: its heading and a sentence that explains it."""
-
-    title: str
-    help: str
-    number: bool = True
 
 
 class Slider(NamedTuple):

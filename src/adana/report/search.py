@@ -5,6 +5,7 @@ The tuner writes that file (`adana.tune.result`); reading it back needs none of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 from adana.runs import RunError, read_json
 
 RESULT = "result.json"
+BEGUN = "began_with.json"
+"""What `adana tune` writes first."""
 VERSION = 2
 """The version of `result.json` that is read here."""
 
@@ -25,17 +28,18 @@ class SweepRow:
     values: tuple[Any, ...]
     losses: tuple[float, ...]
     """Infinite where the training diverged."""
+
+
+@dataclass(frozen=True)
+class Decision(SweepRow):
+    """A sweep of a pass, and what the search made of it."""
+
     before: Any
     """The value that the search had."""
     after: Any
     """The value that it went on with."""
     gain: float
     """How much lower the lowest loss is than that of `before`."""
-
-    @property
-    def best(self) -> Any:
-        """The first value with the lowest loss."""
-        return self.values[self.losses.index(min(self.losses))]
 
 
 @dataclass(frozen=True)
@@ -71,12 +75,12 @@ class SearchAt:
     """Where the thresholds come from."""
     sweeps: tuple[SweepRow, ...]
     """The last of each hyperparameter."""
-    passes: tuple[tuple[SweepRow, ...], ...]
+    passes: tuple[tuple[Decision, ...], ...]
     joints: tuple[JointTable, ...]
     remarks: tuple[str, ...]
     trials: tuple[Mapping[str, Any], ...]
-    """Every training, in the order in which it became known: `config`, `loss`, `seconds` and
-    `tokens`."""
+    """Every training, in the order in which the search asked for them: `config`, `loss`, `seconds`
+    and `tokens`."""
 
     @property
     def tuned(self) -> tuple[str, ...]:
@@ -104,16 +108,21 @@ class Search:
 
 
 def is_search(folder: Path) -> bool:
-    """Whether a folder holds the result of a search."""
-    return (folder / RESULT).is_file()
+    """Whether a folder is that of a search, at its end or not."""
+    return any((folder / name).is_file() for name in (RESULT, BEGUN))
 
 
 def read_search(folder: Path) -> Search:
     """Read what a search left in its folder.
 
     Raises:
-        RunError: the file is missing, broken, of another version, or no result of a search.
+        RunError: the search has not ended, or its file is missing, broken, of another version, or
+            no result of a search.
     """
+    if (folder / BEGUN).is_file() and not (folder / RESULT).exists():
+        raise RunError(
+            f"the search in {folder} has not ended; the same `adana tune` command goes on with it"
+        )
     path = folder / RESULT
     content = read_json(path)
     version = content.get("version") if isinstance(content, dict) else None
@@ -127,7 +136,7 @@ def read_search(folder: Path) -> Search:
         return Search(
             folder=folder,
             setting=content.get("setting", ""),
-            name=content.get("optimizer", folder.name),
+            name=content.get("optimizer", folder.resolve().name),
             command=content.get("command", ""),
             seed=content.get("seed", 0),
             scales=tuple(_scale(own) for own in scales),
@@ -140,16 +149,11 @@ def read_search(folder: Path) -> Search:
 
 def _scale(own: Mapping[str, Any]) -> SearchAt:
     thresholds = own["thresholds"]
-    passes = tuple(
-        tuple(_sweep(move, move["before"], move["after"]) for move in moves)
-        for moves in own["passes"]
-    )
-    best = own["best_config"]
     return SearchAt(
         size=own["scale"]["name"],
         parameters=own["scale"]["parameters"],
         tokens=own["scale"]["tokens"],
-        best=best,
+        best=own["best_config"],
         loss=float(own["min_loss"]),
         seeds=own["seeds"],
         start=own["start"],
@@ -158,23 +162,21 @@ def _scale(own: Mapping[str, Any]) -> SearchAt:
         delta1=thresholds["delta1"],
         delta2=thresholds["delta2"],
         noise=thresholds["source"],
-        sweeps=tuple(_sweep(row, best[row["name"]], best[row["name"]]) for row in own["ablations"]),
-        passes=passes,
+        sweeps=tuple(SweepRow(*_grid(row)) for row in own["ablations"]),
+        passes=tuple(tuple(_decision(move) for move in moves) for moves in own["passes"]),
         joints=tuple(_joint(check) for check in own["joint"]),
         remarks=tuple(own["remarks"]),
         trials=tuple({**t, "loss": float(t["loss"])} for t in own["trials"].values()),
     )
 
 
-def _sweep(row: Mapping[str, Any], before: Any, after: Any) -> SweepRow:
-    return SweepRow(
-        name=row["name"],
-        values=tuple(each["value"] for each in row["losses"]),
-        losses=tuple(float(each["loss"]) for each in row["losses"]),
-        before=before,
-        after=after,
-        gain=float(row["gain"]),
-    )
+def _grid(row: Mapping[str, Any]) -> tuple[str, tuple[Any, ...], tuple[float, ...]]:
+    values = tuple(each["value"] for each in row["losses"])
+    return row["name"], values, tuple(float(each["loss"]) for each in row["losses"])
+
+
+def _decision(move: Mapping[str, Any]) -> Decision:
+    return Decision(*_grid(move), move["before"], move["after"], float(move["gain"]))
 
 
 def _joint(check: Mapping[str, Any]) -> JointTable:
@@ -195,14 +197,39 @@ def progress(scale: SearchAt) -> Iterator[tuple[int, float, float]]:
     them by then; seeds beyond, which measured noise, count as trainings only.
     """
     seen: dict[str, list[float]] = {}
-    best, seconds = float("inf"), 0.0
+    best, seconds = math.inf, 0.0
+    seeded = len({trial["config"].get("seed") for trial in scale.trials}) > 1
     for count, trial in enumerate(scale.trials, start=1):
         seconds += trial["seconds"]
         config = dict(trial["config"])
-        if config.pop("seed", 0) < scale.seeds:
+        if not seeded or config.pop("seed", 0) < scale.seeds:
             losses = seen.setdefault(repr(sorted(config.items())), [])
             losses.append(trial["loss"])
             if len(losses) == scale.seeds:
-                best = min(best, sum(losses) / len(losses))
-        if best < float("inf"):
+                best = min(best, math.fsum(losses) / len(losses))
+        if math.isfinite(best):
             yield count, seconds, best
+
+
+def digits(scale: SearchAt) -> int:
+    """Return the decimals that losses need, so that what counts as a difference is seen: at least
+    4."""
+    smallest = scale.delta1 or 1e-4
+    return max(4, 1 - math.floor(math.log10(smallest)))
+
+
+def loss_text(loss: float, decimals: int) -> str:
+    """Say a loss; an infinite one is a divergence."""
+    return f"{loss:.{decimals}f}" if math.isfinite(loss) else "diverged"
+
+
+def plain(value: Any) -> str:
+    """Say the value of a hyperparameter; equal numbers are the same text.
+
+    >>> plain(16.0), plain(2e-3), plain("cosine")
+    ('16', '0.002', 'cosine')
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)

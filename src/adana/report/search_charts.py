@@ -14,7 +14,16 @@ import altair as alt
 
 from adana.report import drawing
 from adana.report.drawing import Chart, inline, rounded
-from adana.report.search import JointTable, Search, SearchAt, SweepRow, progress
+from adana.report.search import (
+    JointTable,
+    Search,
+    SearchAt,
+    SweepRow,
+    digits,
+    loss_text,
+    plain,
+    progress,
+)
 
 BY = "size"
 """The field of a row that tells the sizes of one search apart."""
@@ -38,7 +47,7 @@ def _sweep_chart(search: Search, name: str) -> alt.LayerChart:
     x = alt.X(
         "value:N",
         title=name,
-        sort=[str(value) for value in _ordered(sweep for _, sweep in found)],
+        sort=_ordered(sweep for _, sweep in found),
         axis=alt.Axis(labelAngle=0, labelOverlap=True),
     )
     top = max(row["above"] for row in rows) or 1.0
@@ -68,7 +77,8 @@ def _sweep_chart(search: Search, name: str) -> alt.LayerChart:
 def _sweep_rows(scale: SearchAt, sweep: SweepRow) -> list[dict[str, Any]]:
     """Return a row a value; `kind` is "best", "tried", or "off" beyond the top of the chart."""
     lowest = min(sweep.losses)
-    top = CEILING * scale.delta2
+    top = _ceiling(scale, [loss - lowest for loss in sweep.losses])
+    decimals = digits(scale)
     rows = []
     for value, loss in zip(sweep.values, sweep.losses, strict=True):
         above = loss - lowest
@@ -76,9 +86,9 @@ def _sweep_rows(scale: SearchAt, sweep: SweepRow) -> list[dict[str, Any]]:
         rows.append(
             {
                 BY: scale.size,
-                "value": str(value),
-                "loss": f"{loss:.4f}" if math.isfinite(loss) else "diverged",
-                "above best": f"{above:.4f}" if math.isfinite(above) else "-",
+                "value": plain(value),
+                "loss": loss_text(loss, decimals),
+                "above best": loss_text(above, decimals),
                 "above": rounded(min(above, top)),
                 "kind": "best" if at_best else "tried" if above <= top else "off",
             }
@@ -86,50 +96,58 @@ def _sweep_rows(scale: SearchAt, sweep: SweepRow) -> list[dict[str, Any]]:
     return rows
 
 
-def _ordered(sweeps: Iterable[SweepRow]) -> list[Any]:
+def _ceiling(scale: SearchAt, above: Iterable[float]) -> float:
+    """Return how far above the best a chart shows losses: all of them if there was no noise."""
+    finite = [excess for excess in above if math.isfinite(excess)]
+    return CEILING * scale.delta2 or max(finite) or 1.0
+
+
+def _ordered(sweeps: Iterable[SweepRow]) -> list[str]:
     """Return the values of all sizes in the order of the axis: ascending if they are numbers."""
     values = list(dict.fromkeys(value for sweep in sweeps for value in sweep.values))
-    numbers = all(isinstance(value, int | float) for value in values)
-    return sorted(values) if numbers else values
+    if all(isinstance(value, int | float) for value in values):
+        values.sort()
+    return list(dict.fromkeys(plain(value) for value in values))
 
 
 def joint_chart(scale: SearchAt, check: JointTable) -> alt.LayerChart:
     """Return the losses around an optimum in two hyperparameters as a table of shades."""
-    first, second = check.names
     cells = itertools.product(enumerate(check.values[0]), enumerate(check.values[1]))
     finite = [loss for row in check.losses for loss in row if math.isfinite(loss)]
-    lowest = min(finite)
+    lowest, decimals = min(finite), max(3, digits(scale) - 1)
+    top = _ceiling(scale, [loss - lowest for loss in finite]) / 2
     rows = [
         {
-            first: str(a),
-            second: str(b),
-            "above": rounded(min(check.losses[i][j] - lowest, CEILING * scale.delta2)),
-            "loss": _loss(check.losses[i][j]),
+            "row": plain(a),
+            "column": plain(b),
+            "above": rounded(min(check.losses[i][j] - lowest, top)),
+            "loss": loss_text(check.losses[i][j], decimals),
             "weight": "bold" if (a, b) == check.centre else "normal",
         }
         for (i, a), (j, b) in cells
     ]
-    axes = (
-        alt.X(f"{second}:N", sort=[str(v) for v in check.values[1]], axis=alt.Axis(labelAngle=0)),
-        alt.Y(f"{first}:N", sort=[str(v) for v in reversed(check.values[0])]),
+    first, second = check.names
+    base = alt.Chart(inline(rows)).encode(
+        alt.X(
+            "column:N",
+            title=second,
+            sort=[plain(value) for value in check.values[1]],
+            axis=alt.Axis(labelAngle=0),
+        ),
+        alt.Y("row:N", title=first, sort=[plain(value) for value in reversed(check.values[0])]),
     )
-    base = alt.Chart(inline(rows)).encode(*axes)
-    shade = alt.Scale(domain=[0, CEILING * scale.delta2 / 2], range=[0.75, 0.05], clamp=True)
+    shade = alt.Scale(domain=[0, top], range=[0.75, 0.05])
     rectangles = base.mark_rect(color=BLUE).encode(
         opacity=alt.Opacity("above:Q", scale=shade, legend=None)
     )
     texts = base.mark_text(fontSize=13).encode(text="loss:N")
-    plain = texts.transform_filter("datum.weight == 'normal'")
+    plain_texts = texts.transform_filter("datum.weight == 'normal'")
     centre = texts.transform_filter("datum.weight == 'bold'").mark_text(
         fontSize=14, fontWeight="bold"
     )
     return drawing.styled(
-        alt.LayerChart(layer=[rectangles, plain, centre]).properties(width=260, height=150)
+        alt.LayerChart(layer=[rectangles, plain_texts, centre]).properties(width=260, height=150)
     )
-
-
-def _loss(loss: float) -> str:
-    return f"{loss:.3f}" if math.isfinite(loss) else "diverged"
 
 
 def progress_chart(searches: Sequence[tuple[str, SearchAt]]) -> Chart | None:
@@ -152,7 +170,8 @@ def progress_chart(searches: Sequence[tuple[str, SearchAt]]) -> Chart | None:
     if not rows:
         return None
     x = drawing.axis("trainings", "trainings", ",d", log=False)
-    y = drawing.axis("best", "best loss so far (nats)", ".3~f", alt.Y, log=False, zero=False)
+    x.axis.tickMinStep = 1
+    y = drawing.axis("best", "best loss so far (nats)", "~g", alt.Y, log=False, zero=False)
     color = drawing.color(SEARCH, labels, baseline=False) if len(labels) > 1 else alt.value(BLUE)
     base = alt.Chart(inline(rows)).encode(x, y, color=color, opacity=drawing.highlight(SEARCH, 1.0))
     near = drawing.nearest()

@@ -7,14 +7,23 @@ stand without JavaScript.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from adana.report import words
-from adana.report.drawing import Chart, save_static
-from adana.report.page import Figure, figure, page
-from adana.report.search import JointTable, Search, SearchAt, SweepRow
+from adana.report.drawing import Chart, Image, check_images, save_static
+from adana.report.page import Figure, Heading, figure, page
+from adana.report.search import (
+    JointTable,
+    Search,
+    SearchAt,
+    SweepRow,
+    digits,
+    loss_text,
+    plain,
+)
 from adana.report.search_charts import joint_chart, progress_chart, sweep_charts
 from adana.report.study_words import words_list
 from adana.runs import write_bytes
@@ -33,21 +42,13 @@ PROGRESS = (
     "the last trainings still gained says whether more would."
 )
 COMPARED = (
-    "The same for each search: optimizers are compared fairly where both lines have come to rest, "
-    "or at equal numbers of trainings."
+    "One line a search: optimizers are compared fairly where both lines have come to rest, or at "
+    "equal numbers of trainings."
 )
 FLATTERS = (
-    "A search flatters what it ends at: report its best configuration with seeds that it did not "
-    "see (adana compare --tuned)."
+    "A search flatters what it ends at: report its best configuration with seeds of which it has "
+    "trained none (adana compare --tuned)."
 )
-
-
-class Heading(NamedTuple):
-    """A column of a table: its heading and a sentence that explains it."""
-
-    title: str
-    help: str
-    number: bool = True
 
 
 FOUND = (
@@ -82,12 +83,14 @@ class Drawn(NamedTuple):
     chart: Chart
 
 
-def write_search(searches: Sequence[Search], path: Path, images: Iterable[str] = ()) -> None:
+def write_search(searches: Sequence[Search], path: Path, images: Sequence[Image] = ()) -> None:
     """Write the page to `path`, atomically, and every chart beside it in each format of `images`.
 
     Raises:
-        ValueError: there is no search.
+        ValueError: there is no search, or an unknown image format.
+        RunError: something cannot be written.
     """
+    check_images(images)
     charts = search_charts(searches)
     write_bytes(path, render_search(searches, charts).encode())
     for suffix in images:
@@ -98,18 +101,16 @@ def write_search(searches: Sequence[Search], path: Path, images: Iterable[str] =
 def search_charts(searches: Sequence[Search]) -> dict[str, Drawn]:
     """Return every chart of the page, by name."""
     found: dict[str, tuple[str, str, Chart | None]] = {}
-    labels = labelled(searches)
-    if len(searches) > 1:
-        for at, size in enumerate(shared_sizes(searches)):
-            chart = progress_chart([(label, _at(own, size)) for label, own in labels.items()])
-            title = f"Best loss against trainings, {size}"
-            found[f"compared-{at}"] = (title, f"{PROGRESS} {COMPARED}", chart)
+    for at, lines in enumerate(compared(searches)):
+        title = f"Best loss against trainings, {lines[0][1].size}"
+        found[f"compared-{at}"] = (title, f"{PROGRESS} {COMPARED}", progress_chart(lines))
     for key, search in zip(keys(searches), searches, strict=True):
         for at, scale in enumerate(search.scales):  # each has losses of its own height
             chart = progress_chart([(scale.size, scale)])
             found[f"{key}-progress-{at}"] = (scale.size, PROGRESS, chart)
-        for name, chart in sweep_charts(search).items():
-            found[f"{key}-sweep-{name}"] = (name, SWEEP, chart)
+        for at, (name, chart) in enumerate(sweep_charts(search).items()):
+            slug = re.sub(r"\W+", "-", name)  # a name is free, that of a file is not
+            found[f"{key}-sweep-{at}-{slug}"] = (name, SWEEP, chart)
         for at, (title, scale, check) in enumerate(last_joints(search)):
             found[f"{key}-joint-{at}"] = (title, JOINT, joint_chart(scale, check))
     return {
@@ -124,23 +125,53 @@ def keys(searches: Sequence[Search]) -> list[str]:
     return ["search"] if len(searches) == 1 else [f"search-{n}" for n in range(len(searches))]
 
 
-def labelled(searches: Sequence[Search]) -> dict[str, Search]:
-    """Return the searches by name; equal names get numbers."""
+def labelled(searches: Sequence[Search]) -> list[str]:
+    """Return the names of the searches; equal ones get numbers."""
     names = [search.name for search in searches]
-    return {
-        name if names.count(name) == 1 else f"{name} ({names[: place + 1].count(name)})": search
-        for place, (name, search) in enumerate(zip(names, searches, strict=True))
-    }
+    counts = [f"{name} ({names[: at + 1].count(name)})" for at, name in enumerate(names)]
+    again = [names.count(name) > 1 for name in names]
+    return [own if more else name for own, more, name in zip(counts, again, names, strict=True)]
 
 
-def shared_sizes(searches: Sequence[Search]) -> list[str]:
-    """Return the names of the sizes that all searches have."""
-    sizes = [[scale.size for scale in search.scales] for search in searches]
-    return [size for size in sizes[0] if all(size in other for other in sizes[1:])]
+def compared(searches: Sequence[Search]) -> list[list[tuple[str, SearchAt]]]:
+    """Return the sizes that all of several searches have, each with its name.
+
+    None if they were on other data or with another kind of training: such losses have no common
+    scale.
+    """
+    if len(searches) < 2 or len({search.setting for search in searches}) > 1:
+        return []
+    found = []
+    for first in searches[0].scales:
+        own = (first.parameters, first.tokens)
+        same = [
+            (label, scale)
+            for label, search in zip(labelled(searches), searches, strict=True)
+            for scale in search.scales
+            if (scale.parameters, scale.tokens) == own
+        ]
+        if len(same) == len(searches):
+            found.append(same)
+    return found
 
 
-def _at(search: Search, size: str) -> SearchAt:
-    return next(scale for scale in search.scales if scale.size == size)
+def _not_compared(searches: Sequence[Search]) -> str:
+    """Say why several searches have no chart together, or what differs in it."""
+    if len(searches) < 2:
+        return ""
+    lines = compared(searches)
+    if len({search.setting for search in searches}) > 1:
+        return (
+            "Not on one chart: these searches were on other data, or with another kind of model, "
+            "schedule or precision."
+        )
+    if not lines:
+        return "Not on one chart: no model and number of tokens is in all of these searches."
+    counts = {label: scale.seeds for label, scale in lines[0]}
+    if len(set(counts.values())) > 1:
+        texts = [f"{label} {count}" for label, count in counts.items()]
+        return f"Beware: losses are means over different numbers of seeds: {', '.join(texts)}."
+    return ""
 
 
 def last_joints(search: Search) -> list[tuple[str, SearchAt, JointTable]]:
@@ -168,11 +199,12 @@ def render_search(searches: Sequence[Search], charts: Mapping[str, Drawn] | None
     return page(
         "search.html.j2",
         figures.values(),
-        title=f"Tuning {words_list([*labels])}",
+        title=f"Tuning {words_list(labels)}",
         compared=[item for name, item in figures.items() if name.startswith("compared-")],
+        not_compared=_not_compared(searches),
         parts=[
             _part(label, search, key, figures)
-            for key, (label, search) in zip(keys(searches), labels.items(), strict=True)
+            for key, label, search in zip(keys(searches), labels, searches, strict=True)
         ],
         flatters=FLATTERS,
         sweep_caption=SWEEP,
@@ -222,10 +254,12 @@ def _part(label: str, search: Search, key: str, figures: Mapping[str, Figure]) -
 def _verdict(scale: SearchAt, several: bool) -> str:
     count, seconds = len(scale.trials), math.fsum(t["seconds"] for t in scale.trials)
     diverged = sum(math.isinf(trial["loss"]) for trial in scale.trials)
-    settings = ", ".join(f"{name} {scale.best[name]}" for name in scale.tuned)
+    settings = ", ".join(f"{name} {plain(scale.best[name])}" for name in scale.tuned)
     seeds = "one seed" if scale.seeds == 1 else f"mean of {scale.seeds} seeds"
+    where = f"{scale.size}: " if several else ""
+    loss = loss_text(scale.loss, digits(scale))
     return (
-        f"{f'{scale.size}: ' if several else ''}loss {scale.loss:.4f} ({seeds}) at {settings}, "
+        f"{where}loss {loss} ({seeds}) at {settings}, "
         f"found in {count} trainings, {seconds / 3600:.2g} device-hours"
         + (f"; {diverged} diverged." if diverged else ".")
     )
@@ -235,9 +269,9 @@ def _found(scale: SearchAt) -> list[list[str]]:
     return [
         [
             name,
-            str(scale.start[name]),
-            str(scale.best[name]),
-            ", ".join(map(str, scale.near_optimal[name])),
+            plain(scale.start[name]),
+            plain(scale.best[name]),
+            ", ".join(map(plain, scale.near_optimal[name])),
             scale.edges.get(name, ""),
         ]
         for name in scale.tuned
@@ -245,41 +279,38 @@ def _found(scale: SearchAt) -> list[list[str]]:
 
 
 def _decisions(scale: SearchAt) -> list[list[str]]:
+    decimals = digits(scale)
     return [
         [
             str(number),
-            sweep.name,
-            str(sweep.before),
-            str(sweep.after) if sweep.after != sweep.before else "stays",
-            f"{sweep.gain:.4f}",
-            _grid(sweep),
+            own.name,
+            plain(own.before),
+            plain(own.after) if own.after != own.before else "stays",
+            loss_text(own.gain, decimals),
+            _grid(own, decimals),
         ]
         for number, moves in enumerate(scale.passes, start=1)
-        for sweep in moves
+        for own in moves
     ]
 
 
-def _grid(sweep: SweepRow) -> str:
+def _grid(sweep: SweepRow, decimals: int) -> str:
     pairs = zip(sweep.values, sweep.losses, strict=True)
-    return ", ".join(f"{value}: {_loss(loss)}" for value, loss in pairs)
-
-
-def _loss(loss: float) -> str:
-    return f"{loss:.4f}" if math.isfinite(loss) else "diverged"
+    return ", ".join(f"{plain(value)}: {loss_text(loss, decimals)}" for value, loss in pairs)
 
 
 def _trials(scale: SearchAt) -> dict[str, Any]:
     """Return the table of all trainings, what they share left out."""
     names = list(dict.fromkeys(name for trial in scale.trials for name in trial["config"]))
     shown = [n for n in names if n in scale.tuned or n == "seed"]
-    columns = [Heading("training", "in the order in which they ended", number=False)]
+    columns = [Heading("training", "in the order in which they were asked for", number=False)]
     columns += [Heading(name, "as on the command line") for name in shown]
     columns += [Heading("loss", "the final loss"), Heading("seconds", "device-seconds it took")]
     rows = [
         [
             str(count),
-            *(str(trial["config"].get(name, words.NONE)) for name in shown),
-            _loss(trial["loss"]),
+            *(plain(trial["config"].get(name, words.NONE)) for name in shown),
+            loss_text(trial["loss"], digits(scale)),
             f"{trial['seconds']:.0f}",
         ]
         for count, trial in enumerate(scale.trials, start=1)
@@ -294,7 +325,7 @@ def _sensitivity(search: Search) -> list[list[str]]:
         [
             own["name"],
             own["verdict"],
-            ", ".join(f"{value} ({size})" for size, value in own["optima"].items()),
+            ", ".join(f"{plain(value)} ({size})" for size, value in own["optima"].items()),
             f"{float(own['cost']):.4f}" if math.isfinite(float(own["cost"])) else "cannot tell",
             " and ".join(own["moved_by"]) or words.NONE,
         ]

@@ -10,13 +10,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from adana.laws import MultiplierCurve
 from adana.report import html, study_words, words
 from adana.report.choice import RULE
 from adana.report.compare import Record, flatten
-from adana.report.drawing import Chart, save_static
+from adana.report.drawing import Chart, Image, check_images, save_static
 from adana.report.export import export
 from adana.report.law_charts import headline
 from adana.report.page import Figure, figure, page
@@ -24,9 +24,6 @@ from adana.report.study import Study
 from adana.report.study_charts import bowl_charts, schedule_records, study_charts
 from adana.report.study_tables import RESULTS, Sheet, of_scales, sheets
 from adana.runs import RunError, write_bytes, write_json
-
-Image = Literal["svg", "pdf", "png"]
-"""What charts are saved as."""
 
 USUALLY_VARIED = ("kappa", "omega")
 """Settings whose sensitivity the page reports, or says that it cannot."""
@@ -92,10 +89,7 @@ def write_study(
         RunError: something cannot be written.
         ValueError: an unknown image format.
     """
-    unknown = [name for name in images if name not in get_args(Image)]
-    if unknown:
-        known = ", ".join(get_args(Image))
-        raise ValueError(f"charts are saved as {known}, not as {', '.join(unknown)}")
+    check_images(images)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

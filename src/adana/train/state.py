@@ -14,7 +14,8 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from adana.train.averages import WeightAverage
-from adana.train.foreign_state import PREFIX, ForeignState
+from adana.train.foreign_state import ForeignState
+from adana.train.nodes import PREFIX
 
 WEIGHTS = "model."
 """What the names of the weights begin with in a checkpoint."""

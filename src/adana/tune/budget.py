@@ -70,8 +70,8 @@ def planned_runs(space: Space, rules: Rules) -> tuple[int, int]:
     further pass at most.
 
     The first pass is the baseline, every other value of every grid, the seeds that measure noise
-    there and where the search ends, and four corners for each joint check. Longer grids and a pair
-    that moves come on top.
+    there and where the search ends, and four corners for each joint check. Longer grids, a pair
+    that moves, and all that gained a little tried together come on top.
     """
     a_pass = runs_of_a_pass(space, rules)
     around = 2 * noise_runs(rules) + joint_runs(rules)

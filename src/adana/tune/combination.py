@@ -30,7 +30,8 @@ class Combination:
     seeds: tuple[int, ...]
     """The seeds that it was judged on."""
     gain: float
-    """How much lower the loss is than before, by its mean over `seeds`; -infinity: it diverged."""
+    """How much lower the loss is than before, by its mean over `seeds`. -infinity: it diverged;
+    infinity: only what was before did."""
     delta1: float
     """What it had to gain, by the noise of a mean over so many seeds."""
     verdict: str
@@ -94,9 +95,11 @@ def _verdict(
 ) -> str:
     several = ", ".join(f"{name} {rest[name]} -> {value}" for name, value in values.items())
     tried = f"all that gained a little tried together ({several})"
-    if math.isinf(gain):
+    on = "seeds that did not choose them" if others else "the seeds of the search"
+    if gain == -math.inf:
         return f"{tried}: diverged"
-    on = "seeds that the search did not see" if others else "the seeds of the search"
+    if gain == math.inf:
+        return f"{tried}: train on {on}, where the best diverged; taken"
     if gain > delta1:
         return f"{tried}: gains {gain:.4g} on {on}, more than {delta1:.2g}; taken"
     return (

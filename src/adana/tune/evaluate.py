@@ -98,10 +98,19 @@ class Evaluator:
         self.objective, self.runner = objective, runner
         self.seeds, self.seeded = seeds, seeded or seeds > 1
         self.on_event, self.on_trial = on_event, on_trial
-        self.trials: dict[str, Trial] = {}
-        """Every trial of this search, by its key."""
+        self._trials_by_key: dict[str, Trial] = {}
+        self._asked: dict[str, None] = {}
         self.fresh: set[str] = set()
         """Keys of those that were run by this evaluator."""
+
+    @property
+    def trials(self) -> dict[str, Trial]:
+        """Every trial of this search by its key, in the order in which they were asked for.
+
+        That order is the same however often the search was stopped.
+        """
+        known = self._trials_by_key
+        return {key: known[key] for key in self._asked if key in known}
 
     def losses(self, configs: Mapping[str, Config]) -> dict[str, float]:
         """Return the loss of every configuration, by the name it has in a display.
@@ -119,7 +128,7 @@ class Evaluator:
     def unknown(self, configs: Mapping[str, Config]) -> int:
         """Return how many trials of these configurations this search does not know yet."""
         keys = {self.objective.key(config) for config in self._seeds_of(configs).values()}
-        return len(keys - self.trials.keys())
+        return len(keys - self._trials_by_key.keys())
 
     def losses_of_seeds(self, name: str, config: Config, seeds: Iterable[int]) -> list[float]:
         """Return the loss of one configuration with each of the seeds; `name` is for a display."""
@@ -139,19 +148,20 @@ class Evaluator:
 
     def _trials(self, configs: Mapping[str, Config]) -> dict[str, Trial]:
         keys = {name: self.objective.key(config) for name, config in configs.items()}
+        self._asked |= dict.fromkeys(keys.values())
         missing: dict[str, str] = {}  # name by key: two names may have one configuration
         for name, key in keys.items():
-            if key in self.trials or key in missing:
+            if key in self._trials_by_key or key in missing:
                 continue
             trial = self.objective.recall(configs[name])
             if trial is None:
                 missing[key] = name
             else:
-                self.trials[key] = trial
+                self._trials_by_key[key] = trial
                 self.on_trial(name, trial, False)
         if missing:
             self._run({name: (key, configs[name]) for key, name in missing.items()})
-        return {name: self.trials[key] for name, key in keys.items()}
+        return {name: self._trials_by_key[key] for name, key in keys.items()}
 
     def _run(self, missing: Mapping[str, tuple[str, Config]]) -> None:
         """Run what is missing in one batch and keep every result as soon as it is there."""
@@ -170,7 +180,7 @@ class Evaluator:
                 errors[name] = trial.error
                 details.append(result.details)
             else:
-                self.trials[key] = trial
+                self._trials_by_key[key] = trial
                 self.fresh.add(key)
             self.on_trial(name, trial, True)
 

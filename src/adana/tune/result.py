@@ -68,7 +68,7 @@ class ScaleResult:
         """
         last = {check.names: check for check in self.joints}
         texts = [own.verdict for own in self.joints if own.moved or own is last[own.names]]
-        texts += [combination.verdict for combination in self.combinations]
+        texts += [self._about(combination) for combination in self.combinations]
         texts += [
             f"the best {name} is no optimum between worse values: {edge}"
             for name, edge in self.edges.items()
@@ -81,6 +81,14 @@ class ScaleResult:
         if self.warm_start:
             texts.append(f"began from the best of {self.warm_start}")
         return texts
+
+    def _about(self, own: Combination) -> str:
+        """Return the verdict on values tried together, and what became of those taken."""
+        left = [name for name, value in own.values.items() if self.best[name] != value]
+        if not own.moved or not left:
+            return own.verdict
+        later = ", ".join(f"{name} {self.best[name]}" for name in left)
+        return f"{own.verdict}; from there the search went on to {later}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON has it; infinite losses (diverged) become the text "inf"."""
@@ -179,10 +187,13 @@ def spent_below(root: Path) -> dict[str, Budget]:
     return {name: budget_of(own.values(), len(own)) for name, own in trials.items()}
 
 
-def earlier_bests(files: Iterable[Path], setting: str) -> dict[Scale, dict[str, Any]]:
+def earlier_bests(
+    files: Iterable[Path], optimizer: str, setting: str
+) -> dict[Scale, dict[str, Any]]:
     """Return the best configuration of every scale that earlier searches have written.
 
-    Only files that say `"setting": setting` count: what else the losses depend on.
+    Only files that name the optimizer and say `"setting": setting` count: what else the losses
+    depend on.
 
     Raises:
         RunError: a file cannot be read.
@@ -190,7 +201,7 @@ def earlier_bests(files: Iterable[Path], setting: str) -> dict[Scale, dict[str, 
     found = {}
     for path in files:
         content = read_json(path)
-        if content.get("setting") != setting:
+        if (content.get("optimizer"), content.get("setting")) != (optimizer, setting):
             continue
         for own in content["scales"]:
             found[Scale(**own["scale"])] = dict(own["best_config"])

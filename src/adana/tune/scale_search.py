@@ -7,6 +7,7 @@ puts them together.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -152,15 +153,20 @@ class ScaleSearch:
         values = candidates([*descent.sweeps.values()], around) if descent.converged else {}
         if len(values) < 2:
             return None
-        self.meter.begin_combination()
         others = rules.noise_seeds - rules.seeds >= rules.seeds
+        if not others and any(values == check.changes for check in around):
+            return None  # which is known already, and on the same seeds
+        self.meter.begin_combination()
         seeds = range(rules.seeds, rules.noise_seeds) if others else range(rules.seeds)
-        before, together = (
-            self._losses(name, config, seeds)
-            for name, config in (("best", rest), ("together", {**rest, **values}))
-        )
+        config = {**rest, **values}
+        before = self._losses("best", rest, seeds)
+        together = self._losses("together", config, seeds)
         delta1 = self._floor(len(seeds)).delta1
-        return judge(rest, values, seeds, (before, together), delta1, others=others)
+        found = judge(rest, values, seeds, (before, together), delta1, others=others)
+        if found.moved and math.isinf(self.evaluator.losses({"together": config})["together"]):
+            # The search would go on with its own seeds, and on one of them it diverges.
+            return judge(rest, values, seeds, (before, [math.inf]), delta1, others=others)
+        return found
 
     def _losses(self, name: str, config: Config, seeds: Sequence[int]) -> list[float]:
         if self.evaluator.seeded:
