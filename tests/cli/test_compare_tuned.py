@@ -1,4 +1,4 @@
-"""`adana compare --tuned`: what searches found, trained anew with seeds that none of them saw."""
+"""`compare --tuned`, `ladder run --tuned`: what searches found, on seeds that none of them saw."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ from adana.tune import InProcess
 from tests.train.conftest import write_corpus
 
 SMALL = (
-    *("--data", "corpus", "--vocab-size", "300", "--head-dim", "8", "--sequence-length", "32"),
+    *("--data", "corpus", "--vocab-size", "300", "--head-dim", "8", "--sequence-length", "64"),
     *("--batch-size", "4", "--eval-tokens", "512", "--device", "cpu", "--layers", "1"),
     *("--steps", "12", "--seed", "3"),
 )
@@ -37,7 +37,7 @@ def searched(tmp_path_factory):
             "adana.cli.tune.TuneArguments.build", lambda *_: contextlib.nullcontext(InProcess())
         )
         rules = ("--noise-seeds", "2", "--delta1", "0", "--max-passes", "1")
-        tuned = ("--parameters", "omega", "beta1", "--lr", "0.02")
+        tuned = ("--parameters", "omega", "beta1", "warmup_steps", "--lr", "0.02")
         assert adana("tune", "adamw", *SMALL, *rules, *tuned) == 0
         assert adana("tune", "adana", *SMALL, *rules, "--parameters", "lr") == 0
     return folder
@@ -81,7 +81,7 @@ def test_each_gets_what_its_search_found_and_seeds_that_none_saw(tmp_path, capsy
         assert own.get("beta1") in (best.get("beta1"), None)  # None: the optimizer's own default
     page = (out / "report.html").read_text()
     count = len(found[folders[0].name]["trials"])
-    assert f"omega, beta1 tuned in {count} trainings ({folders[0]})" in page
+    assert f"omega, beta1, warmup_steps tuned in {count} trainings ({folders[0]})" in page
 
 
 def test_one_may_be_tuned_and_the_other_not(tmp_path, capsys):
@@ -128,3 +128,41 @@ def test_a_tuned_batch_size_that_others_do_not_have_is_refused(tmp_path, capsys)
     assert adana("compare", "adana", *SMALL, "--tuned", tmp_path) != 0
     error = " ".join(capsys.readouterr().err.split())
     assert "found batch size 8, and a comparison has one for all, here 4" in error
+
+
+LADDER = (
+    *("ladder", "run", "--preset", "smoke", "--data", "corpus", "--vocab-size", "300"),
+    *("--heads", "1", "2", "--head-dim", "8", "--rates", "1", "--seeds", "1", "--device", "cpu"),
+    *("--optimizers", "adamw", "adana"),
+)
+
+
+def test_a_ladder_carries_what_was_found_to_every_size(tmp_path, capsys):
+    content = read_json(folder_of("adamw") / "result.json")
+    own = content["scales"][0]
+    own["best_config"].update(omega=2.0, beta1=0.8, warmup_steps=3)  # of 12 steps
+    (tmp_path / "search").mkdir()
+    write_json(tmp_path / "search" / "result.json", content)
+    tuned = ("--tuned", tmp_path / "search", folder_of("adana"))
+    assert adana(*LADDER, *tuned, "--runs", tmp_path / "ladder", "--jobs", "2") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "adamw: omega 2, beta1 0.8, warm-up 25 % of the steps, tuned at" in shown
+    assert "seeds from 5 on, which no search has trained" in shown
+    runs = [run.config() for run in find_runs(tmp_path / "ladder")]
+    assert len(runs) == 4
+    for config in runs:
+        tuned = config["optimizer"]["name"] == "adamw"
+        assert config["seed"] == 5
+        assert config["optimizer"]["omega"] == (2.0 if tuned else 4.0)
+        assert config["optimizer"].get("beta1") == (0.8 if tuned else None)
+        share = config["schedule"]["warmup_steps"] / config["steps"]
+        assert share == pytest.approx(0.25 if tuned else 0.02, abs=0.03)
+    (page,) = (tmp_path / "ladder").rglob("report.html")
+    assert "adana against adamw: 2 sizes" in page.read_text()
+
+
+def test_a_ladder_on_other_data_than_the_search_is_refused(capsys):
+    other = ["301" if word == "300" else word for word in LADDER]
+    assert adana(*other, "--tuned", folder_of("adana"), "--plan") == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert "was a search on other data or with another kind of model" in error

@@ -233,6 +233,7 @@ class _Search:
             "optimizer": self.arguments.optimizer,
             "setting": self._setting(),
             "seed": self.arguments.seed,
+            "steps": {name: size.start.steps for name, size in self.sizes.items()},
             "commands": commands,
             **study.to_dict(),
         }

@@ -41,7 +41,7 @@ from adana.ladder.rungs import (
     plan_rung,
     steps_of_budget,
 )
-from adana.ladder.searched import read_bests, unseen_seed, with_best
+from adana.ladder.searched import Carried, carried, read_bests, unseen_seed, with_best
 from adana.ladder.speed import seconds_per_step
 from adana.ladder.study import (
     PRESETS,
@@ -69,6 +69,7 @@ __all__ = [
     "THIS",
     "TOKENS_PER_PARAM",
     "TUNABLE",
+    "Carried",
     "Cell",
     "Device",
     "Estimate",
@@ -86,6 +87,7 @@ __all__ = [
     "TrainingObjective",
     "TunedSize",
     "budget_rule",
+    "carried",
     "centre_rate",
     "estimate",
     "find_device",

@@ -20,6 +20,7 @@ from adana.ladder.comparison import PlannedRun, with_optimizer
 from adana.ladder.learning_rates import DEMO_MODEL, DEMO_RATES, FAMILY_TITLES, Rate
 from adana.ladder.published_laws import NoLawError, PublishedLaw, matching_laws
 from adana.ladder.rungs import TOKENS_PER_PARAM, budget_rule, steps_of_budget
+from adana.ladder.searched import Carried
 from adana.nn import EnokiConfig, ModelConfig, count_parameters
 from adana.runs import digits
 from adana.train import LayoutConfig, OptimizerConfig, TrainConfig, optimizer_entry
@@ -55,6 +56,10 @@ class Study:
     """Most rates added to one optimizer at one size."""
     seeds: int = 2
     """Seeds of every learning rate."""
+    first_seed: int = 0
+    """What they are counted up from."""
+    tuned: Mapping[str, Carried] = dataclasses.field(default_factory=dict)
+    """What searches found for some of the optimizers, besides the learning rate."""
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     eval_tokens: int = 65_536
     """Validation tokens of an evaluation."""
@@ -109,7 +114,9 @@ class Study:
                 "steps": budget_rule(self.tokens_per_param, self.batch_size, self.sequence_length)
             },
         )
-        return with_optimizer(base, cell.optimizer, rate)
+        config = with_optimizer(base, cell.optimizer, rate)
+        tuned = self.tuned.get(cell.optimizer)
+        return config if tuned is None else tuned.apply(config)
 
     def key(self, data_fingerprint: str) -> str:
         """Return six hex digits of what all runs of a study share.
@@ -117,7 +124,8 @@ class Study:
         Studies that differ in their optimizers, sizes, rates or seeds only have the same key, and
         so the same folder: what one has trained, the other need not.
         """
-        own = ("optimizers", "heads", "rates", "factor", "widen", "seeds", "data")
+        own = {"optimizers", "heads", "rates", "factor", "widen", "seeds", "first_seed", "data"}
+        own |= set() if self.tuned else {"tuned"}
         shared = {k: v for k, v in dataclasses.asdict(self).items() if k not in own}
         return digits([shared, data_fingerprint])
 

@@ -62,6 +62,8 @@ class SearchAt:
     """Its name."""
     parameters: float
     tokens: float
+    steps: int | None
+    """Of a training; None for a search from Python."""
     best: Mapping[str, Any]
     loss: float
     """The mean over `seeds`."""
@@ -139,7 +141,7 @@ def read_search(folder: Path) -> Search:
             name=content.get("optimizer", folder.resolve().name),
             command=content.get("command", ""),
             seed=content.get("seed", 0),
-            scales=tuple(_scale(own) for own in scales),
+            scales=tuple(_scale(own, content.get("steps", {})) for own in scales),
             commands=content.get("commands", {}),
             sensitivities=tuple(content.get("sensitivities", ())),
         )
@@ -147,12 +149,13 @@ def read_search(folder: Path) -> Search:
         raise RunError(f"{path} is no result of a search, or it was changed: {error!r}") from error
 
 
-def _scale(own: Mapping[str, Any]) -> SearchAt:
+def _scale(own: Mapping[str, Any], steps: Mapping[str, int]) -> SearchAt:
     thresholds = own["thresholds"]
     return SearchAt(
         size=own["scale"]["name"],
         parameters=own["scale"]["parameters"],
         tokens=own["scale"]["tokens"],
+        steps=steps.get(own["scale"]["name"]),
         best=own["best_config"],
         loss=float(own["min_loss"]),
         seeds=own["seeds"],

@@ -29,14 +29,18 @@ from adana.ladder import (
     PlannedRun,
     Rate,
     Study,
+    carried,
     first_rates,
     mean_losses,
     next_rate,
     plan_run,
+    read_bests,
     seconds_per_step,
     training_order,
+    unseen_seed,
 )
 from adana.nn import ModelConfig
+from adana.report import Search
 from adana.runs import write_json
 from adana.train import LayoutConfig, TrainConfig, optimizer_names
 
@@ -53,6 +57,7 @@ class RunLadder(EngineFlags):
         adana ladder run                     an evening on 2 cores
         adana ladder run --plan              what that would train, and how long it takes here
         adana ladder run --data my_texts/ --optimizers adamw adana --seeds 3
+        adana ladder run --optimizers adamw adana --tuned runs/tune-*    with what searches found
     """
 
     preset: Literal["laptop", "smoke"] = "laptop"
@@ -78,6 +83,10 @@ class RunLadder(EngineFlags):
     lr: tuple[str, ...] = ()
     """Middle of the grid of learning rates as NAME=VALUE, at all sizes: the nearest of 0.001 times
     powers of 2. Default: a rule, printed with its source."""
+    tuned: tuple[Path, ...] = ()
+    """Folders of searches (`adana tune`), one for an optimizer: all but the learning rate that they
+    found at their largest size holds at every size of the ladder, warm-up as a share of the steps.
+    Seeds are then those above all that a search has trained."""
     data: str | None = None
     """Text to train on, as for `adana train`. Default: python, the standard library's sources."""
     vocab_size: int | None = None
@@ -106,7 +115,9 @@ def run_command(arguments: RunLadder) -> int:
         for name, lr in given_rates(arguments.lr, study.optimizers).items()
     }
     grid = {cell: first_rates(study, cell, centres.get(cell.optimizer)) for cell in study.cells}
+    bests = read_bests(arguments.tuned, study.optimizers)
     shards = prepare_with_bar(study.data, console)
+    study = tuned_study(study, bests, grid, shards.fingerprint)
     ladder = _Ladder(arguments, study, shards, console)
     ladder.introduce(grid)
     if arguments.plan:
@@ -147,6 +158,27 @@ def make_study(arguments: RunLadder) -> Study:
         vocab_size=arguments.vocab_size or study.data.vocab_size,
     )
     return dataclasses.replace(study, **{k: v for k, v in given.items() if v not in (None, ())})
+
+
+def tuned_study(
+    study: Study,
+    bests: Mapping[str, Search],
+    grid: Mapping[Cell, Sequence[Rate]],
+    fingerprint: str,
+) -> Study:
+    """Return the study with what searches found, and with seeds that none of them has trained.
+
+    Raises:
+        ValueError: a search was on other data or of another kind of training.
+    """
+    if not bests:
+        return study
+    found = {}
+    for cell, rates in grid.items():
+        if cell.optimizer in bests and cell.optimizer not in found:
+            config = study.config(cell, rates[0], 0, LayoutConfig())
+            found[cell.optimizer] = carried(config, bests[cell.optimizer], fingerprint)
+    return dataclasses.replace(study, tuned=found, first_seed=unseen_seed(bests.values()))
 
 
 def own_command() -> str:
@@ -250,6 +282,7 @@ class _Ladder:
     def _place(self, cell: Cell, rate: Rate) -> list[PlannedRun]:
         """Return the trainings of one rate, one for each seed."""
         configs = [
-            self.study.config(cell, rate, seed, self.layout) for seed in range(self.study.seeds)
+            self.study.config(cell, rate, self.study.first_seed + n, self.layout)
+            for n in range(self.study.seeds)
         ]
         return [plan_run(config, self.folder, self.shards.fingerprint) for config in configs]

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from adana import schedules
 from adana.cli.grid import Grid
-from adana.ladder import Cell, Rate, Study, budget_rule
+from adana.ladder import Carried, Cell, Rate, Study, budget_rule
 from adana.nn import PFH, count_parameters, training_flops
 from adana.train import ScheduleConfig
 
@@ -34,7 +34,10 @@ def print_study(
         f"T = {budget}; all at omega {schedules.OMEGA:g}, kappa {schedules.KAPPA:g} where there is "
         f"one, {ScheduleConfig().text()}",
         *dict.fromkeys(f"{cell.optimizer}: {own[0].source}" for cell, own in grid.items()),
+        *(f"{name}: {_found(tuned)}" for name, tuned in study.tuned.items()),
     ]
+    if study.tuned:
+        notes.append(f"seeds from {study.first_seed} on, which no search has trained")
     console.print(sizes.fitting(console))
     console.print(rates.fitting(console))
     for note in notes:
@@ -43,6 +46,14 @@ def print_study(
         f"\nTotal: {runs} trainings, {tokens / 1e6:.4g} M tokens; {_time(runs, left, hours, jobs)}",
         highlight=False,
     )
+
+
+def _found(tuned: Carried) -> str:
+    """Say what a search found, and where."""
+    several = [f"{name} {value:g}" for name, value in tuned.values.items()]
+    if tuned.warmup is not None:
+        several.append(f"warm-up {100 * tuned.warmup:.3g} % of the steps")
+    return f"{', '.join(several)}, {tuned.source}"
 
 
 def _time(runs: int, left: int, hours: float | None, jobs: int) -> str:
