@@ -9,11 +9,12 @@ import re
 import pytest
 
 from adana.cli import main
-from adana.report import read_search, render_search, write_search
-from adana.report.search import VERSION, digits, plain, progress
+from adana.report import render_search, write_search
 from adana.report.search_charts import CEILING, sweep_charts
+from adana.report.search_numbers import digits, plain, progress
 from adana.report.search_page import compared, labelled, search_charts
 from adana.runs import RunError, read_json, write_json
+from adana.searches import read_search
 from adana.tune import (
     Choice,
     FunctionObjective,
@@ -25,7 +26,6 @@ from adana.tune import (
     tune,
     tune_scales,
 )
-from adana.tune.result import RESULT_VERSION
 from tests.tune.landscapes import Inline, octaves
 
 from .browser import dom, drawing, needs_browser
@@ -204,10 +204,6 @@ def test_a_search_that_has_not_ended_says_how_to_go_on(folder, tmp_path, capsys)
     assert report(folder / "one", tmp_path, "--output", tmp_path / "report") == 1
     shown = " ".join(capsys.readouterr().err.split())
     assert "has not ended; the same `adana tune` command goes on with it" in shown
-
-
-def test_what_the_tuner_writes_is_what_is_read():
-    assert RESULT_VERSION == VERSION
 
 
 @pytest.mark.parametrize(

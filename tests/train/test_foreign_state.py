@@ -92,18 +92,26 @@ def test_groups_and_attributes_come_back_but_not_the_learning_rate():
 
 def test_random_numbers_go_on_from_where_they_were():
     model, optimizer, foreign = made()
-    optimizer.own = torch.Generator().manual_seed(3)
+    optimizer._own = torch.Generator().manual_seed(3)
+    optimizer.many = {"first": [torch.Generator().manual_seed(5)]}
     optimizer.state[model.weight] = {"each": torch.Generator().manual_seed(4)}
-    generators = (optimizer.own, optimizer.state[model.weight]["each"], torch.default_generator)
+
+    def generators_of(model, optimizer):
+        mine = optimizer._own, optimizer.many["first"][0], optimizer.state[model.weight]["each"]
+        return (*mine, torch.default_generator)
+
+    generators = generators_of(model, optimizer)
     [torch.rand(3, generator=each) for each in generators]
     structure, tensors = foreign.saved()
     tensors = {name: x.clone() for name, x in tensors.items()}
     expected = [torch.rand(3, generator=each) for each in generators]
     again, other, fresh = made()
-    other.own = kept = torch.Generator()
+    other._own, other.many = torch.Generator(), {"first": [torch.Generator()]}
+    kept = other._own, other.many["first"][0]
     fresh.restore(structure, tensors)
-    drawn = other.own, other.state[again.weight]["each"], torch.default_generator
-    assert other.own is kept  # whoever else holds it draws from the same numbers
+    drawn = generators_of(again, other)
+    assert drawn[0] is kept[0]  # whoever else holds it draws from the same numbers
+    assert drawn[1] is kept[1]
     for each, x in zip(drawn, expected, strict=True):
         assert torch.rand(3, generator=each).equal(x)
 

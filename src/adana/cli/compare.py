@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from adana.cli.report import write_comparison
 from adana.cli.run_folders import check_folder
 from adana.cli.settings import Settings, describe
 from adana.cli.terminal import print_rows, say
+from adana.cli.tuned import check_flags, on_new_seeds, refuse_rates, tuned_config
 from adana.data import Shards
 from adana.ladder import (
     PlannedRun,
@@ -31,12 +31,11 @@ from adana.ladder import (
     plan_seeds_and_horizons,
     read_bests,
     sweep_rates,
-    unseen_seed,
-    with_best,
     with_optimizer,
 )
-from adana.report import Search, Trial, read_trials, sweep_edges, sweep_table
+from adana.report import Trial, read_trials, sweep_edges, sweep_table
 from adana.runs import digits
+from adana.searches import Search
 from adana.train import TrainConfig, optimizer_entry, optimizer_names, refuse_unread
 
 
@@ -64,13 +63,14 @@ class CompareArguments(EngineFlags, Settings):
     """Try this many learning rates per optimizer, by factors of 2 around the rule's (or --lr's),
     with the first seed, and take the best."""
     tuned: tuple[Path, ...] = ()
-    """Folders of searches (`adana tune`) whose best hyperparameters their optimizers get. Seeds are
-    then those above all that a search has trained, since a search flatters what it ends at."""
+    """Folders of searches (`adana tune`): their optimizers get what was found, with schedule and
+    clip, tuned or not. Seeds are then those above all that a search has trained, since a search
+    flatters what it ends at."""
     seeds: int = 2
     """Seeds per optimizer, counted up from --seed."""
     horizons: tuple[float, ...] = (1.0,)
-    """The baseline is also trained for these multiples of --steps: the compute multiplier is read
-    off its final losses. Say 1 1.25 1.5."""
+    """The baseline is also trained for these multiples of --steps, its warm-up stretched with them:
+    the compute multiplier is read off its final losses. Say 1 1.25 1.5."""
     jobs: int | None = None
     """Trainings at a time. Default: one per --threads cores on the CPU, one on a GPU."""
     output: Path | None = None
@@ -82,14 +82,13 @@ def compare_command(arguments: CompareArguments) -> int:
     console = Console()
     check_arguments(arguments)
     rates = given_rates(arguments.lr, arguments.optimizers)
-    bests = read_bests(arguments.tuned, arguments.optimizers)
-    check_rates(rates, bests)
+    bests = read_bests(arguments.tuned, arguments.optimizers, lambda text: say(console, text))
+    refuse_rates([*rates], bests)
     rules = open_rules(arguments.rules)
     rules.check_used(arguments.optimizers)
     shards = prepare_with_bar(arguments.data_config(), console)
     comparison = _Comparison(arguments, rules, shards, console)
-    configs = {name: comparison.configure(name, rates.get(name)) for name in arguments.optimizers}
-    configs = comparison.tuned(configs, bests)
+    configs = comparison.configure(rates, bests)
     if arguments.sweep_lr:
         configs = comparison.sweep(configs)
     planned = comparison.train(configs) if configs else []
@@ -158,16 +157,6 @@ def given_rates(items: Sequence[str], optimizers: Sequence[str]) -> dict[str, fl
     return rates
 
 
-def check_rates(rates: Mapping[str, float], bests: Mapping[str, Search]) -> None:
-    """Raise `ValueError` for a learning rate that is given and comes from a search too."""
-    for name in rates:
-        if name in bests and any("lr" in scale.tuned for scale in bests[name].scales):
-            raise ValueError(
-                f"--lr {name}={rates[name]:g}: its learning rate comes from {bests[name].folder} "
-                "(--tuned); leave out one of the two"
-            )
-
-
 class _Comparison:
     """What every phase of a comparison needs."""
 
@@ -179,27 +168,24 @@ class _Comparison:
         self.code = 0
         """Exit code of the last trainings: not 0 if they were stopped."""
 
-    def configure(self, name: str, given: float | None) -> TrainConfig:
-        """Return the configuration of one optimizer at its learning rate."""
-        return configure(self.arguments, name, given, self.rules, len(self.shards.train))
-
-    def tuned(
-        self, configs: Mapping[str, TrainConfig], bests: Mapping[str, Search]
+    def configure(
+        self, rates: Mapping[str, float], bests: Mapping[str, Search]
     ) -> dict[str, TrainConfig]:
-        """Return the configurations with what searches found, all from a seed that none saw."""
-        if not bests:
-            return dict(configs)
-        first = max(self.arguments.seed, unseen_seed(bests.values()))
-        say(self.console, f"seeds from {first} on, which no search has trained")
-        return {
-            name: dataclasses.replace(
-                with_best(config, bests[name], self.shards.fingerprint)
-                if name in bests
-                else config,
-                seed=first,
-            )
-            for name, config in configs.items()
+        """Return the configuration of each optimizer: what its search found, else at its rate."""
+        arguments, tokens = self.arguments, len(self.shards.train)
+        configs = {
+            name: tuned_config(arguments, bests[name], self.rules, self.shards.fingerprint, tokens)
+            if name in bests
+            else configure(arguments, name, rates.get(name), self.rules, tokens)
+            for name in arguments.optimizers
         }
+        if not bests:
+            return configs
+        check_flags(arguments, configs, bests, self._say)
+        return on_new_seeds(configs, bests, arguments.seed, self._say)
+
+    def _say(self, text: str) -> None:
+        say(self.console, text)
 
     def train(self, configs: Mapping[str, TrainConfig]) -> list[PlannedRun]:
         """Train every seed and horizon; return the runs, or none if it was interrupted."""

@@ -18,10 +18,8 @@ from adana.report import (
     all_charts,
     as_dict,
     compare,
-    is_search,
     is_study,
     markdown,
-    read_search,
     read_study,
     save_static,
     study_terminal,
@@ -31,6 +29,7 @@ from adana.report import (
     write_study,
 )
 from adana.runs import Run, write_bytes, write_json
+from adana.searches import is_search, read_search
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,10 @@ from adana.ladder import (
     tuned_in,
     with_hyperparameters,
 )
-from adana.report import read_search, write_search
+from adana.report import write_search
 from adana.runs import digits, read_json, write_json
-from adana.train import optimizer_names
+from adana.searches import BEGUN, RESULT, read_search
+from adana.train import config_to_dict, optimizer_names
 from adana.tune import (
     Problem,
     Rules,
@@ -181,7 +182,7 @@ class _Search:
         ]
         self.fingerprint = shards.fingerprint
         folder = arguments.output or arguments.runs / f"tune-{arguments.optimizer}-{self._key()}"
-        self.output = folder / "result.json"
+        self.output = folder / RESULT
         self.code = 0
         """Exit code of a search that was stopped."""
 
@@ -211,7 +212,7 @@ class _Search:
 
         Kept in a file: the same command must begin in the same place when it goes on.
         """
-        kept = self.output.with_name("began_with.json")
+        kept = self.output.with_name(BEGUN)
         if not kept.exists():
             files = sorted(self.arguments.runs.glob("tune-*/result.json"))
             others = (path for path in files if path != self.output)
@@ -223,18 +224,19 @@ class _Search:
 
     def write(self, study: StudyResult) -> dict[str, str]:
         """Write `result.json`; return the command that trains the best of every size, by name."""
-        commands = {}
+        commands, configs = {}, {}
         for result in study.scales:
-            size = self.sizes[result.scale.name]
+            size, name = self.sizes[result.scale.name], result.scale.name
             best = with_hyperparameters(size.start, result.best)
-            commands[result.scale.name] = train_words(size.settings, best)
+            commands[name] = train_words(size.settings, best)
+            configs[name] = config_to_dict(best, self.fingerprint)
         content = {
             "command": own_command(),
             "optimizer": self.arguments.optimizer,
             "setting": self._setting(),
             "seed": self.arguments.seed,
-            "steps": {name: size.start.steps for name, size in self.sizes.items()},
             "commands": commands,
+            "configs": configs,
             **study.to_dict(),
         }
         self.output.parent.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from adana.train import (
     HYPERPARAMETERS,
     OptimizerConfig,
     Outcome,
+    ScheduleConfig,
     TrainConfig,
     config_from_dict,
     config_to_dict,
@@ -82,7 +83,8 @@ def plan_seeds_and_horizons(
 
     `configs` has one configuration per optimizer at the main horizon (factor 1). Each is trained
     with `seeds` seeds, counted up from its own; the baseline also at every other factor of
-    `horizons`, rounded to whole steps, for the compute multiplier.
+    `horizons`, rounded to whole steps, for the compute multiplier; warm-up and cooldown keep their
+    share of the steps.
     """
     planned = []
     for name, config in configs.items():
@@ -100,7 +102,21 @@ def _with_steps(config: TrainConfig, steps: int) -> TrainConfig:
     if steps == config.steps:
         return config
     provenance = {key: words for key, words in config.provenance.items() if key != "steps"}
-    return dataclasses.replace(config, steps=steps, provenance=provenance)
+    schedule = stretched(config.schedule, config.steps, steps)
+    return dataclasses.replace(config, steps=steps, schedule=schedule, provenance=provenance)
+
+
+def stretched(schedule: ScheduleConfig, before: int, steps: int) -> ScheduleConfig:
+    """Return a schedule of `before` steps over another number of them.
+
+    Warm-up and cooldown keep their share, also where they were given in steps.
+    """
+    lengths = {
+        name: min(round(length * steps / before), steps - 1)
+        for name in ("warmup_steps", "cooldown_steps")
+        if (length := getattr(schedule, name)) is not None
+    }
+    return dataclasses.replace(schedule, **lengths)
 
 
 def run_job(payload: dict[str, Any], emit: Any) -> Outcome:

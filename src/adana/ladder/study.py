@@ -122,12 +122,14 @@ class Study:
         """Return six hex digits of what all runs of a study share.
 
         Studies that differ in their optimizers, sizes, rates or seeds only have the same key, and
-        so the same folder: what one has trained, the other need not.
+        so the same folder: what one has trained, the other need not. What searches found makes
+        another key: a report of the folder has one setting of each optimizer.
         """
         own = {"optimizers", "heads", "rates", "factor", "widen", "seeds", "first_seed", "data"}
-        own |= set() if self.tuned else {"tuned"}
+        own.add("tuned")
         shared = {k: v for k, v in dataclasses.asdict(self).items() if k not in own}
-        return digits([shared, data_fingerprint])
+        tuned = {name: found.identity for name, found in self.tuned.items()}
+        return digits([shared, data_fingerprint, *([tuned] if tuned else [])])
 
 
 class Cell(NamedTuple):

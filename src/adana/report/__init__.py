@@ -39,7 +39,7 @@ from adana.report.listing import (
 )
 from adana.report.schedule_page import overview, write_schedules
 from adana.report.schedules import Course, totals
-from adana.report.search import Search, is_search, read_search
+from adana.report.search_numbers import plain
 from adana.report.search_page import render_search, write_search
 from adana.report.study import Result, Study, is_study, read_study
 from adana.report.study_charts import study_charts
@@ -63,7 +63,6 @@ __all__ = [
     "Record",
     "Result",
     "Row",
-    "Search",
     "Study",
     "Trial",
     "all_charts",
@@ -72,7 +71,6 @@ __all__ = [
     "differences",
     "disk_bytes",
     "find_run",
-    "is_search",
     "is_study",
     "last_rows",
     "line_chart",
@@ -81,9 +79,9 @@ __all__ = [
     "model_card",
     "multiplier_chart",
     "overview",
+    "plain",
     "read_listing",
     "read_record",
-    "read_search",
     "read_study",
     "read_trials",
     "render",

@@ -14,16 +14,8 @@ import altair as alt
 
 from adana.report import drawing
 from adana.report.drawing import Chart, inline, rounded
-from adana.report.search import (
-    JointTable,
-    Search,
-    SearchAt,
-    SweepRow,
-    digits,
-    loss_text,
-    plain,
-    progress,
-)
+from adana.report.search_numbers import digits, loss_text, plain, progress
+from adana.searches import JointTable, Search, SearchAt, SweepRow
 
 BY = "size"
 """The field of a row that tells the sizes of one search apart."""

@@ -15,18 +15,11 @@ from typing import Any, NamedTuple
 from adana.report import words
 from adana.report.drawing import Chart, Image, check_images, save_static
 from adana.report.page import Figure, Heading, figure, page
-from adana.report.search import (
-    JointTable,
-    Search,
-    SearchAt,
-    SweepRow,
-    digits,
-    loss_text,
-    plain,
-)
 from adana.report.search_charts import joint_chart, progress_chart, sweep_charts
+from adana.report.search_numbers import digits, loss_text, plain
 from adana.report.study_words import words_list
 from adana.runs import write_bytes
+from adana.searches import JointTable, Search, SearchAt, SweepRow
 
 SWEEP = (
     "How far each value is above the best of its grid, all other hyperparameters at the best "
@@ -139,7 +132,7 @@ def compared(searches: Sequence[Search]) -> list[list[tuple[str, SearchAt]]]:
     None if they were on other data or with another kind of training: such losses have no common
     scale.
     """
-    if len(searches) < 2 or len({search.setting for search in searches}) > 1:
+    if len(searches) < 2 or len({_kind(search) for search in searches}) > 1:
         return []
     found = []
     for first in searches[0].scales:
@@ -155,15 +148,21 @@ def compared(searches: Sequence[Search]) -> list[list[tuple[str, SearchAt]]]:
     return found
 
 
+def _kind(search: Search) -> tuple[Any, ...]:
+    """Return what losses that are compared must share, as far as a search says."""
+    configs = [scale.config or {} for scale in search.scales]
+    return search.setting, *{config.get("eval_tokens") for config in configs}
+
+
 def _not_compared(searches: Sequence[Search]) -> str:
     """Say why several searches have no chart together, or what differs in it."""
     if len(searches) < 2:
         return ""
     lines = compared(searches)
-    if len({search.setting for search in searches}) > 1:
+    if len({_kind(search) for search in searches}) > 1:
         return (
-            "Not on one chart: these searches were on other data, or with another kind of model, "
-            "schedule or precision."
+            "Not on one chart: these searches were on other data, validated on other tokens, or "
+            "had another kind of model, schedule or precision."
         )
     if not lines:
         return "Not on one chart: no model and number of tokens is in all of these searches."

@@ -203,13 +203,15 @@ def _schedule_size(study: Study) -> str:
 
 def _settings(study: Study) -> dict[str, dict[str, str]]:
     """Return the settings that all runs share, and those that differ with every value."""
-    values: dict[str, dict[str, None]] = {}
-    for record in study.records:
-        flat = flatten({k: v for k, v in record.config.items() if k not in ("seed", "layout")})
-        for key, value in flat.items():
-            values.setdefault(key, {})[value if isinstance(value, str) else json.dumps(value)] = (
-                None
-            )
+    flats = [
+        flatten({k: v for k, v in record.config.items() if k not in ("seed", "layout")})
+        for record in study.records
+    ]
+    values: dict[str, dict[str, None]] = {key: {} for flat in flats for key in flat}
+    for key, own in values.items():
+        for flat in flats:
+            value = flat.get(key, words.NONE)
+            own[value if isinstance(value, str) else json.dumps(value)] = None
     return {
         "differing": {key: html.joined(own) for key, own in values.items() if len(own) > 1},
         "shared": {key: next(iter(own)) for key, own in values.items() if len(own) == 1},

@@ -117,6 +117,10 @@ class ForeignState:
 
 
 def _attributes(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return what counts of an optimizer's attributes: public ones, and generators of any name."""
     torchs = {"state", "param_groups", "defaults"}
-    own = {key: value for key, value in vars(optimizer).items() if key not in torchs}
-    return {key: value for key, value in own.items() if not key.startswith("_")}
+    return {
+        key: value
+        for key, value in vars(optimizer).items()
+        if (key not in torchs and not key.startswith("_")) or isinstance(value, torch.Generator)
+    }

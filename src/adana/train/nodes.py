@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -156,9 +157,14 @@ class Reader:
             return float(node["float"])
         for kind in (list, tuple):
             if kind.__name__ in node:
-                return kind(self.value(each) for each in node[kind.__name__])
+                before = now if isinstance(now, kind) else ()
+                both = itertools.zip_longest(
+                    node[kind.__name__], before[: len(node[kind.__name__])]
+                )
+                return kind(self.value(each, own) for each, own in both)
         if "dict" in node:
-            return {key: self.value(each) for key, each in node["dict"]}
+            known = now if isinstance(now, dict) else {}
+            return {key: self.value(each, known.get(key)) for key, each in node["dict"]}
         return node["value"]
 
     def _generator(self, node: Node, now: Any) -> torch.Generator:

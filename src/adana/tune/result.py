@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from adana.runs import read_json
+from adana.searches import VERSION
 from adana.tune.budget import Budget, budget_of
 from adana.tune.combination import Combination
 from adana.tune.descent import Descent, Move
@@ -23,9 +24,6 @@ from adana.tune.scale import Scale
 from adana.tune.sensitivity import Sensitivity
 from adana.tune.sweep import Sweep
 from adana.tune.trial import Trial
-
-RESULT_VERSION = 2
-"""Version of the format of `result.json`."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ class ScaleResult:
         """Return it as JSON has it; infinite losses (diverged) become the text "inf"."""
         near = {name: own.near_optimal(self.floor.delta2) for name, own in self.sweeps.items()}
         return {
-            "version": RESULT_VERSION,
+            "version": VERSION,
             "scale": dataclasses.asdict(self.scale),
             "best_config": self.best,
             "min_loss": self.loss,
@@ -139,7 +137,7 @@ class StudyResult:
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON has it."""
         return {
-            "version": RESULT_VERSION,
+            "version": VERSION,
             "scales": [result.to_dict() for result in self.scales],
             "sensitivities": [dataclasses.asdict(own) for own in self.sensitivities],
             "thresholds": dataclasses.asdict(self.floor),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from adana.runs import write_json
+from adana.searches import RESULT
 from adana.tune.budget import Budget, budget_of
 from adana.tune.engine import OnEvent, ignore
 from adana.tune.evaluate import Evaluator, InProcess, Runner
@@ -68,7 +69,7 @@ def tune(
     result = study.scales[0]
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "result.json", result.to_dict())
+        write_json(folder / RESULT, result.to_dict())
     return result
 
 

@@ -40,8 +40,8 @@ from adana.ladder import (
     unseen_seed,
 )
 from adana.nn import ModelConfig
-from adana.report import Search
 from adana.runs import write_json
+from adana.searches import Search
 from adana.train import LayoutConfig, TrainConfig, optimizer_names
 
 
@@ -115,7 +115,7 @@ def run_command(arguments: RunLadder) -> int:
         for name, lr in given_rates(arguments.lr, study.optimizers).items()
     }
     grid = {cell: first_rates(study, cell, centres.get(cell.optimizer)) for cell in study.cells}
-    bests = read_bests(arguments.tuned, study.optimizers)
+    bests = read_bests(arguments.tuned, study.optimizers, lambda text: say(console, text))
     shards = prepare_with_bar(study.data, console)
     study = tuned_study(study, bests, grid, shards.fingerprint)
     ladder = _Ladder(arguments, study, shards, console)

@@ -12,6 +12,7 @@ from adana import schedules
 from adana.cli.grid import Grid
 from adana.ladder import Carried, Cell, Rate, Study, budget_rule
 from adana.nn import PFH, count_parameters, training_flops
+from adana.report import plain
 from adana.train import ScheduleConfig
 
 
@@ -32,7 +33,7 @@ def print_study(
     budget = budget_rule(study.tokens_per_param, study.batch_size, study.sequence_length)
     notes = [
         f"T = {budget}; all at omega {schedules.OMEGA:g}, kappa {schedules.KAPPA:g} where there is "
-        f"one, {ScheduleConfig().text()}",
+        f"one, {ScheduleConfig().text()}{', but for what searches found' if study.tuned else ''}",
         *dict.fromkeys(f"{cell.optimizer}: {own[0].source}" for cell, own in grid.items()),
         *(f"{name}: {_found(tuned)}" for name, tuned in study.tuned.items()),
     ]
@@ -48,12 +49,21 @@ def print_study(
     )
 
 
-def _found(tuned: Carried) -> str:
+def _found(found: Carried) -> str:
     """Say what a search found, and where."""
-    several = [f"{name} {value:g}" for name, value in tuned.values.items()]
-    if tuned.warmup is not None:
-        several.append(f"warm-up {100 * tuned.warmup:.3g} % of the steps")
-    return f"{', '.join(several)}, {tuned.source}"
+    if not found.tuned:
+        return "only the learning rate was tuned, which the ladder sweeps itself"
+    several = []
+    for name in found.tuned:
+        if name in ("warmup_steps", "cooldown_steps"):
+            length = getattr(found.schedule, name)
+            share = "as everyone's" if length is None else f"{100 * length / found.steps:.3g} %"
+            several.append(f"{name.removesuffix('_steps')} {share}")
+        else:
+            places = found.optimizer, found.schedule, found
+            value = next(getattr(own, name) for own in places if hasattr(own, name))
+            several.append(f"{name} {'as by default' if value is None else plain(value)}")
+    return f"{', '.join(several)}, {found.source}"
 
 
 def _time(runs: int, left: int, hours: float | None, jobs: int) -> str:

@@ -5,8 +5,7 @@ The tuner writes that file (`adana.tune.result`); reading it back needs none of 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from adana.runs import RunError, read_json
 RESULT = "result.json"
 BEGUN = "began_with.json"
 """What `adana tune` writes first."""
-VERSION = 2
-"""The version of `result.json` that is read here."""
+VERSION = 3
+"""Version of the format of `result.json`."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,9 @@ class SearchAt:
     """Its name."""
     parameters: float
     tokens: float
-    steps: int | None
-    """Of a training; None for a search from Python."""
+    config: Mapping[str, Any] | None
+    """The whole configuration of the best training (`adana.train.config_to_dict`), seed 0; None for
+    a search from Python."""
     best: Mapping[str, Any]
     loss: float
     """The mean over `seeds`."""
@@ -141,7 +141,7 @@ def read_search(folder: Path) -> Search:
             name=content.get("optimizer", folder.resolve().name),
             command=content.get("command", ""),
             seed=content.get("seed", 0),
-            scales=tuple(_scale(own, content.get("steps", {})) for own in scales),
+            scales=tuple(_scale(own, content.get("configs", {})) for own in scales),
             commands=content.get("commands", {}),
             sensitivities=tuple(content.get("sensitivities", ())),
         )
@@ -149,13 +149,13 @@ def read_search(folder: Path) -> Search:
         raise RunError(f"{path} is no result of a search, or it was changed: {error!r}") from error
 
 
-def _scale(own: Mapping[str, Any], steps: Mapping[str, int]) -> SearchAt:
+def _scale(own: Mapping[str, Any], configs: Mapping[str, Any]) -> SearchAt:
     thresholds = own["thresholds"]
     return SearchAt(
         size=own["scale"]["name"],
         parameters=own["scale"]["parameters"],
         tokens=own["scale"]["tokens"],
-        steps=steps.get(own["scale"]["name"]),
+        config=configs.get(own["scale"]["name"]),
         best=own["best_config"],
         loss=float(own["min_loss"]),
         seeds=own["seeds"],
@@ -191,48 +191,3 @@ def _joint(check: Mapping[str, Any]) -> JointTable:
         centre=(check["centre"][0], check["centre"][1]),
         verdict=check["verdict"],
     )
-
-
-def progress(scale: SearchAt) -> Iterator[tuple[int, float, float]]:
-    """Yield (trainings, device-seconds, best loss) as a search went on.
-
-    The best is the lowest mean over the seeds of the search of any configuration that had all of
-    them by then; seeds beyond, which measured noise, count as trainings only.
-    """
-    seen: dict[str, list[float]] = {}
-    best, seconds = math.inf, 0.0
-    seeded = len({trial["config"].get("seed") for trial in scale.trials}) > 1
-    for count, trial in enumerate(scale.trials, start=1):
-        seconds += trial["seconds"]
-        config = dict(trial["config"])
-        if not seeded or config.pop("seed", 0) < scale.seeds:
-            losses = seen.setdefault(repr(sorted(config.items())), [])
-            losses.append(trial["loss"])
-            if len(losses) == scale.seeds:
-                best = min(best, math.fsum(losses) / len(losses))
-        if math.isfinite(best):
-            yield count, seconds, best
-
-
-def digits(scale: SearchAt) -> int:
-    """Return the decimals that losses need, so that what counts as a difference is seen: at least
-    4."""
-    smallest = scale.delta1 or 1e-4
-    return max(4, 1 - math.floor(math.log10(smallest)))
-
-
-def loss_text(loss: float, decimals: int) -> str:
-    """Say a loss; an infinite one is a divergence."""
-    return f"{loss:.{decimals}f}" if math.isfinite(loss) else "diverged"
-
-
-def plain(value: Any) -> str:
-    """Say the value of a hyperparameter; equal numbers are the same text.
-
-    >>> plain(16.0), plain(2e-3), plain("cosine")
-    ('16', '0.002', 'cosine')
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    short = f"{value:g}"
-    return short if float(short) == value else repr(value)
