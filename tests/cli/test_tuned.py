@@ -41,10 +41,10 @@ def searched(tmp_path_factory):
         patch.setattr(
             "adana.cli.tune.TuneArguments.build", lambda *_: contextlib.nullcontext(InProcess())
         )
-        tuned = ("--parameters", "omega", "beta1", "warmup_steps", "--lr", "0.02")
+        tuned = ("--parameters", "omega", "warmup_steps", "--lr", "0.02")
         assert adana("tune", "adamw", *SMALL, *QUICK, *tuned, "--final", "0.5") == 0
         assert adana("tune", "adana", *SMALL, *QUICK, "--parameters", "lr", "--kappa", "0.8") == 0
-        muon = ("--parameters", "lr", "batch_size", "warmup_steps", "--lr", "0.02")
+        muon = ("--parameters", "batch_size", "--lr", "0.02")
         assert adana("tune", "muon", *SMALL, *QUICK, *muon, "--warmup-steps", "4") == 0
     return folder
 
@@ -109,7 +109,7 @@ def test_each_gets_what_its_search_found_and_seeds_that_none_saw(tmp_path, capsy
     assert held["adamw"]["schedule"]["final"] == 0.5
     sources = json.loads((out / "comparison.json").read_text())["sources"]
     count = len(read_search(folders[0]).scales[0].trials)
-    what = f"omega, beta1, warmup_steps tuned in {count} trainings ({folders[0]})"
+    what = f"omega, warmup_steps tuned in {count} trainings ({folders[0]})"
     assert sources["adamw"].startswith(f"given on the command line; {what}")
     assert "limit" in sources["adamw"] or not read_search(folders[0]).scales[0].edges
     assert sources["adana"].startswith("lr tuned in")
@@ -198,7 +198,7 @@ def test_a_ladder_carries_what_was_found_to_every_size(edited, tmp_path, capsys)
     assert adana(*LADDER, *tuned, "--runs", tmp_path / "ladder", "--jobs", "2") == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "cosine to 0.1 of the peak, but for what searches found" in shown
-    assert "adamw: omega 2, beta1 0.8, warmup 25 %, tuned at" in shown
+    assert "adamw: omega 2, warmup 25 %, tuned at" in shown
     assert "adana: only the learning rate was tuned, which the ladder sweeps itself" in shown
     assert "seeds from 5 on, which no search has trained" in shown
     runs = planned(tmp_path / "ladder")
