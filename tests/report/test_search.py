@@ -137,6 +137,9 @@ def test_what_lies_far_above_the_best_stands_at_the_top_and_says_its_loss(folder
             f"{result:.{digits(scale)}f}" if math.isfinite(result) else "diverged"
         )
     assert rows["0.064"]["loss"] == "diverged"
+    y = chart.to_dict()["layer"][0]["encoding"]["y"]
+    assert y["scale"]["domain"][0] < 0  # room for the mark of the best, and no label there
+    assert y["axis"]["labelExpr"].startswith("datum.value < 0 ? ''")
     assert [*rows] == [str(value) for value in sorted(sweep.values)]
 
 

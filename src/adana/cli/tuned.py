@@ -9,6 +9,7 @@ from typing import Any
 from adana.cli.choices import without_rate
 from adana.cli.settings import Settings
 from adana.ladder import RuleBook, unseen_seed, with_best
+from adana.report import plain
 from adana.searches import Search
 from adana.train import TrainConfig
 
@@ -49,8 +50,9 @@ def check_flags(
             found, own = _value(configs[name], flag), getattr(settings, flag)
             if found == own:
                 continue
-            text = f"--{flag.replace('_', '-')} {own:g}" if _number(own) else f"--{flag} {own}"
-            theirs = "" if flag == "tau_epochs" else f" ({_said(found)})"
+            text = f"--{flag.replace('_', '-')} {plain(own)}"
+            known = "its default" if found is None else plain(found)
+            theirs = "" if flag == "tau_epochs" else f" ({known})"
             if not rest:
                 raise ValueError(
                     f"{text}: {name} has what {search.folder} found{theirs}, and so has all that "
@@ -64,14 +66,6 @@ def _value(config: TrainConfig, flag: str) -> Any:
         if hasattr(own, flag):
             return getattr(own, flag)
     return None
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float)
-
-
-def _said(value: Any) -> str:
-    return "its default" if value is None else f"{value:g}" if _number(value) else str(value)
 
 
 def on_new_seeds(

@@ -45,6 +45,7 @@ def _sweep_chart(search: Search, name: str) -> alt.LayerChart:
     top = max(row["above"] for row in rows) or 1.0
     ends = (-0.06 * top, 1.06 * top)  # room for the marks at either end
     y = drawing.axis("above", "loss above the best (nats)", ".3~g", alt.Y, log=False, domain=ends)
+    y["axis"]["labelExpr"] = "datum.value < 0 ? '' : datum.label"
     sizes = [scale.size for scale in search.scales]
     color = drawing.color(BY, sizes, baseline=False) if len(sizes) > 1 else alt.value(BLUE)
     base = alt.Chart(inline(rows)).encode(x, y, color=color, opacity=drawing.highlight(BY, 1.0))
@@ -107,7 +108,8 @@ def joint_chart(scale: SearchAt, check: JointTable) -> alt.LayerChart:
     cells = itertools.product(enumerate(check.values[0]), enumerate(check.values[1]))
     finite = [loss for row in check.losses for loss in row if math.isfinite(loss)]
     lowest, decimals = min(finite), max(3, digits(scale) - 1)
-    top = _ceiling(scale, [loss - lowest for loss in finite]) / 2
+    worst = max(finite) - lowest
+    top = min(_ceiling(scale, [worst]) / 2, max(worst, scale.delta2)) or 1.0
     rows = [
         {
             "row": plain(a),
@@ -162,7 +164,7 @@ def progress_chart(searches: Sequence[tuple[str, SearchAt]]) -> Chart | None:
     if not rows:
         return None
     x = drawing.axis("trainings", "trainings", ",d", log=False)
-    x.axis.tickMinStep = 1
+    x["axis"]["tickMinStep"] = 1
     y = drawing.axis("best", "best loss so far (nats)", "~g", alt.Y, log=False, zero=False)
     color = drawing.color(SEARCH, labels, baseline=False) if len(labels) > 1 else alt.value(BLUE)
     base = alt.Chart(inline(rows)).encode(x, y, color=color, opacity=drawing.highlight(SEARCH, 1.0))

@@ -23,8 +23,9 @@ from adana.searches import JointTable, Search, SearchAt, SweepRow
 
 SWEEP = (
     "How far each value is above the best of its grid, all other hyperparameters at the best "
-    "configuration (diamond). Below the dashed line (delta2) values are as good as the best. A "
-    "cross stands where the loss is off the top of the chart or the training diverged."
+    "configuration (diamond). Below the dashed line (delta2) values are as good as the best, and "
+    "where there is no line all are. A cross stands where the loss is off the top of the chart or "
+    "the training diverged."
 )
 JOINT = (
     "Losses around the optimum in two hyperparameters at once; the optimum in bold, darker is "
