@@ -68,7 +68,7 @@ def identity(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def digits(content: Any) -> str:
+def folder_key(content: Any) -> str:
     """Return 6 hex digits that tell one JSON value from another, for the names of folders."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:6]
 

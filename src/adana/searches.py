@@ -13,6 +13,8 @@ from typing import Any
 from adana.runs import RunError, read_json
 
 RESULT = "result.json"
+FOLDER = "tune-"
+"""What the names of the folders of `adana tune` begin with."""
 BEGUN = "began_with.json"
 """What `adana tune` writes first."""
 VERSION = 3
@@ -107,6 +109,11 @@ class Search:
     commands: Mapping[str, str]
     """What trains the best of each size, if the search says so."""
     sensitivities: tuple[Mapping[str, Any], ...]
+
+
+def results_below(root: Path) -> list[Path]:
+    """Return the results of all searches whose folders lie in `root`, sorted."""
+    return sorted(root.glob(f"{FOLDER}*/{RESULT}"))
 
 
 def is_search(folder: Path) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from adana.cli import main
 from adana.report import render_search, write_search
 from adana.report.search_charts import CEILING, sweep_charts
-from adana.report.search_numbers import digits, plain, progress
+from adana.report.search_numbers import decimals_of, plain, progress
 from adana.report.search_page import compared, labelled, search_charts
 from adana.runs import RunError, read_json, write_json
 from adana.searches import read_search
@@ -102,10 +102,8 @@ def test_the_page_says_what_was_found_what_it_cost_and_what_weakens_it(folder):
     text = render_search([search])
     for scale in search.scales:
         settings = f"lr {scale.best['lr']:g}, warm {scale.best['warm']}, schedule cosine"
-        assert (
-            f"{scale.size}: loss {scale.loss:.{digits(scale)}f} (mean of 2 seeds) at {settings}"
-            in text
-        )
+        loss = f"{scale.loss:.{decimals_of(scale)}f}"
+        assert f"{scale.size}: loss {loss} (mean of 2 seeds) at {settings}" in text
         assert f"found in {len(scale.trials)} trainings" in text
         assert all(remark in text for remark in scale.remarks)
     assert "; 2 diverged." in text
@@ -134,7 +132,7 @@ def test_what_lies_far_above_the_best_stands_at_the_top_and_says_its_loss(folder
         )
         assert row["above"] <= CEILING * scale.delta2 * 1.001
         assert row["loss"] == (
-            f"{result:.{digits(scale)}f}" if math.isfinite(result) else "diverged"
+            f"{result:.{decimals_of(scale)}f}" if math.isfinite(result) else "diverged"
         )
     assert rows["0.064"]["loss"] == "diverged"
     y = chart.to_dict()["layer"][0]["encoding"]["y"]

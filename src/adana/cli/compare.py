@@ -34,7 +34,7 @@ from adana.ladder import (
     with_optimizer,
 )
 from adana.report import Trial, read_trials, sweep_edges, sweep_table
-from adana.runs import digits
+from adana.runs import folder_key
 from adana.searches import Search
 from adana.train import TrainConfig, optimizer_entry, optimizer_names, refuse_unread
 
@@ -111,7 +111,7 @@ def compare_command(arguments: CompareArguments) -> int:
 def default_output(arguments: CompareArguments, planned: Sequence[PlannedRun]) -> Path:
     """Return a folder of its own for every set of runs, so that no report replaces another."""
     names = sorted(p.path.name for p in planned)
-    return arguments.runs / f"compare-{'-'.join(arguments.optimizers)}-{digits(names)}"
+    return arguments.runs / f"compare-{'-'.join(arguments.optimizers)}-{folder_key(names)}"
 
 
 def check_arguments(arguments: CompareArguments) -> None:

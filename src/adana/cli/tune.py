@@ -32,8 +32,8 @@ from adana.ladder import (
     with_hyperparameters,
 )
 from adana.report import write_search
-from adana.runs import digits, read_json, write_json
-from adana.searches import BEGUN, RESULT, read_search
+from adana.runs import folder_key, read_json, write_json
+from adana.searches import BEGUN, FOLDER, RESULT, read_search, results_below
 from adana.train import config_to_dict, optimizer_names
 from adana.tune import (
     Problem,
@@ -181,7 +181,7 @@ class _Search:
             Problem(TrainingObjective(size.start, *place), size.space, size.scale) for size in sizes
         ]
         self.fingerprint = shards.fingerprint
-        folder = arguments.output or arguments.runs / f"tune-{arguments.optimizer}-{self._key()}"
+        folder = arguments.output or arguments.runs / f"{FOLDER}{arguments.optimizer}-{self._key()}"
         self.output = folder / RESULT
         self.code = 0
         """Exit code of a search that was stopped."""
@@ -214,8 +214,8 @@ class _Search:
         """
         kept = self.output.with_name(BEGUN)
         if not kept.exists():
-            files = sorted(self.arguments.runs.glob("tune-*/result.json"))
-            others = (path for path in files if path != self.output)
+            found = results_below(self.arguments.runs)
+            others = (path for path in found if path != self.output)
             known = earlier_bests(others, self.arguments.optimizer, self._setting())
             rows = [{"scale": dataclasses.asdict(s), "best": best} for s, best in known.items()]
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -254,4 +254,4 @@ class _Search:
         grids = [[repr(own) for own in problem.space] for problem in self.problems]
         rules = dataclasses.asdict(self.arguments.method)
         del rules["max_passes"]  # with more of them the same search goes on
-        return digits([starts, grids, rules])
+        return folder_key([starts, grids, rules])

@@ -14,7 +14,7 @@ from typing import Any
 
 from adana.ladder.comparison import PlannedRun, job_payload, plan_run, run_job
 from adana.nn import count_parameters
-from adana.runs import Run, digits
+from adana.runs import Run, folder_key
 from adana.train import (
     HYPERPARAMETERS,
     OPTIMIZERS,
@@ -176,7 +176,7 @@ def search_setting(config: TrainConfig, fingerprint: str) -> str:
     That is data, schedule, precision, and all of the model but its size.
     """
     model = config.model
-    return digits(
+    return folder_key(
         [
             *(model.family, model.vocab_size, model.sequence_length, model.init),
             *(config.schedule.name, config.precision, fingerprint),

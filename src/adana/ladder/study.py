@@ -22,7 +22,7 @@ from adana.ladder.published_laws import NoLawError, PublishedLaw, matching_laws
 from adana.ladder.rungs import TOKENS_PER_PARAM, budget_rule, steps_of_budget
 from adana.ladder.searched import Carried
 from adana.nn import EnokiConfig, ModelConfig, count_parameters
-from adana.runs import digits
+from adana.runs import folder_key
 from adana.train import LayoutConfig, OptimizerConfig, TrainConfig, optimizer_entry
 
 LATTICE = 1e-3
@@ -129,7 +129,7 @@ class Study:
         own.add("tuned")
         shared = {k: v for k, v in dataclasses.asdict(self).items() if k not in own}
         tuned = {name: found.identity for name, found in self.tuned.items()}
-        return digits([shared, data_fingerprint, *([tuned] if tuned else [])])
+        return folder_key([shared, data_fingerprint, *([tuned] if tuned else [])])
 
 
 class Cell(NamedTuple):

@@ -14,7 +14,7 @@ import altair as alt
 
 from adana.report import drawing
 from adana.report.drawing import Chart, inline, rounded
-from adana.report.search_numbers import digits, loss_text, plain, progress
+from adana.report.search_numbers import decimals_of, loss_text, plain, progress
 from adana.searches import JointTable, Search, SearchAt, SweepRow
 
 BY = "size"
@@ -23,7 +23,7 @@ SEARCH = "search"
 """The field that tells searches apart."""
 CEILING = 8
 """What lies further above the best than so many times delta2 stands at the top of a chart."""
-BLUE = "#0072b2"
+BLUE = drawing.PALETTE[1]
 SMALL = {"width": 320, "height": 200}
 
 
@@ -71,7 +71,7 @@ def _sweep_rows(scale: SearchAt, sweep: SweepRow) -> list[dict[str, Any]]:
     """Return a row a value; `kind` is "best", "tried", or "off" beyond the top of the chart."""
     lowest = min(sweep.losses)
     top = _ceiling(scale, [loss - lowest for loss in sweep.losses])
-    decimals = digits(scale)
+    decimals = decimals_of(scale)
     rows = []
     for value, loss in zip(sweep.values, sweep.losses, strict=True):
         above = loss - lowest
@@ -107,7 +107,7 @@ def joint_chart(scale: SearchAt, check: JointTable) -> alt.LayerChart:
     """Return the losses around an optimum in two hyperparameters as a table of shades."""
     cells = itertools.product(enumerate(check.values[0]), enumerate(check.values[1]))
     finite = [loss for row in check.losses for loss in row if math.isfinite(loss)]
-    lowest, decimals = min(finite), max(3, digits(scale) - 1)
+    lowest, decimals = min(finite), max(3, decimals_of(scale) - 1)
     worst = max(finite) - lowest
     top = min(_ceiling(scale, [worst]) / 2, max(worst, scale.delta2)) or 1.0
     rows = [
@@ -159,7 +159,6 @@ def progress_chart(searches: Sequence[tuple[str, SearchAt]]) -> Chart | None:
         }
         for label, scale in searches
         for count, seconds, best in progress(scale)
-        if math.isfinite(best)
     ]
     if not rows:
         return None

@@ -30,9 +30,8 @@ def progress(scale: SearchAt) -> Iterator[tuple[int, float, float]]:
             yield count, seconds, best
 
 
-def digits(scale: SearchAt) -> int:
-    """Return the decimals that losses need, so that what counts as a difference is seen: at least
-    4."""
+def decimals_of(scale: SearchAt) -> int:
+    """Return the decimals that losses need to show what counts as a difference, at least 4."""
     smallest = scale.delta1 or 1e-4
     return max(4, 1 - math.floor(math.log10(smallest)))
 

@@ -16,7 +16,7 @@ from adana.report import words
 from adana.report.drawing import Chart, Image, check_images, save_static
 from adana.report.page import Figure, Heading, figure, page
 from adana.report.search_charts import joint_chart, progress_chart, sweep_charts
-from adana.report.search_numbers import digits, loss_text, plain
+from adana.report.search_numbers import decimals_of, loss_text, plain
 from adana.report.study_words import words_list
 from adana.runs import write_bytes
 from adana.searches import JointTable, Search, SearchAt, SweepRow
@@ -257,7 +257,7 @@ def _verdict(scale: SearchAt, several: bool) -> str:
     settings = ", ".join(f"{name} {plain(scale.best[name])}" for name in scale.tuned)
     seeds = "one seed" if scale.seeds == 1 else f"mean of {scale.seeds} seeds"
     where = f"{scale.size}: " if several else ""
-    loss = loss_text(scale.loss, digits(scale))
+    loss = loss_text(scale.loss, decimals_of(scale))
     return (
         f"{where}loss {loss} ({seeds}) at {settings}, "
         f"found in {count} trainings, {seconds / 3600:.2g} device-hours"
@@ -279,7 +279,7 @@ def _found(scale: SearchAt) -> list[list[str]]:
 
 
 def _decisions(scale: SearchAt) -> list[list[str]]:
-    decimals = digits(scale)
+    decimals = decimals_of(scale)
     return [
         [
             str(number),
@@ -310,7 +310,7 @@ def _trials(scale: SearchAt) -> dict[str, Any]:
         [
             str(count),
             *(plain(trial["config"].get(name, words.NONE)) for name in shown),
-            loss_text(trial["loss"], digits(scale)),
+            loss_text(trial["loss"], decimals_of(scale)),
             f"{trial['seconds']:.0f}",
         ]
         for count, trial in enumerate(scale.trials, start=1)

@@ -157,14 +157,13 @@ class Reader:
             return float(node["float"])
         for kind in (list, tuple):
             if kind.__name__ in node:
-                before = now if isinstance(now, kind) else ()
-                both = itertools.zip_longest(
-                    node[kind.__name__], before[: len(node[kind.__name__])]
-                )
+                inner = node[kind.__name__]
+                known = now[: len(inner)] if isinstance(now, kind) else ()
+                both = itertools.zip_longest(inner, known)
                 return kind(self.value(each, own) for each, own in both)
         if "dict" in node:
-            known = now if isinstance(now, dict) else {}
-            return {key: self.value(each, known.get(key)) for key, each in node["dict"]}
+            own = now if isinstance(now, dict) else {}
+            return {key: self.value(each, own.get(key)) for key, each in node["dict"]}
         return node["value"]
 
     def _generator(self, node: Node, now: Any) -> torch.Generator:
@@ -182,5 +181,5 @@ def _new_generator(device: str, name: str) -> torch.Generator:
     except RuntimeError as error:
         raise RunError(
             f"{name} of the checkpoint is a generator of random numbers on {device}, which is not "
-            f"here: go on where there is one"
+            "here: go on where there is one"
         ) from error

@@ -99,8 +99,7 @@ class Meter:
 
     def begin_combination(self) -> None:
         """All that gained a little is tried together."""
-        own = noise_runs(self._rules)
-        self._left = own if own >= self._rules.seeds else self._rules.seeds
+        self._left = len(self._rules.judging_seeds)
         self._say(COMBINING)
 
     def begin_again(self) -> None:

@@ -36,6 +36,14 @@ class Rules:
             raise ValueError(f"noise_seeds must be at least 0, got {self.noise_seeds}")
         noise_floor((), delta1=self.delta1, delta2=self.delta2)
 
+    @property
+    def judging_seeds(self) -> range:
+        """Seeds on which all small gains together are judged: those that measure noise and chose
+        nothing, if they are as many as those of the search; else the search's own."""
+        own = range(self.seeds)
+        beyond = range(self.seeds, self.noise_seeds)
+        return beyond if len(beyond) >= len(own) else own
+
 
 @dataclass(frozen=True)
 class Problem:

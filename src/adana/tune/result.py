@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from adana.runs import read_json
-from adana.searches import VERSION
+from adana.searches import VERSION, results_below
 from adana.tune.budget import Budget, budget_of
 from adana.tune.combination import Combination
 from adana.tune.descent import Descent, Move
@@ -174,7 +174,7 @@ def spent_below(root: Path) -> dict[str, Budget]:
         RunError: a file cannot be read.
     """
     trials: dict[str, dict[str, Trial]] = {}
-    for path in sorted(root.glob("tune-*/result.json")):
+    for path in results_below(root):
         content = read_json(path)
         if "optimizer" not in content:
             continue

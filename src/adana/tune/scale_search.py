@@ -153,11 +153,11 @@ class ScaleSearch:
         values = candidates([*descent.sweeps.values()], around) if descent.converged else {}
         if len(values) < 2:
             return None
-        others = rules.noise_seeds - rules.seeds >= rules.seeds
+        seeds = rules.judging_seeds
+        others = seeds.start >= rules.seeds
         if not others and any(values == check.changes for check in around):
             return None  # which is known already, and on the same seeds
         self.meter.begin_combination()
-        seeds = range(rules.seeds, rules.noise_seeds) if others else range(rules.seeds)
         config = {**rest, **values}
         before = self._losses("best", rest, seeds)
         together = self._losses("together", config, seeds)
