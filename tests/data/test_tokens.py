@@ -1,9 +1,11 @@
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adana.data import BatchStream, Tokens, validation_windows
+from adana.data import BatchStream, ShardError, Tokens, validation_windows
 from adana.data.seen import SeenDigests
 
 WHOLE = np.random.default_rng(0).integers(0, 60_000, 1000).astype("<u2")
@@ -58,6 +60,34 @@ def test_a_file_of_another_length_is_refused(tmp_path):
         WHOLE[:10].tofile(path)
     with pytest.raises(ValueError, match="holds 10 tokens, expected 11"):
         Tokens(paths, WHOLE.dtype, 11)
+
+
+def test_a_file_cut_short_since_it_was_opened_is_named_by_every_read(tmp_path):
+    paths = [tmp_path / "a", tmp_path / "b"]
+    for path in paths:
+        WHOLE[:500].tofile(path)
+    tokens = Tokens(paths, WHOLE.dtype, 500)
+    os.truncate(paths[1], 10)
+    np.testing.assert_array_equal(tokens[:500], WHOLE[:500])
+    reads = (
+        lambda: tokens[700],
+        lambda: tokens[490:510],
+        lambda: tokens[[3, 700]],
+        lambda: tokens.gather(np.array([3, 600]), 9),
+        lambda: np.asarray(tokens),
+    )
+    for read in reads:
+        with pytest.raises(ShardError, match=r"b was cut from 1000 bytes to 10 while .* delete"):
+            read()
+
+
+def test_a_file_replaced_since_it_was_opened_is_read_as_it_was(tmp_path):
+    path = tmp_path / "a"
+    WHOLE.tofile(path)
+    tokens = Tokens([path], WHOLE.dtype, len(WHOLE))
+    WHOLE[:5].tofile(tmp_path / "new")
+    os.replace(tmp_path / "new", path)
+    np.testing.assert_array_equal(np.asarray(tokens), WHOLE)
 
 
 @settings(max_examples=60, deadline=None)

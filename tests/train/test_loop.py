@@ -2,6 +2,7 @@ import dataclasses
 import errno
 import json
 import math
+import os
 import shutil
 import signal
 import time
@@ -11,7 +12,7 @@ import torch
 import torch.distributed.checkpoint as dcp
 
 from adana import runs
-from adana.data import validation_windows
+from adana.data import DataConfig, ShardError, prepare, validation_windows
 from adana.nn import Enoki
 from adana.runs import Run, RunError
 from adana.train import (
@@ -24,12 +25,12 @@ from adana.train import (
 )
 from adana.train import checkpoint as checkpoint_module
 from adana.train import loop as loop_module
-from adana.train.checkpoint import checkpoint_folders, list_checkpoints
+from adana.train.checkpoint import checkpoint_folders, checkpoint_step, list_checkpoints
 from adana.train.evaluate import Evaluation, evaluate
 from adana.train.session import _record_failure
 from adana.train.world import World
 
-from .conftest import tiny_config
+from .conftest import VOCAB, tiny_config
 from .results import assert_same_end, final_state, metrics_without_timing
 
 
@@ -226,6 +227,35 @@ def test_a_damaged_checkpoint_is_passed_over_for_an_older_one(
     assert any(f"from step {int(older.name[5:])}" in m for m in messages)
     assert any("broken checkpoint" in m and newest.name in m for m in messages)
     assert_same_end(whole, killed)
+
+
+def test_data_cut_short_while_training_costs_no_step(config, corpus, shards, tmp_path, monkeypatch):
+    layout = dataclasses.replace(config.layout, checkpoint_every=100)
+    config = dataclasses.replace(config, layout=layout)
+    whole, stopped = Run(tmp_path / "whole"), Run(tmp_path / "stopped")
+    train(config, shards, whole)
+    own = prepare(DataConfig(corpus=str(corpus), vocab_size=VOCAB), cache=tmp_path / "cache")
+    (file,) = own.folder.glob("train-*.bin")
+    content, step = file.read_bytes(), loop_module.Trainer._step
+
+    def cutting(self):
+        if self.state.step == 1:
+            os.truncate(file, 100)
+        return step(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop_module.Trainer, "_step", cutting)
+        with pytest.raises(ShardError, match=f"cut from {len(content)} bytes to 100"):
+            train(config, own, stopped)
+    status = stopped.status()
+    assert status["state"] == "failed"
+    assert "cut from" in status["reason"]
+    assert 0 < status["step"] < config.steps
+    (kept,) = list_checkpoints(stopped.checkpoints)
+    assert checkpoint_step(kept) == status["step"]
+    file.write_bytes(content)
+    train(config, own, stopped)
+    assert_same_end(whole, stopped)
 
 
 def break_checkpoint(path):

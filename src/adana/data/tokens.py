@@ -1,16 +1,48 @@
 """Several files of tokens seen as one array, read in place.
 
 All files but the last hold equally many tokens, so that finding one is a division. What is read is
-copied out; the files themselves are memory-mapped and never loaded.
+copied out; the files themselves are memory-mapped and never loaded. Reading where a mapped file has
+ended since would end the process at once (SIGBUS), so every read asks for its length first.
 """
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from adana.data.errors import ShardError
+
+
+class _File:
+    """The tokens of one file, mapped."""
+
+    def __init__(self, path: Path, dtype: np.dtype) -> None:
+        """Raise `OSError` or `ValueError` if the file cannot be mapped, as an empty one cannot."""
+        with open(path, "rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._path, self._bytes = path, len(self._map)
+        self._tokens = np.frombuffer(self._map, dtype=dtype, count=self._bytes // dtype.itemsize)
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def whole(self) -> np.ndarray:
+        """Return the tokens in place; `ShardError` if the file is shorter than when it was mapped.
+
+        The length is that of the file that was mapped, whatever has its name now.
+        """
+        now = self._map.size()
+        if now < self._bytes:
+            raise ShardError(
+                f"{self._path} was cut from {self._bytes} bytes to {now} while it was being read. "
+                f"Find out what writes there, delete the folder {self._path.parent} and run again: "
+                "it is built anew from the corpus, and a training goes on from its last checkpoint."
+            )
+        return self._tokens
 
 
 class Tokens:
@@ -24,11 +56,11 @@ class Tokens:
         """Map `paths`, of which all but the last hold `per_file` tokens.
 
         Raises `OSError` for a file that cannot be opened, and `ValueError` for one that is empty or
-        of another length.
+        of another length. Reading raises `ShardError` for a file that was cut short since.
         """
-        self._parts = [np.asarray(np.memmap(path, dtype=dtype, mode="r")) for path in paths]
-        self._per_file = per_file
         self.dtype = np.dtype(dtype)
+        self._parts = [_File(path, self.dtype) for path in paths]
+        self._per_file = per_file
         for path, part in zip(paths[:-1], self._parts, strict=False):
             if len(part) != per_file:
                 raise ValueError(f"{path} holds {len(part)} tokens, expected {per_file}")
@@ -73,7 +105,7 @@ class Tokens:
         for row, start in zip(result, starts.tolist(), strict=True):
             number, first = divmod(start, self._per_file)
             if first + length <= self._per_file:
-                row[:] = self._parts[number][first : first + length]
+                row[:] = self._parts[number].whole()[first : first + length]
             else:
                 row[:] = self._run(start, start + length)
         return result
@@ -84,7 +116,7 @@ class Tokens:
             return np.empty(0, dtype=self.dtype)
         first, last = start // self._per_file, (stop - 1) // self._per_file
         parts = [
-            self._parts[number][
+            self._parts[number].whole()[
                 max(0, start - number * self._per_file) : stop - number * self._per_file
             ]
             for number in range(first, last + 1)
@@ -100,7 +132,7 @@ class Tokens:
         result = np.empty(where.shape, dtype=self.dtype)
         for one in np.unique(number):
             here = number == one
-            result[here] = self._parts[one][inside[here]]
+            result[here] = self._parts[one].whole()[inside[here]]
         return result
 
 

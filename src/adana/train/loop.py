@@ -15,14 +15,27 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from adana.data import BatchStream, Prefetcher, Shards, save_tokenizer, validation_windows
+from adana.data import (
+    BatchStream,
+    Prefetcher,
+    ShardError,
+    Shards,
+    save_tokenizer,
+    validation_windows,
+)
 from adana.dtensors import whole
 from adana.nn import measure_matmul_peak, model_flops
 from adana.runs import Run, RunError, State, identity, write_json
 from adana.trackers import Mirror, open_trackers
 from adana.train.averages import WeightAverage, parse_average
 from adana.train.batches import share_of
-from adana.train.checkpoint import newest_whole, read_tensors, save_checkpoint
+from adana.train.checkpoint import (
+    checkpoint_step,
+    list_checkpoints,
+    newest_whole,
+    read_tensors,
+    save_checkpoint,
+)
 from adana.train.clock import Clock
 from adana.train.config import TrainConfig, config_to_dict
 from adana.train.environment import environment, hyperparameters, peak_memory_bytes, versions
@@ -100,7 +113,9 @@ class Trainer:
         try:
             with self.batches:
                 outcome = self._run()
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, ShardError):
+                self._save_what_is_whole()
             self.mirror.finish("failed")
             raise
         self.mirror.finish(outcome.state, outcome.summary)
@@ -304,6 +319,16 @@ class Trainer:
             )
         self.saved = time.monotonic()
         self._set_status("running")
+
+    def _save_what_is_whole(self) -> None:
+        """Write a checkpoint where text that cannot be read ends the run, as the last step left it.
+
+        Not on several ranks: the others wait for this one's gradient.
+        """
+        saved = [checkpoint_step(path) for path in list_checkpoints(self.run.checkpoints)]
+        if self.world.size == 1 and self.state.step not in [0, *saved]:
+            with contextlib.suppress(RunError):  # what ends the run is the other error
+                self._checkpoint()
 
     def _resume(self) -> None:
         """Continue from the newest whole checkpoint, and drop the metrics written after it."""
