@@ -68,11 +68,43 @@ def test_a_ladder_is_trained_once_and_recorded(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "widths"),
+    [
+        (("--model", "qwen3", "--heads", "1", "2", "--head-dim", "8"), [8, 16]),
+        (("--model", "lstm", "--width", "8", "12"), [8, 12]),
+    ],
+)
+def test_a_ladder_of_another_family(arguments, widths, tmp_path, monkeypatch):
+    heads = SMALL.index("--heads")
+    small = (*SMALL[:heads], *SMALL[heads + 3 :], "--rates", "1", "--seeds", "1")
+    monkeypatch.setattr(f"{__name__}.SMALL", small)
+    more = ("--sequence-length", "32", "--batch-size", "4", "--schedule", "linear")
+    assert run(*arguments, *more, "--precision", "bfloat16", "--micro-batch", "2") == 0
+    configs = [found.config() for found in find_runs(tmp_path / "runs")]
+    assert len(configs) == 4
+    for config in configs:
+        assert config["model"]["family"] == arguments[1]
+        assert config["model"]["sequence_length"] == 32
+        assert config["batch_size"] == 4
+        assert config["schedule"]["name"] == "linear"
+        assert config["precision"] == "bfloat16"
+        assert config["layout"]["micro_batch"] == 2
+    models = [config["model"] for config in configs]
+    found = [m.get("width") or m["heads"] * m["head_dim"] for m in models]
+    assert sorted(set(found)) == widths
+    (folder,) = (tmp_path / "runs").iterdir()
+    page = (folder / "report" / "report.html").read_text()
+    assert "adana against adamw: 2 sizes" in page
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("--lr", "muon=1"), "--lr 'muon=1' names no optimizer compared"),
         (("--seeds", "0"), "a study's seeds must be at least 1"),
         (("--engine", "ray"), "--jobs 2 does not go with --engine ray"),
+        (("--width", "8"), "--width does not go with --model enoki"),
+        (("--model", "lstm"), "--heads does not go with --model lstm"),
         (("--jobs", "0"), "--jobs must be at least 1"),
         (("--runs", "corpus/a.txt"), "--runs corpus/a.txt is a file"),
     ],

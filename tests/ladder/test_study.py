@@ -1,5 +1,6 @@
 """A study: which trainings a preset becomes, and when a grid grows."""
 
+import dataclasses
 import itertools
 import math
 
@@ -18,11 +19,13 @@ from adana.ladder import (
     plan_run,
     training_order,
 )
+from adana.nn import EnokiConfig, LSTMConfig, Qwen3Config, count_parameters
 from adana.runs import write_json
 from adana.train import LayoutConfig, config_to_dict
 
-STUDY = Study(optimizers=("adamw", "adana"), heads=(2, 1), rates=3, widen=2)
+STUDY = Study(optimizers=("adamw", "adana"), sizes=(2, 1), rates=3, widen=2)
 CPU = LayoutConfig(device="cpu")
+SHAPE = {"vocab_size": 1024, "sequence_length": 128}
 
 
 def test_every_optimizer_is_trained_at_every_size_smallest_first():
@@ -84,6 +87,24 @@ def test_the_rule_carries_the_demo_rate_along_the_published_law():
     assert "0.0106" in small.source
 
 
+def test_a_training_like_those_behind_a_law_gets_the_rate_of_the_law():
+    size = {"sizes": (6,), "head_dim": 64, "vocab_size": 50304}
+    study = Study(sequence_length=2048, batch_size=32, **size)
+    rate = first_rates(study, Cell("adamw", 6))[2]
+    p = 12 * 384**2 * 4
+    assert rate.lr / (12.8 * (1.67e4 + p) ** -0.515) == pytest.approx(1, rel=0.42)  # the lattice
+    assert "published Enoki law" in rate.source
+    assert "demo" not in rate.source
+    for other in (Study(**size), dataclasses.replace(study, sizes=(2,))):
+        assert (
+            "the demo's tuned rate" in first_rates(other, Cell("adamw", other.sizes[0]))[2].source
+        )
+    qwen3 = dataclasses.replace(study, family="qwen3", head_dim=128)
+    assert "published Qwen3 law" in first_rates(qwen3, Cell("adamw", 6))[2].source
+    narrow = dataclasses.replace(qwen3, head_dim=16)
+    assert "demo.md; an Enoki" in first_rates(narrow, Cell("adamw", 6))[2].source
+
+
 def test_an_optimizer_without_any_rule_asks_for_the_middle_of_its_grid():
     with pytest.raises(NoLawError, match=r"--lr log-muon=VALUE"):
         first_rates(Study(optimizers=("log-muon",)), Cell("log-muon", 1))
@@ -123,8 +144,36 @@ def test_a_diverged_seed_makes_its_rate_infinitely_bad(tmp_path):
     assert all(p.run.concluded for p in planned)
 
 
+@pytest.mark.parametrize(
+    ("changes", "size", "model", "words"),
+    [
+        ({"family": "qwen3"}, 3, Qwen3Config(heads=3, head_dim=16, **SHAPE), "3 heads"),
+        ({"family": "lstm"}, 48, LSTMConfig(width=48, **SHAPE), "width 48"),
+        ({"family": "lstm", "layers": 1}, 48, LSTMConfig(width=48, layers=1, **SHAPE), "width 48"),
+        ({"layers": 3}, 1, EnokiConfig(heads=1, head_dim=16, layers=3, **SHAPE), "1 head"),
+    ],
+)
+def test_sizes_are_heads_or_widths_of_the_family(changes, size, model, words):
+    study = Study(sizes=(size,), **changes)
+    assert study.model(size) == model
+    assert study.words(size) == words
+    config = study.config(Cell("adamw", size), Rate(0.01, "given"), 0, CPU)
+    assert config.model == model
+    assert config.steps == 20 * count_parameters(model).total // (16 * 128)
+    assert study.key("abc") != Study().key("abc")
+
+
+def test_settings_that_studies_did_not_have_at_first_leave_the_folder_of_old_ones():
+    assert Study().key("abc") == "46147e"
+    assert Study(schedule="linear").key("abc") != "46147e"
+    config = Study(schedule="linear", precision="bfloat16").config(
+        Cell("adamw", 1), Rate(0.01, "given"), 0, CPU
+    )
+    assert (config.schedule.name, config.precision) == ("linear", "bfloat16")
+
+
 def test_studies_that_differ_in_what_they_train_only_share_their_runs():
-    other = Study(optimizers=("dana-mk4",), heads=(3,), seeds=5)
+    other = Study(optimizers=("dana-mk4",), sizes=(3,), seeds=5)
     assert other.key("abc") == Study().key("abc")
     assert other.key("abc") != other.key("abd")
     assert Study(tokens_per_param=10).key("abc") != Study().key("abc")
@@ -134,11 +183,12 @@ def test_studies_that_differ_in_what_they_train_only_share_their_runs():
     ("change", "message"),
     [
         ({"optimizers": ()}, "optimizers must be named once each"),
-        ({"heads": (1, 1)}, "heads must be named once each"),
+        ({"sizes": (1, 1)}, "sizes must be named once each"),
         ({"optimizers": ("adamx",)}, "unknown optimizer 'adamx'"),
         ({"seeds": 0}, "seeds must be at least 1"),
         ({"factor": 1.0}, "must exceed 1"),
         ({"rates": 0}, "rates must be at least 1"),
+        ({"family": "rnn"}, "family must be one of enoki, qwen3, lstm, got 'rnn'"),
     ],
 )
 def test_wrong_settings_are_named(change, message):

@@ -22,6 +22,7 @@ from adana.ladder import (
 )
 from adana.nn import (
     EnokiConfig,
+    Family,
     InitScheme,
     LSTMConfig,
     ModelConfig,
@@ -48,7 +49,7 @@ _DECAY = tyro.conf.create_mutex_group(required=False)
 class Settings(DataFlags):
     """Model, data and training. The defaults are the demo's: a minute a run on two CPU cores."""
 
-    model: Literal["enoki", "qwen3", "lstm"] = "enoki"
+    model: Family = "enoki"
     """Family of the model (docs/models.md)."""
     init: InitScheme = EnokiConfig.init
     """Initial weights (docs/models.md)."""

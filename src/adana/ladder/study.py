@@ -9,21 +9,44 @@ looks at a loss.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from adana import schedules
-from adana.data import DataConfig
+from adana.data import DataConfig, model_vocab_size
 from adana.ladder.comparison import PlannedRun, with_optimizer
-from adana.ladder.learning_rates import DEMO_MODEL, DEMO_RATES, FAMILY_TITLES, Rate
+from adana.ladder.learning_rates import (
+    DEMO_MODEL,
+    DEMO_RATES,
+    FAMILY_TITLES,
+    Rate,
+    is_rung_shape,
+    planned_learning_rate,
+)
 from adana.ladder.published_laws import NoLawError, PublishedLaw, matching_laws
 from adana.ladder.rungs import TOKENS_PER_PARAM, budget_rule, steps_of_budget
 from adana.ladder.searched import Carried
-from adana.nn import EnokiConfig, ModelConfig, count_parameters
+from adana.nn import (
+    FAMILIES,
+    EnokiConfig,
+    Family,
+    LSTMConfig,
+    ModelConfig,
+    Qwen3Config,
+    count_parameters,
+)
 from adana.runs import folder_key
-from adana.train import LayoutConfig, OptimizerConfig, TrainConfig, optimizer_entry
+from adana.train import (
+    LayoutConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    ScheduleName,
+    TrainConfig,
+    optimizer_entry,
+)
 
 LATTICE = 1e-3
 """A learning rate that every grid would contain if it reached so far: others are this times powers
@@ -38,14 +61,25 @@ class Study:
 
     optimizers: tuple[str, ...] = ("adamw", "adana", "dana-star-mk4")
     """The first one is the baseline."""
-    heads: tuple[int, ...] = (1, 2, 3, 4)
-    """Sizes of Enoki: width heads * head_dim, floor(3 heads / 4) layers, at least one."""
+    family: Family = "enoki"
+    """Of the models."""
+    sizes: tuple[int, ...] = (1, 2, 3, 4)
+    """Heads of the transformers, of width heads * head_dim; widths of the LSTM."""
     head_dim: int = 16
-    """Channels of a head."""
+    """Channels of a head; nothing to the LSTM."""
+    layers: int | None = None
+    """Blocks at every size. Default: the family's rule, floor(3 heads / 4) but at least one for
+    Enoki, 2 heads for Qwen3; 2 for the LSTM."""
+    vocab_size: int | None = None
+    """Rows of the embedding and of the head. Default: what the tokenizer needs."""
     sequence_length: int = 128
     """Context in tokens."""
     batch_size: int = 16
     """Sequences per step."""
+    schedule: ScheduleName = ScheduleConfig.name
+    """Learning-rate schedule."""
+    precision: Literal["float32", "bfloat16"] = TrainConfig.precision
+    """What matrices are multiplied in."""
     tokens_per_param: float = TOKENS_PER_PARAM
     """Training tokens for each parameter, embedding and head included."""
     rates: int = 5
@@ -67,10 +101,14 @@ class Study:
     """Evaluations of a run, the start not counted."""
 
     def __post_init__(self) -> None:
-        for name in ("optimizers", "heads"):
+        for name in ("optimizers", "sizes"):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
                 raise ValueError(f"a study's {name} must be named once each, got {list(values)}")
+        if self.family not in FAMILIES:
+            raise ValueError(
+                f"a study's family must be one of {', '.join(FAMILIES)}, got {self.family!r}"
+            )
         for name in self.optimizers:
             optimizer_entry(name)
         for name, low in (("rates", 1), ("seeds", 1), ("evaluations", 1), ("widen", 0)):
@@ -82,31 +120,49 @@ class Study:
     @property
     def cells(self) -> list[Cell]:
         """Every optimizer at every size, the smallest size first."""
-        return [Cell(name, heads) for heads in sorted(self.heads) for name in self.optimizers]
+        return [Cell(name, size) for size in sorted(self.sizes) for name in self.optimizers]
 
-    def model(self, heads: int) -> ModelConfig:
+    @property
+    def unit(self) -> str:
+        """What sizes are counted in: heads, or width."""
+        return "width" if self.family == "lstm" else "heads"
+
+    def words(self, size: int) -> str:
+        """Name a size: "1 head", "3 heads", "width 48"."""
+        if self.unit == "width":
+            return f"width {size}"
+        return f"{size} head{'' if size == 1 else 's'}"
+
+    def model(self, size: int) -> ModelConfig:
         """Return the shape of a size."""
-        return EnokiConfig(
-            heads=heads,
-            head_dim=self.head_dim,
-            vocab_size=self.data.vocab_size,
-            sequence_length=self.sequence_length,
-        )
+        vocabulary, length = self._vocabulary, self.sequence_length
+        common: dict[str, Any] = {"vocab_size": vocabulary, "sequence_length": length}
+        if self.family == "lstm":
+            layers = LSTMConfig.layers if self.layers is None else self.layers
+            return LSTMConfig(width=size, layers=layers, **common)
+        kind = Qwen3Config if self.family == "qwen3" else EnokiConfig
+        return kind(heads=size, head_dim=self.head_dim, layers=self.layers, **common)
 
-    def steps(self, heads: int) -> int:
+    @functools.cached_property
+    def _vocabulary(self) -> int:
+        return self.vocab_size or model_vocab_size(self.data)
+
+    def steps(self, size: int) -> int:
         """Return the optimizer steps T of a size."""
-        return steps_of_budget(self.model(heads), self.batch_size, self.tokens_per_param)
+        return steps_of_budget(self.model(size), self.batch_size, self.tokens_per_param)
 
     def config(self, cell: Cell, rate: Rate, seed: int, layout: LayoutConfig) -> TrainConfig:
         """Return the configuration of one training."""
-        steps = self.steps(cell.heads)
+        steps = self.steps(cell.size)
         base = TrainConfig(
             optimizer=OptimizerConfig(cell.optimizer, rate.lr),
             steps=steps,
             batch_size=self.batch_size,
-            model=self.model(cell.heads),
+            model=self.model(cell.size),
             data=self.data,
+            schedule=ScheduleConfig(self.schedule),
             seed=seed,
+            precision=self.precision,
             eval_tokens=self.eval_tokens,
             eval_every=max(1, steps // self.evaluations),
             layout=layout,
@@ -125,18 +181,31 @@ class Study:
         so the same folder: what one has trained, the other need not. What searches found makes
         another key: a report of the folder has one setting of each optimizer.
         """
-        own = {"optimizers", "heads", "rates", "factor", "widen", "seeds", "first_seed", "data"}
-        own.add("tuned")
-        shared = {k: v for k, v in dataclasses.asdict(self).items() if k not in own}
+        shared = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in _OWN
+            and (field.name not in _LATER or getattr(self, field.name) != field.default)
+        }
         tuned = {name: found.identity for name, found in self.tuned.items()}
         return folder_key([shared, data_fingerprint, *([tuned] if tuned else [])])
+
+
+_OWN = (
+    *("optimizers", "sizes", "rates", "factor", "widen", "seeds", "first_seed"),
+    *("data", "tuned"),
+)
+"""What studies in one folder may differ in; data and what was tuned count by their content."""
+_LATER = ("family", "layers", "vocab_size", "schedule", "precision")
+"""What studies did not have at first: as it was then, it changes no folder's name."""
 
 
 class Cell(NamedTuple):
     """One optimizer at one size."""
 
     optimizer: str
-    heads: int
+    size: int
+    """Heads of a transformer, width of an LSTM."""
 
 
 PRESETS = {
@@ -159,10 +228,10 @@ tenth of the tokens that the models need, so its losses mean little."""
 def first_rates(study: Study, cell: Cell, centre: Rate | None = None) -> list[Rate]:
     """Return the learning rates that a cell begins with, ascending.
 
-    `centre` stands in for the rule's rate (`centre_rate`). The grid is made of the points of the
-    lattice around it.
+    `centre` stands in for the rule's rate: that of the law published for such a training, where
+    there is one, else `centre_rate`. The grid is made of the points of the lattice around it.
     """
-    centre = centre or centre_rate(cell.optimizer, study.model(cell.heads))
+    centre = centre or _rule(cell.optimizer, study.model(cell.size), study.batch_size)
     nearest = round(math.log(centre.lr / LATTICE, study.factor))
     first = nearest - (study.rates - 1) // 2
     source = f"grid of {study.rates} rates by factors of {study.factor:g} around {centre.source}"
@@ -181,7 +250,7 @@ def training_order(planned: Mapping[Cell, Sequence[PlannedRun]]) -> list[Planned
         outwards = {lr: abs(2 * i - len(rates) + 1) for i, lr in enumerate(rates)}
         for run in own:
             lr = run.config.optimizer.lr
-            found.append((cell.heads, outwards[lr], place, lr, run.config.seed, run))
+            found.append((cell.size, outwards[lr], place, lr, run.config.seed, run))
     return [run for *_, run in sorted(found, key=lambda row: row[:-1])]
 
 
@@ -205,6 +274,17 @@ def next_rate(study: Study, losses: Mapping[float, float]) -> Rate | None:
     return Rate(_on_lattice(position, study.factor), f"added, as {why}")
 
 
+def _rule(optimizer: str, model: ModelConfig, batch_size: int) -> Rate:
+    try:
+        rate = planned_learning_rate(optimizer, model, batch_size)
+    except NoLawError:
+        return centre_rate(optimizer, model)
+    fitted = rate.law.fitted if rate.law else None
+    if fitted and fitted[0] <= count_parameters(model).non_embedding:
+        return rate
+    return rate if not fitted and is_rung_shape(model) else centre_rate(optimizer, model)
+
+
 def centre_rate(optimizer: str, model: ModelConfig) -> Rate:
     """Return the learning rate that a grid at this size is laid around.
 
@@ -221,15 +301,17 @@ def centre_rate(optimizer: str, model: ModelConfig) -> Rate:
         advice = f"Pass the middle of its grid: --lr {optimizer}=VALUE."
         kappa = schedules.KAPPA if "kappa" in optimizer_entry(optimizer).reads else None
         raise NoLawError(model.family, optimizer, kappa, advice=advice)
+    other = "" if model.family == DEMO_MODEL.family else f"; an {FAMILY_TITLES[DEMO_MODEL.family]}"
+    page = f"(docs/evidence/demo.md{other})"
     if law is None:
-        return Rate(float(DEMO_RATES[optimizer]), "the demo's tuned rate (docs/evidence/demo.md)")
+        return Rate(float(DEMO_RATES[optimizer]), f"the demo's tuned rate {page}")
     p = count_parameters(model).non_embedding
     title = FAMILY_TITLES[law.family]
     if tuned is None:
         return Rate(law(p), f"the published {title} law {law.formula}, though far below its sizes")
     return Rate(
         tuned * law(p) / law(count_parameters(DEMO_MODEL).non_embedding),
-        f"the demo's tuned rate {tuned:g} (docs/evidence/demo.md), carried to other sizes by the "
+        f"the demo's tuned rate {tuned:g} {page}, carried to other sizes by the "
         f"shape ({law.b:g} + P)^{law.d:g} of the published {title} law",
     )
 

@@ -4,6 +4,7 @@ from adana.nn.build import MODELS, build_model
 from adana.nn.config import (
     FAMILIES,
     EnokiConfig,
+    Family,
     InitScheme,
     LSTMConfig,
     ModelConfig,
@@ -30,6 +31,7 @@ __all__ = [
     "Decoder",
     "Enoki",
     "EnokiConfig",
+    "Family",
     "InitScheme",
     "LSTMConfig",
     "LSTMModel",

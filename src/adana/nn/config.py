@@ -12,6 +12,8 @@ from typing import Any, ClassVar, Literal, get_args
 
 InitScheme = Literal["scaled-gpt", "standard", "small-std"]
 """How weights start; `adana.nn.init.SCHEMES` says what each name means."""
+Family = Literal["enoki", "qwen3", "lstm"]
+"""The families of models (docs/models.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)

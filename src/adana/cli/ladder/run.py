@@ -14,6 +14,7 @@ import tyro
 from rich.console import Console
 
 from adana.cli.compare import given_rates
+from adana.cli.data_flags import DataFlags
 from adana.cli.engine_flags import EngineFlags
 from adana.cli.execute import share_out, step_flops, train_all
 from adana.cli.ladder.study_tables import print_study
@@ -22,7 +23,7 @@ from adana.cli.report import write_whole_study
 from adana.cli.run_folders import RUNS, check_folder
 from adana.cli.settings import Settings
 from adana.cli.terminal import say
-from adana.data import Shards
+from adana.data import DataConfig, Shards
 from adana.ladder import (
     PRESETS,
     Cell,
@@ -39,14 +40,14 @@ from adana.ladder import (
     training_order,
     unseen_seed,
 )
-from adana.nn import ModelConfig
+from adana.nn import Family, ModelConfig
 from adana.runs import write_json
 from adana.searches import Search
-from adana.train import LayoutConfig, TrainConfig, optimizer_names
+from adana.train import LayoutConfig, ScheduleName, TrainConfig, optimizer_names
 
 
 @dataclass(frozen=True)
-class RunLadder(EngineFlags):
+class RunLadder(EngineFlags, DataFlags):
     """Train a small ladder, several optimizers at several sizes, and report what they save.
 
     Every optimizer is trained at every size with the same number of learning rates, each with every
@@ -57,6 +58,7 @@ class RunLadder(EngineFlags):
         adana ladder run                     an evening on 2 cores
         adana ladder run --plan              what that would train, and how long it takes here
         adana ladder run --data my_texts/ --optimizers adamw adana --seeds 3
+        adana ladder run --model lstm --width 32 64 128                  another family
         adana ladder run --optimizers adamw adana --tuned runs/tune-*    with what searches found
     """
 
@@ -70,10 +72,23 @@ class RunLadder(EngineFlags):
             f"Known: {', '.join(optimizer_names())}."
         ),
     ] = ()
+    model: Family = Study.family
+    """Family of the models (docs/models.md)."""
     heads: tuple[int, ...] = ()
-    """Sizes, in attention heads. Default: 1 2 3 4."""
+    """Sizes of the transformers, in attention heads. Default: 1 2 3 4."""
     head_dim: int | None = None
     """Channels of a head, so width = heads x head_dim: 24 makes a night of laptop. Default: 16."""
+    width: tuple[int, ...] = ()
+    """Sizes of the LSTM. Default: 16 32 48 64."""
+    layers: int | None = None
+    """Blocks, at every size. Default: floor(3 * heads / 4), at least 1, for Enoki; 2 * heads for
+    Qwen3; 2 for the LSTM."""
+    sequence_length: int | None = None
+    """Context in tokens. Default: the preset's, 128 for laptop."""
+    batch_size: int | None = None
+    """Sequences per optimizer step. Default: the preset's, 16 for laptop."""
+    schedule: ScheduleName = Study.schedule
+    """Learning-rate schedule, as for `adana train`."""
     rates: int | None = None
     """Learning rates of every optimizer at every size. Default: as many as the preset has."""
     seeds: int | None = None
@@ -87,10 +102,16 @@ class RunLadder(EngineFlags):
     """Folders of searches (`adana tune`), one for an optimizer: all but the learning rate that they
     found at their largest size holds at every size of the ladder, warm-up as a share of the steps.
     Seeds are then those above all that a search has trained."""
-    data: str | None = None
-    """Text to train on, as for `adana train`. Default: python, the standard library's sources."""
     vocab_size: int | None = None
-    """Tokens of the byte-level BPE trained on the corpus, at least 257. Default: the preset's."""
+    """Tokens of the byte-level BPE trained on the corpus, at least 257; default the preset's. With
+    another tokenizer, the model's vocabulary; default its tokens rounded up to a multiple of 64."""
+    precision: Literal["float32", "bfloat16"] = Study.precision
+    """What matrices are multiplied in; weights, gradients and optimizer states stay float32."""
+    compile: bool = False
+    """Compile the model's blocks with torch.compile: a minute at the start of each training, faster
+    steps after."""
+    micro_batch: int | None = None
+    """Sequences that a device puts through the model at a time; does not change the result."""
     device: str = Settings.device
     """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
     jobs: int | None = None
@@ -150,14 +171,34 @@ def make_study(arguments: RunLadder) -> Study:
     if arguments.jobs is not None and arguments.jobs < 1:
         raise ValueError(f"--jobs must be at least 1, got {arguments.jobs}")
     study = PRESETS[arguments.preset]
-    names = ("optimizers", "heads", "head_dim", "rates", "seeds", "tokens_per_param")
-    given: dict[str, Any] = {name: getattr(arguments, name) for name in names}
-    given["data"] = dataclasses.replace(
-        study.data,
-        corpus=arguments.data or study.data.corpus,
-        vocab_size=arguments.vocab_size or study.data.vocab_size,
+    names = (
+        *("optimizers", "head_dim", "layers", "sequence_length", "batch_size", "schedule"),
+        *("rates", "seeds", "tokens_per_param", "precision"),
     )
+    given: dict[str, Any] = {name: getattr(arguments, name) for name in names}
+    given["family"], given["sizes"] = arguments.model, _sizes(arguments, study)
+    data = arguments.data_config()
+    if arguments.tokenizer != DataConfig.tokenizer:
+        given["vocab_size"] = arguments.vocab_size
+    elif arguments.vocab_size is None:
+        data = dataclasses.replace(data, vocab_size=study.data.vocab_size)
+    given["data"] = data
     return dataclasses.replace(study, **{k: v for k, v in given.items() if v not in (None, ())})
+
+
+def _sizes(arguments: RunLadder, study: Study) -> tuple[int, ...]:
+    """Return the sizes in what the family counts them in."""
+    lstm = arguments.model == "lstm"
+    for flag in ("heads", "head_dim") if lstm else ("width",):
+        if getattr(arguments, flag) not in ((), None):
+            own = "--width" if lstm else "--heads and --head-dim"
+            raise ValueError(
+                f"--{flag.replace('_', '-')} does not go with --model {arguments.model}: its sizes "
+                f"are {own}"
+            )
+    if lstm:
+        return arguments.width or tuple(heads * study.head_dim for heads in study.sizes)
+    return arguments.heads or study.sizes
 
 
 def tuned_study(
@@ -195,7 +236,12 @@ class _Ladder:
         self.arguments, self.study, self.shards, self.console = arguments, study, shards, console
         name = f"ladder-{arguments.preset}-{study.key(shards.fingerprint)}"
         self.folder = arguments.runs / name
-        layout = LayoutConfig(device=arguments.device, threads=arguments.threads)
+        layout = LayoutConfig(
+            device=arguments.device,
+            threads=arguments.threads,
+            compile=arguments.compile,
+            micro_batch=arguments.micro_batch,
+        )
         count = len(study.cells) * study.rates * study.seeds
         self.jobs, threads = share_out(count, layout, arguments.jobs, arguments)
         self.layout = dataclasses.replace(layout, threads=threads)
@@ -254,10 +300,8 @@ class _Ladder:
             rate = next_rate(self.study, mean_losses(own))
             if rate is not None:
                 added[cell] = self._place(cell, rate)
-                say(
-                    self.console,
-                    f"{cell.optimizer}, {cell.heads} heads: lr {rate.lr:.4g} {rate.source}",
-                )
+                where = f"{cell.optimizer}, {self.study.words(cell.size)}"
+                say(self.console, f"{where}: lr {rate.lr:.4g} {rate.source}")
         return added
 
     def _train(self, planned: Sequence[PlannedRun]) -> bool:

@@ -29,11 +29,12 @@ def print_study(
     """Print everything about a study. `left` trainings are to be made; None: hours unknown."""
     sizes, rates = sizes_table(study, corpus_tokens), rates_table(study, grid)
     runs = sum(len(own) for own in grid.values()) * study.seeds
-    tokens = sum(len(own) * study.seeds * _tokens(study, cell.heads) for cell, own in grid.items())
+    tokens = sum(len(own) * study.seeds * _tokens(study, cell.size) for cell, own in grid.items())
     budget = budget_rule(study.tokens_per_param, study.batch_size, study.sequence_length)
+    schedule = ScheduleConfig(study.schedule).text()
     notes = [
         f"T = {budget}; all at omega {schedules.OMEGA:g}, kappa {schedules.KAPPA:g} where there is "
-        f"one, {ScheduleConfig().text()}{', but for what searches found' if study.tuned else ''}",
+        f"one, {schedule}{', but for what searches found' if study.tuned else ''}",
         *dict.fromkeys(f"{cell.optimizer}: {own[0].source}" for cell, own in grid.items()),
         *(f"{name}: {_found(tuned)}" for name, tuned in study.tuned.items()),
     ]
@@ -81,17 +82,19 @@ def _time(runs: int, left: int, hours: float | None, jobs: int) -> str:
 
 def sizes_table(study: Study, corpus_tokens: int) -> Grid:
     """Return the sizes and their budgets."""
-    table = Grid("Sizes", "heads", "width", "layers", "P", "N", "T", "tokens", "epochs", "C (PFH)")
-    for heads in sorted(study.heads):
-        model = study.model(heads)
-        counts, tokens = count_parameters(model), _tokens(study, heads)
+    unit = () if study.unit == "width" else (study.unit,)
+    names = (*unit, "width", "layers", "P", "N", "T", "tokens", "epochs", "C (PFH)")
+    table = Grid("Sizes", *names)
+    for size in sorted(study.sizes):
+        model = study.model(size)
+        counts, tokens = count_parameters(model), _tokens(study, size)
         table.add(
-            str(heads),
+            *(str(size) for _ in unit),
             str(model.width),
             str(model.depth),
             f"{counts.non_embedding:,}",
             f"{counts.total:,}",
-            f"{study.steps(heads):,}",
+            f"{study.steps(size):,}",
             f"{tokens:,}",
             f"{tokens / corpus_tokens:.2f}",
             f"{training_flops(model, tokens)['6PD'] / PFH:.3g}",
@@ -101,15 +104,15 @@ def sizes_table(study: Study, corpus_tokens: int) -> Grid:
 
 def rates_table(study: Study, grid: Mapping[Cell, Sequence[Rate]]) -> Grid:
     """Return the learning rates of every optimizer, a line for each size."""
-    table = Grid("Peak learning rates", "heads", *study.optimizers)
-    for heads in sorted(study.heads):
-        ranges = (grid[Cell(name, heads)] for name in study.optimizers)
-        table.add(str(heads), *(f"{own[0].lr:.3g} to {own[-1].lr:.3g}" for own in ranges))
+    table = Grid("Peak learning rates", study.unit, *study.optimizers)
+    for size in sorted(study.sizes):
+        ranges = (grid[Cell(name, size)] for name in study.optimizers)
+        table.add(str(size), *(f"{own[0].lr:.3g} to {own[-1].lr:.3g}" for own in ranges))
     return table
 
 
-def _tokens(study: Study, heads: int) -> int:
-    return study.steps(heads) * study.batch_size * study.sequence_length
+def _tokens(study: Study, size: int) -> int:
+    return study.steps(size) * study.batch_size * study.sequence_length
 
 
 def _duration(hours: float) -> str:
