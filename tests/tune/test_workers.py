@@ -22,6 +22,36 @@ def pid(payload, emit):
     return os.getpid()
 
 
+def place(folder, emit):
+    """Say which process and GPU this is, once both jobs of a pair run."""
+    (folder / str(os.getpid())).touch()
+    deadline = time.monotonic() + 60
+    while len(list(folder.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return os.getpid(), os.environ["CUDA_VISIBLE_DEVICES"]
+
+
+def test_jobs_are_spread_over_the_gpus_and_a_worker_keeps_its_own(tmp_path):
+    found = []
+    with LocalEngine(2, gpus=("3", "GPU-5f")) as engine:
+        for number in range(3):
+            (tmp_path / str(number)).mkdir()
+            results = engine.run(place, dict.fromkeys("ab", tmp_path / str(number)))
+            found.append({result.value for result in results.values()})
+    assert {gpu for _, gpu in found[0]} == {"3", "GPU-5f"}
+    assert found[0] == found[1] == found[2]
+
+
+def test_jobs_see_all_gpus_unless_told_otherwise():
+    with LocalEngine(1) as engine:
+        seen = engine.run(gpus_seen, {"a": None})["a"]
+    assert (seen.error, seen.value) == ("", os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def gpus_seen(payload, emit):
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
 def test_a_job_that_leaves_a_thread_does_not_keep_the_engine_waiting_for_it(tmp_path, monkeypatch):
     monkeypatch.setattr("adana.tune.local.PATIENCE", 0.2)
     with LocalEngine(1) as engine:

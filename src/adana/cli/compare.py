@@ -72,7 +72,7 @@ class CompareArguments(EngineFlags, Settings):
     """The baseline is also trained for these multiples of --steps, its warm-up stretched with them:
     the compute multiplier is read off its final losses. Say 1 1.25 1.5."""
     jobs: int | None = None
-    """Trainings at a time. Default: one per --threads cores on the CPU, one on a GPU."""
+    """Trainings at a time. Default: one per --threads cores on the CPU, one on each GPU."""
     output: Path | None = None
     """Folder of the report. Default: RUNS/compare-NAMES-KEY, the key made of the runs."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from adana.ladder import job_memory
-from adana.train import TrainConfig
+from adana.train import TrainConfig, gpus_to_share
 from adana.tune import Engine, LocalEngine, RayEngine
 
 
@@ -38,7 +38,8 @@ class EngineFlags:
     ) -> Engine:
         """Return the engine for `workers` trainings at a time like `configs`, each on one device.
 
-        All have the device and the threads of the first. On Ray, the cluster's room decides how
+        All have the device and the threads of the first; on one machine they are spread over its
+        GPUs, unless the device is one by number. On Ray, the cluster's room decides how
         many run at a time; a job reserves a CPU for each of its threads, and a GPU if its device is
         one by name.
 
@@ -48,9 +49,10 @@ class EngineFlags:
             ValueError: the flags do not go together, or the cluster has no room for one job.
         """
         self.check()
-        if self.engine == "local":
-            return LocalEngine(workers, self._memory(configs), say=say)
         layout = configs[0].layout
+        if self.engine == "local":
+            spread = gpus_to_share(layout.device)
+            return LocalEngine(workers, self._memory(configs), gpus=spread, say=say)
         gpus = 1 if layout.device.startswith("cuda") else 0
         try:
             return RayEngine(self.ray_address, cpus_per_job=layout.threads or 1, gpus_per_job=gpus)

@@ -15,7 +15,7 @@ from adana.cli.terminal import say
 from adana.cli.train import CTRL_C, EXIT_CODES, outcome_text
 from adana.ladder import PlannedRun, job_payload, run_job
 from adana.nn import model_flops
-from adana.train import LayoutConfig, TrainConfig, pick_device
+from adana.train import LayoutConfig, TrainConfig, gpus_to_share, pick_device
 from adana.train.interrupt import SCHEDULER_SIGNALS
 from adana.tune import Engine, Result
 
@@ -116,8 +116,11 @@ def share_out(
         return planned, layout.threads or 1
     cores = os.cpu_count() or 1
     if jobs is None:
-        on_gpu = pick_device(layout.device).type != "cpu"
-        jobs = 1 if on_gpu else min(max(1, cores // (layout.threads or 1)), planned)
+        if pick_device(layout.device).type == "cpu":
+            room = cores // (layout.threads or 1)
+        else:
+            room = len(gpus_to_share(layout.device))
+        jobs = min(max(1, room), planned)
     return jobs, layout.threads or max(1, cores // jobs)
 
 

@@ -89,7 +89,7 @@ class TuneArguments(EngineFlags, Settings):
     max_passes: int = Rules.max_passes
     """Rounds over all hyperparameters at most."""
     jobs: int | None = None
-    """Trainings at a time. Default: one per --threads cores on the CPU, one on a GPU."""
+    """Trainings at a time. Default: one per --threads cores on the CPU, one on each GPU."""
     output: Path | None = None
     """Folder of result.json. Default: RUNS/tune-OPTIMIZER-KEY, the key made of what is tuned."""
     plan: bool = False

@@ -29,7 +29,14 @@ from adana.train.timescales import (
     decay_timescales,
     omega_of_tau_epochs,
 )
-from adana.train.world import World, join_world, local_ranks, pick_device, ranks_expected
+from adana.train.world import (
+    World,
+    gpus_to_share,
+    join_world,
+    local_ranks,
+    pick_device,
+    ranks_expected,
+)
 
 __all__ = [
     "HYPERPARAMETERS",
@@ -56,6 +63,7 @@ __all__ = [
     "decay_timescales",
     "find_branch",
     "find_checkpoint",
+    "gpus_to_share",
     "join_world",
     "list_checkpoints",
     "load_trained",

@@ -178,6 +178,18 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def gpus_to_share(device: str) -> tuple[str, ...]:
+    """Return the GPUs that trainings on `device` can be spread over, as in CUDA_VISIBLE_DEVICES.
+
+    Those that this process sees, if there are several and the name leaves open which; else none.
+    """
+    count = torch.cuda.device_count() if device in ("auto", "cuda") else 0
+    if count < 2:
+        return ()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
+    return tuple(visible.split(",")[:count])
+
+
 def lost_contact(error: BaseException) -> bool:
     """Whether an error is that of an exchange that another rank did not take part in."""
     words = ("gloo", "nccl", "peer", "connection")

@@ -12,7 +12,7 @@ import multiprocessing
 import pickle
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -40,6 +40,8 @@ class LocalEngine:
         workers: jobs at a time, at least 1.
         memory_per_job: bytes that a job takes at most, if known: no more jobs run at a time than
             fit in the memory available (that of the control group, in a container).
+        gpus: those to spread the jobs over, as in CUDA_VISIBLE_DEVICES: each job sees one of them,
+            that with the fewest jobs. Empty: every job sees all that this process sees.
         limits: when a worker is replaced by a new one although nothing went wrong.
         say: called with what a person should know.
     """
@@ -49,6 +51,8 @@ class LocalEngine:
         workers: int,
         memory_per_job: int | None = None,
         limits: Limits = Limits(),  # noqa: B008 (frozen)
+        *,
+        gpus: Sequence[str] = (),
         say: Callable[[str], None] = warn,
     ) -> None:
         if workers < 1:
@@ -56,7 +60,7 @@ class LocalEngine:
         if memory_per_job is not None and memory_per_job < 1:
             raise ValueError(f"memory_per_job must be at least 1 byte, got {memory_per_job}")
         self.workers, self.memory_per_job = workers, memory_per_job
-        self.limits, self.say = limits, say
+        self.limits, self.gpus, self.say = limits, tuple(gpus), say
         self._idle: list[_Worker] = []
         self._batch: _Batch | None = None
         self.stopped_by: int | None = None
@@ -118,20 +122,29 @@ class LocalEngine:
             )
         return max(1, min(self.workers, fitting))
 
-    def take(self, job: bytes) -> _Worker:
-        """Give a pickled job to an idle worker or a new one."""
-        while self._idle:
-            worker = self._idle.pop()
+    def take(self, job: bytes, busy: Sequence[str | None]) -> _Worker:
+        """Give a pickled job to an idle worker or a new one.
+
+        `busy` are the GPUs of the workers with jobs.
+        """
+        gpu = self._least(busy)
+        for worker in [idle for idle in reversed(self._idle) if idle.gpu == gpu]:
+            self._idle.remove(worker)
             try:
                 worker.pipe.send_bytes(job)
             except OSError:  # somebody ended it while it was idle
                 worker.pipe.close()
             else:
                 return worker
-        worker = _start(self.limits)
+        worker = _start(self.limits, gpu)
         with contextlib.suppress(OSError):  # it died at once: the pipe's end will say so
             worker.pipe.send_bytes(job)
         return worker
+
+    def _least(self, busy: Sequence[str | None]) -> str | None:
+        """Return the GPU with the fewest jobs; of several, one that a worker waits on."""
+        waiting = {worker.gpu for worker in self._idle}
+        return min(self.gpus, key=lambda gpu: (busy.count(gpu), gpu not in waiting), default=None)
 
     def give_back(self, worker: _Worker, reusable: bool) -> None:
         """Keep a worker whose job has ended for the next one, or end it."""
@@ -148,6 +161,8 @@ class LocalEngine:
 class _Worker:
     process: SpawnProcess
     pipe: Connection
+    gpu: str | None
+    """The only one that its jobs see; None: all."""
 
 
 @dataclass
@@ -205,8 +220,9 @@ class _Batch:
         return self.results
 
     def _start(self, name: str) -> None:
+        busy = [job.worker.gpu for job in self.running.values()]
         try:
-            worker = self.engine.take(pickle.dumps((self.work, self.payloads[name])))
+            worker = self.engine.take(pickle.dumps((self.work, self.payloads[name])), busy)
         except Exception as error:  # a payload that cannot be pickled, say
             return self._conclude(name, failure(error))
         self.running[worker.pipe] = _Job(name, worker)
@@ -263,10 +279,10 @@ _STOPPED = (-signal.SIGTERM, -signal.SIGKILL)
 """Exit codes of a process that was ended before it could save."""
 
 
-def _start(limits: Limits) -> _Worker:
+def _start(limits: Limits, gpu: str | None) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(theirs, limits), daemon=True)
+    process = context.Process(target=serve, args=(theirs, limits, gpu), daemon=True)
     # The process is born with SIGINT blocked, so that Ctrl-C does not hit its imports (see worker).
     # multiprocessing starts its tracker with the first process and unblocks SIGINT: start it now.
     resource_tracker.ensure_running()
@@ -276,7 +292,7 @@ def _start(limits: Limits) -> _Worker:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
-    return _Worker(process, ours)
+    return _Worker(process, ours, gpu)
 
 
 def _receive(worker: _Worker) -> tuple[str, Any]:

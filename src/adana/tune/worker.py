@@ -30,12 +30,16 @@ class Limits:
     """Bytes it may have grown by since before its first job, once that has ended."""
 
 
-def serve(pipe: Connection, limits: Limits) -> None:
+def serve(pipe: Connection, limits: Limits, gpu: str | None = None) -> None:
     """Run the jobs that come through `pipe` until it is closed or this process is worn out.
+
+    `gpu`, named as in CUDA_VISIBLE_DEVICES, is the only one that they see; None: all.
 
     A job comes as the pickle of (work, payload). What goes back are pickled pairs: ("event",
     anything) and at the end ("result", (`Result`, whether another job may come)).
     """
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when a job uses CUDA for the first time
     # Ctrl-C in the terminal is for the parent only, which passes on one SIGTERM.
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # drops one that came during the imports

@@ -115,8 +115,8 @@ class RunLadder(EngineFlags, DataFlags):
     device: str = Settings.device
     """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
     jobs: int | None = None
-    """Trainings at a time. Default: one per core on the CPU, one on a GPU; these models are small,
-    so a GPU takes many."""
+    """Trainings at a time. Default: one per core on the CPU, one on each GPU; small models leave
+    room for many on one."""
     threads: int | None = None
     """CPU threads of each training. Default: the cores, shared out."""
     runs: Path = RUNS
