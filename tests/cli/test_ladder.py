@@ -10,8 +10,9 @@ from rich.console import Console
 
 from adana.cli import main
 from adana.cli.grid import Grid
+from adana.cli.ladder.run import RunLadder, make_study
 from adana.cli.train import TrainArguments, train_config
-from adana.ladder import plan_rung
+from adana.ladder import Cell, first_rates, plan_rung
 from adana.runs import find_runs
 from tests.train.conftest import write_corpus
 
@@ -64,7 +65,7 @@ def test_qwen3_is_planned_with_the_variant_that_has_a_law(capsys):
     assert "4 8 512 29.37 M 55.13 M 80.88 M 80.88 M 25.17 M 1.618 B 24,683 493 2,468.3" in out
     assert "adana-released [2]" in out
     assert "clip off" in out
-    assert "--model qwen3 --heads 4 --layers 8 --head-dim 128" in out
+    assert "--heads 4 --layers 8 --model qwen3 --head-dim 128" in out
 
 
 def test_beyond_the_swept_sizes_the_plan_warns(capsys):
@@ -192,6 +193,41 @@ def test_the_command_that_is_printed_trains_what_was_planned(family, optimizer, 
     assert config.layout.parallel == ("fsdp" if "fsdp" in layout else "ddp")
     assert config.layout.activation_checkpointing == ("--activation-checkpointing" in layout)
     assert config.provenance["steps"] == "floor(20 N / (32 x 2048))"
+
+
+@pytest.mark.parametrize("family", ["enoki", "qwen3"])
+def test_the_command_of_a_whole_ladder_trains_the_rungs_of_the_plan(family, capsys):
+    ratios = ("--tokens-per-param", "20", "5")
+    assert plan("--heads", "8", "6", *ratios, "--lr", "adamw=2e-3", family=family) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if " ladder run " in line]
+    assert len(lines) == 2
+    for line, ratio in zip(lines, (5, 20), strict=True):
+        flags = shlex.split(line)[3:]
+        given = tyro.cli(RunLadder, args=flags, config=(tyro.conf.OmitArgPrefixes,))
+        study = make_study(given)
+        for heads in (6, 8):
+            rung = plan_rung(family, heads, tokens_per_param=ratio)
+            assert study.model(heads) == rung.model
+            assert study.steps(heads) == rung.steps
+        assert (study.precision, study.data.tokenizer) == ("bfloat16", "gpt2")
+        assert given.lr == ("adamw=2e-3",)
+        assert given.micro_batch == (32 if family == "enoki" else 16)
+        rate = first_rates(study, Cell(study.optimizers[1], 8))[2]
+        assert "published" in rate.source
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--devices", "8"),
+        ("--kappa", "0.8"),
+        ("--activation-checkpointing",),
+        ("--heads", "40", "--micro-batch", "32"),
+    ],
+)
+def test_what_no_ladder_of_single_devices_can_train_has_no_command_for_one(flags, capsys):
+    assert plan(*flags) == 0
+    assert "adana ladder run" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
@@ -113,7 +114,7 @@ def plan_command(arguments: PlanLadder) -> int:
     console = Console()
     if not console.is_terminal:
         console.width = max(console.width, NARROWEST)
-    print_plan(console, trainings, hardware, commands)
+    print_plan(console, trainings, hardware, commands, ladder_commands(trainings, arguments))
     if arguments.json:
         write_json(arguments.json, trainings, hardware, commands)
         say(console, f"json: {arguments.json.resolve()}")
@@ -179,17 +180,58 @@ def make_plan(arguments: PlanLadder) -> tuple[list[PlannedTraining], Hardware]:
     return trainings, hardware
 
 
+def ladder_commands(trainings: Sequence[PlannedTraining], arguments: PlanLadder) -> list[str]:
+    """Return the command lines of `adana ladder run` for all of it, one for each budget.
+
+    None for what it cannot do: a training on several devices, another kappa, less memory.
+    """
+    beyond = (
+        arguments.devices > 1,
+        arguments.kappa != schedules.KAPPA,
+        arguments.activation_checkpointing,
+        arguments.loss_chunk,
+        not all(t.estimate.fits for t in trainings),
+    )
+    if any(beyond):
+        return []
+    commands = []
+    for ratio in sorted(arguments.tokens_per_param):
+        own = [t for t in trainings if t.rung.tokens_per_param == ratio]
+        flags = {
+            "--optimizers": list(dict.fromkeys(t.optimizer for t in own)),
+            "--heads": sorted({t.rung.heads for t in own}),
+            **_shared_flags(own[0]),
+            "--micro-batch": min(t.estimate.micro_batch for t in own),
+            "--lr": list(arguments.lr) or None,
+        }
+        commands.append(_command(["adana", "ladder", "run"], flags))
+    return commands
+
+
 def training_command(training: PlannedTraining, arguments: PlanLadder) -> str:
     """Return the command line that trains what was planned, but for the data."""
     rung, devices = training.rung, arguments.devices
-    model = rung.model
     flags = {
         "--optimizer": training.optimizer,
         "--kappa": None if training.kappa is None else f"{training.kappa:g}",
         "--lr": f"{training.rate.lr:.4g}",
-        "--model": model.family,
         "--heads": rung.heads,
-        "--layers": model.depth,
+        "--layers": rung.model.depth,
+        **_shared_flags(training),
+        "--micro-batch": training.estimate.micro_batch,
+        "--loss-chunk": arguments.loss_chunk,
+        "--parallel": arguments.parallel if devices > 1 else None,
+        "--activation-checkpointing": [] if arguments.activation_checkpointing else None,
+    }
+    start = f"torchrun --nproc-per-node {devices} -m adana" if devices > 1 else "adana"
+    return _command([*start.split(), "train"], flags)
+
+
+def _shared_flags(training: PlannedTraining) -> dict[str, Any]:
+    """What all trainings of one budget have in common."""
+    rung, model = training.rung, training.rung.model
+    return {
+        "--model": model.family,
         "--head-dim": model.width // rung.heads,
         "--sequence-length": model.sequence_length,
         "--tokenizer": "gpt2" if model.vocab_size == EnokiConfig.vocab_size else None,
@@ -197,17 +239,16 @@ def training_command(training: PlannedTraining, arguments: PlanLadder) -> str:
         "--batch-size": rung.batch_size,
         "--tokens-per-param": f"{rung.tokens_per_param:g}",
         "--precision": "bfloat16" if training.estimate.bf16 else "float32",
-        "--micro-batch": training.estimate.micro_batch,
-        "--loss-chunk": arguments.loss_chunk,
-        "--parallel": arguments.parallel if devices > 1 else None,
     }
-    start = f"torchrun --nproc-per-node {devices} -m adana" if devices > 1 else "adana"
-    words = [*start.split(), "train"]
+
+
+def _command(words: Sequence[str], flags: Mapping[str, Any]) -> str:
+    """Return a command line; a flag of None is left out, one of a list has several values."""
+    line = list(words)
     for flag, value in flags.items():
-        words += [] if value is None else [flag, str(value)]
-    if arguments.activation_checkpointing:
-        words.append("--activation-checkpointing")
-    return shlex.join(words)
+        if value is not None:
+            line += [flag, *map(str, value if isinstance(value, list) else [value])]
+    return shlex.join(line)
 
 
 def write_json(

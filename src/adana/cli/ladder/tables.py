@@ -34,8 +34,9 @@ def print_plan(
     trainings: Sequence[PlannedTraining],
     hardware: Hardware,
     commands: Sequence[str],
+    ladders: Sequence[str] = (),
 ) -> None:
-    """Print everything about a plan."""
+    """Print everything about a plan; `ladders` are commands that train all of it."""
     for warning in batch_warnings(trainings):
         console.print(Text(warning, "bold yellow"))
     rungs = unique(t.rung for t in trainings)
@@ -51,9 +52,14 @@ def print_plan(
         console.print()
     console.print("Total", style="bold")
     console.print(Padding(Text(total_text(trainings)), (0, 0, 0, 3)))
-    console.print("\nCommands (each with --data and your corpus)", style="bold")
-    for command in commands:
-        console.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)
+    for title, several in (
+        ("Commands (each with --data and your corpus)", commands),
+        ("Or with a grid of rates and several seeds, and a report at the end", ladders),
+    ):
+        if several:
+            console.print(f"\n{title}", style="bold")
+        for command in several:
+            console.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)
 
 
 def batch_warnings(trainings: Iterable[PlannedTraining]) -> list[str]:
