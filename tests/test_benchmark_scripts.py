@@ -3,6 +3,8 @@
 They are run by hand, and those for a GPU seldom; `benchmarks/step.py` has tests of its own.
 """
 
+import functools
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +64,24 @@ def test_a_script_runs_to_its_last_line(name, cache, tmp_path, monkeypatch):
     )
     assert done.returncode == 0, done.stderr
     assert expected in done.stdout
+
+
+@pytest.mark.slow
+def test_the_parts_of_a_session_on_a_gpu_are_run_and_kept(tmp_path):
+    here = {"PYTHON": sys.executable, "DEVICE": "cpu", "TINY": "1", "OUT": str(tmp_path / "out")}
+    session = functools.partial(
+        subprocess.run, capture_output=True, text=True, check=False, env={**os.environ, **here}
+    )
+    done = session([FOLDER / "on_gpu.sh", "memory"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    kept = {path.stem: path.read_text() for path in (tmp_path / "out").glob("*.txt")}
+    assert kept.keys() == {"loss", "offload", "release"}
+    assert "chunked" in kept["loss"]
+    hurried = {**os.environ, **here, "LIMIT": "0.1"}
+    failed = session([FOLDER / "on_gpu.sh", "memory"], env=hurried)
+    assert failed.returncode == 1
+    assert "failed or cut off: loss offload release" in failed.stdout
+    assert session([FOLDER / "on_gpu.sh", "all"]).returncode == 2
 
 
 def test_no_script_is_forgotten():
