@@ -269,6 +269,14 @@ def test_masked_parameters_are_not_decayed(make, mask):
     assert jnp.all((updates["w"] != 0) == (PARAMS["w"] != 0))
 
 
+def test_a_mask_that_was_taken_for_a_schedule_is_told():
+    make = optax.inject_hyperparams(ao.adana)
+    with pytest.raises(ValueError, match=r"static_args=\('mask',\)"):
+        make(0.01, peak_lr=0.01, total_steps=100, mask=ao.decay_mask).init(PARAMS)
+    make = optax.inject_hyperparams(ao.adana, static_args=("mask",))
+    make(0.01, peak_lr=0.01, total_steps=100, mask=ao.decay_mask).init(PARAMS)
+
+
 class Boxed(NamedTuple):
     value: object
 

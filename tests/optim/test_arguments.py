@@ -1,7 +1,10 @@
 """Each member refuses what is out of its range by name, and reads what it says it reads."""
 
+import io
 import math
+import warnings
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +14,7 @@ from adana.optim import AblatedADana
 from .conftest import parameters, set_gradients
 
 T = {"total_steps": 100}
+DTYPES = {name: getattr(torch, name) for name in ("float", "double", "bfloat16")}
 BAD = [
     (adana.DanaMK4, {}, {"clip_snr": 0.0}, "clip_snr"),
     (adana.DanaMK4, {}, {"clip_snr": math.nan}, "clip_snr"),
@@ -46,13 +50,18 @@ BAD = [
     (AblatedADana, {}, {"beta2": 1.0}, "beta2"),
     (AblatedADana, {}, {"correction": "no"}, "correction must be True or False"),
     (AblatedADana, {}, {"average_beta": 1.0}, "average_beta"),
+    (adana.ADana, {}, {"lr": "1e-3"}, r"^lr must be a finite number .* got '1e-3'"),
+    (adana.ADana, {}, {"total_steps": "1000"}, "^total_steps must be a finite number"),
+    (adana.ADana, {}, {"total_steps": math.inf}, "^total_steps must be a finite number"),
+    (adana.ADana, {}, {"total_steps": torch.tensor(1000)}, "^total_steps must be a finite number"),
+    (adana.ADana, T, {"omega": "4"}, "^omega must be a finite number"),
 ]
 
 
 @pytest.mark.parametrize(("cls", "needed", "wrong", "name"), BAD)
 def test_what_is_out_of_range_is_refused_by_name(cls, needed, wrong, name):
     with pytest.raises(ValueError, match=name):
-        cls(parameters(), 1e-2, **{**needed, **wrong})
+        cls(parameters(), **{"lr": 1e-2, **needed, **wrong})
 
 
 def hyper(optimizer, t):
@@ -161,6 +170,103 @@ def test_what_adamw_takes_and_a_member_does_not_is_refused_with_what_to_do(make,
         return
     with pytest.raises(TypeError, match=f"{name}.*{advice}"):
         make(parameters(), **{name: value})
+
+
+def test_groups_are_refused_what_the_constructor_is(make):
+    for name, (value, _) in FOREIGN.items():
+        if name not in make.cls.DEFAULTS:
+            with pytest.raises(TypeError, match=name):
+                make([{"params": parameters(), name: value}])
+
+
+def test_a_name_in_a_group_that_looks_mistyped_is_told_and_others_are_left_alone():
+    with pytest.warns(UserWarning, match=r"has 'omgea', which ADana does not read; is 'omega' m"):
+        adana.ADana([{"params": parameters(), "omgea": 0.0}], 1e-2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        names = dict.fromkeys(("name", "lr_scale", "initial_lr", "max_lr", "min_lr"), 1e-2)
+        adana.ADana([{"params": parameters(), **names}], 1e-2)
+
+
+def test_weight_decay_written_into_a_group_later_is_refused_before_anything_moved():
+    params = parameters()
+    optimizer = adana.ADana(params, 1e-2, total_steps=100)
+    set_gradients(params, 0)
+    before = [p.detach().clone() for p in params]
+    optimizer.param_groups[0]["weight_decay"] = 0.05
+    with pytest.raises(ValueError, match=r"written weight_decay into a group; .* omega=0.05"):
+        optimizer.step()
+    assert all(p.equal(old) for p, old in zip(params, before, strict=True))
+    optimizer.param_groups[0]["weight_decay"] = 0.0
+    optimizer.step()
+
+
+@pytest.mark.parametrize("rate", [math.nan, -1e-3])
+def test_a_rate_that_is_no_rate_is_refused_at_the_step(rate):
+    params = parameters()
+    optimizer = adana.ADana(params, 1e-2)
+    set_gradients(params, 0)
+    optimizer.param_groups[0]["lr"] = rate
+    with pytest.raises(ValueError, match="expected a number of at least 0"):
+        optimizer.step()
+    assert not optimizer.state
+
+
+def test_numbers_of_numpy_are_kept_as_pythons_and_read_again():
+    numbers = {
+        "total_steps": np.int64(1000), "omega": np.float64(3), "kappa": np.float32(0.75),
+        "delta": np.float64(8), "lr": np.float64(1e-3), "seed": np.uint64(5),
+    }  # fmt: skip
+    optimizer = adana.ADana(parameters(), **numbers)
+    mixed = adana.AdEMAMix(parameters(), 1e-3, total_steps=100, betas=(np.float64(0.9), 0.99))
+    for one in (optimizer, mixed):
+        file = io.BytesIO()
+        torch.save(one.state_dict(), file)
+        file.seek(0)
+        (group,) = torch.load(file, weights_only=True)["param_groups"]
+        assert group["lr"] == pytest.approx(1e-3)
+    assert optimizer.param_groups[0]["total_steps"] == 1000
+    assert type(optimizer.param_groups[0]["kappa"]) is float
+
+
+@pytest.mark.parametrize(("first", "then"), [("float", "double"), ("double", "bfloat16")])
+def test_a_parameter_cast_in_the_middle_is_refused_before_anything_moved(first, then):
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)).to(DTYPES[first])
+    params = list(model.parameters())
+    optimizer = adana.ADana(params, 1e-2, total_steps=100)
+    set_gradients(params, 0)
+    optimizer.step()
+    before = [p.detach().clone() for p in params[:2]]
+    model[1].to(DTYPES[then])
+    set_gradients(params, 1)
+    with pytest.raises(RuntimeError, match=r"cast in the middle of training. Cast it back"):
+        optimizer.step()
+    assert all(p.equal(old) for p, old in zip(params[:2], before, strict=True))
+    assert all(optimizer.state[p]["step"] == 1 for p in params)
+    for p in params[2:]:
+        optimizer.state.pop(p)
+    optimizer.step()
+
+
+def test_what_cannot_be_rescheduled_says_how_it_is_changed():
+    optimizer = adana.ADana(parameters(), 1e-2)
+    for name, way in {"lr": r"group\['lr'\]", "state_dtype": "convert_states"}.items():
+        with pytest.raises(ValueError, match=f"{name}.* cannot be rescheduled .*{way}"):
+            optimizer.reschedule(**{name: 1})
+
+
+def test_a_wrapper_is_told_to_pass_what_it_wraps():
+    class Wrapper:
+        optimizer = adana.ADana(parameters(), 1e-2)
+
+    functions = (
+        lambda x: adana.clip_grad_norm(x, 1.0), adana.release_gradients, adana.offload_states,
+        lambda x: adana.convert_states(x, state_dtype="log16"),
+        lambda x: adana.load_adamw_state(x, {}),
+    )  # fmt: skip
+    for function in functions:
+        with pytest.raises(TypeError, match=r"It wraps one of ADana: pass its .optimizer"):
+            function(Wrapper())
 
 
 # --- tensors that the update does not work on -----------------------------------------------------

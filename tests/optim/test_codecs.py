@@ -435,6 +435,19 @@ def test_split24_keeps_what_it_reads_and_its_parameter_is_the_nearest(word):
     assert gap.equal(nearest)
 
 
+@pytest.mark.parametrize("name", ["split24", "split32"])
+def test_weights_that_somebody_has_written_are_read_as_written(name):
+    parameter = ALL.to(torch.int16).view(torch.bfloat16)
+    parameter = parameter[parameter.isfinite()]
+    (dtype,) = WEIGHTS[name].parts().values()
+    for low in (torch.iinfo(dtype).min, -1, 0, 1, torch.iinfo(dtype).max):
+        stale = torch.full(parameter.shape, low, dtype=dtype)
+        found = read(WEIGHTS[name], {"p": parameter, "low": stale})
+        assert found.isfinite().all()
+        near = (found.double() - parameter.double()).abs() <= parameter.double().abs() * 2**-8
+        assert (near | (found.abs() < SMALLEST_NORMAL)).all()
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize(("name", "low"), [("stochastic", 16), ("split24", 8)])
 def test_weights_have_their_mean_exactly(name, low, sign):

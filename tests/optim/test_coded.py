@@ -324,3 +324,34 @@ def test_muons_matrices_in_bf16_take_steps_that_rounding_to_nearest_loses(roundi
         moved[kind] = (p != 1).any().item() or (low is not None and low.any().item())
         assert math.isfinite(p.float().sum().item())
     assert moved == {"nearest": False, rounding: True}
+
+
+@pytest.mark.parametrize("fused", [False, None])
+@pytest.mark.parametrize("rounding", ["stochastic", "split24", "split32"])
+def test_weights_set_to_zero_in_the_middle_go_on_from_there(rounding, fused):
+    p = torch.nn.Parameter(torch.randn(1000, generator=torch.Generator().manual_seed(1)).bfloat16())
+    optimizer = adana.ADana([p], 1e-3, total_steps=1000, bf16_weights=rounding, fused=fused)
+    for step in range(4):
+        if step == 3:
+            with torch.no_grad():
+                p[:500] = 0  # a mask, say
+            exact = adana.float32_state_dict(torch.nn.ParameterList([p]), optimizer)["0"]
+            assert exact[:500].abs().max() < 1e-37
+        set_gradients([p], step)
+        optimizer.step()
+    assert 0 < p[:500].abs().max() < 0.01
+
+
+def test_weights_that_go_on_in_other_codes_than_asked_for_are_told():
+    wide, narrow = (torch.nn.Parameter(torch.ones(8).to(x)) for x in (torch.float, torch.bfloat16))
+    saved = run(adana.ADana, [wide], 1, lr=1e-3).state_dict()
+    for asked, told in (("split32", True), ("stochastic", False)):
+        optimizer = adana.ADana([narrow], 1e-3, bf16_weights=asked)
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            optimizer.load_state_dict(saved)
+        texts = [str(each.message) for each in found]
+        assert any("convert_states(optimizer, bf16_weights='split32')" in x for x in texts) == told
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            adana.ADana([wide], 1e-3, bf16_weights=asked).load_state_dict(saved)

@@ -57,21 +57,49 @@ def test_a_group_that_says_omega_decays_whatever_it_says_of_weight_decay():
     assert optimizer.param_groups[0]["omega"] == 4.0
 
 
-def test_tied_head_counts_as_the_embedding_and_frozen_parameters_are_left_out():
-    model = nn.ModuleDict(
-        {
-            "embed": nn.Embedding(5, 4),
-            "head": nn.Linear(4, 5, bias=False),
-            "frozen": nn.Linear(4, 4),
-        }
-    )
+def test_tied_head_counts_as_the_embedding():
+    model = nn.ModuleDict({"embed": nn.Embedding(5, 4), "head": nn.Linear(4, 5, bias=False)})
     model["head"].weight = model["embed"].weight
-    model["frozen"].requires_grad_(False)
     (undecayed,) = adana.param_groups(model)
     assert len(undecayed["params"]) == 1
     assert undecayed["omega"] == 0.0
     (decayed,) = adana.param_groups(model, decay_embeddings=True)
     assert "omega" not in decayed
+
+
+def test_a_layer_that_is_unfrozen_later_is_trained_and_decays_like_its_kind():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[0].requires_grad_(False)
+    optimizer = adana.ADana(adana.param_groups(model), lr=1e-2, total_steps=1000)
+    decayed, undecayed = optimizer.param_groups
+    assert names_of(model, decayed) == {"0.weight", "1.weight"}
+    assert names_of(model, undecayed) == {"0.bias", "1.bias"}
+    before = [p.detach().clone() for p in model[0].parameters()]
+    for frozen in (True, False):
+        model[0].requires_grad_(not frozen)
+        model(torch.ones(2, 4)).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        same = [p.equal(old) for p, old in zip(model[0].parameters(), before, strict=True)]
+        assert same == [frozen, frozen]
+
+
+def test_what_the_model_says_is_not_to_decay_does_not():
+    class Backbone(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Parameter(torch.zeros(1, 3, 4))
+            self.rates = nn.Parameter(torch.zeros(4, 4))
+            self.rates._no_weight_decay = True
+            self.mix = nn.Linear(4, 4)
+
+        def no_weight_decay(self):
+            return {"table", "not.there"}
+
+    model = nn.Sequential(Backbone(), nn.Linear(4, 4))
+    decayed, undecayed = adana.param_groups(model)
+    assert names_of(model, decayed) == {"0.mix.weight", "1.weight"}
+    assert names_of(model, undecayed) == {"0.table", "0.rates", "0.mix.bias", "1.bias"}
 
 
 def test_patterns_spare_parameters_and_a_pattern_without_match_is_an_error():
@@ -85,8 +113,11 @@ def test_patterns_spare_parameters_and_a_pattern_without_match_is_an_error():
 
 
 def test_a_model_without_trainable_parameters_is_refused():
-    with pytest.raises(ValueError, match="no trainable"):
-        adana.param_groups(nn.ReLU())
+    for model in (nn.ReLU(), nn.Linear(2, 2).requires_grad_(False)):
+        with pytest.raises(ValueError, match="no trainable"):
+            adana.param_groups(model)
+    with pytest.raises(TypeError, match="takes a model, got generator"):
+        adana.param_groups(model.parameters())
 
 
 def test_flattened_parameters_of_the_old_fsdp_are_refused():

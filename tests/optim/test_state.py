@@ -336,5 +336,67 @@ def test_a_state_that_is_not_adamws_is_refused_and_changes_nothing():
     assert not optimizer.state
 
 
+class Bigram(torch.nn.Module):
+    """Whose parameters come in another order from `param_groups`: both have one shape."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = torch.nn.Embedding(6, 6), torch.nn.Linear(6, 6, bias=False)
+
+    def forward(self, x):
+        return self.head(self.embed(x))
+
+
+def trained_by_adamw(params):
+    model = Bigram()
+    adamw = torch.optim.AdamW(params(model), lr=1e-2)
+    for _ in range(5):
+        adamw.zero_grad()
+        model(torch.arange(6)).square().sum().backward()
+        adamw.step()
+    return model, adamw
+
+
+def assert_own_averages(model, optimizer, adamw):
+    for p in model.parameters():
+        expected = adamw.state[p]["exp_avg_sq"] / (1 - 0.999**5)
+        assert torch.allclose(optimizer.state[p]["v"], expected)
+
+
+def test_adamws_state_finds_its_parameters_by_their_names():
+    model, adamw = trained_by_adamw(lambda model: model.named_parameters())
+    compiled = torch.compile(model)  # whose names have a prefix
+    for whole in (model, compiled):
+        optimizer = adana.ADana(adana.param_groups(whole, names=True), 1e-3)
+        assert optimizer.param_groups[0]["params"] == [model.head.weight]
+        adana.load_adamw_state(optimizer, adamw.state_dict())
+        assert_own_averages(model, optimizer, adamw)
+    other = adana.ADana([("embed.weight", model.embed.weight), ("tail", model.head.weight)], 1e-3)
+    with pytest.raises(ValueError, match=r"no parameter 'head.weight'"):
+        adana.load_adamw_state(other, adamw.state_dict())
+    assert not other.state
+
+
+def test_adamws_state_finds_its_parameters_by_the_order_that_is_said():
+    model, adamw = trained_by_adamw(lambda model: model.parameters())
+    optimizer = adana.ADana(adana.param_groups(model), 1e-3)
+    adana.load_adamw_state(optimizer, adamw.state_dict(), parameters=model.parameters())
+    assert_own_averages(model, optimizer, adamw)
+    for wrong in ([model.head.weight], [*model.parameters(), torch.nn.Parameter(torch.ones(2))]):
+        with pytest.raises(ValueError, match="exactly the optimizer's"):
+            adana.load_adamw_state(optimizer, adamw.state_dict(), parameters=wrong)
+
+
+def test_what_is_no_state_dict_or_no_optimizer_of_ours_is_named():
+    model, adamw = trained_by_adamw(lambda model: model.parameters())
+    optimizer = adana.ADana(model.parameters(), 1e-3)
+    with pytest.raises(ValueError, match=r"type AdamW: pass what adamw.state_dict\(\)"):
+        adana.load_adamw_state(optimizer, adamw)
+    with pytest.raises(TypeError, match="not by AdamW"):
+        adana.load_adamw_state(adamw, adamw.state_dict())
+    with pytest.raises(ValueError, match="step must be an integer"):
+        adana.load_adamw_state(optimizer, adamw.state_dict(), step=1.5)
+
+
 def test_matching_memory_means_the_next_gradient_weighs_what_it_did():
     assert schedules.ema_weight(schedules.matching_step(0.999)) == pytest.approx(1e-3)

@@ -123,13 +123,13 @@ class LogTimeOptimizer(SteppingOptimizer):
             self._refuse_other_writers(hooked["param_groups"])
             return hooked if self.host is None else without_tensors(hooked)
 
-        asked = [group["state_dtype"] for group in self.param_groups]
+        asked = [dict(group) for group in self.param_groups]
         handle = self.register_load_state_dict_pre_hook(keep)
         try:
             super().load_state_dict(state_dict)
         finally:
             handle.remove()
-        warn_of_other_codes(asked, [group["state_dtype"] for group in self.param_groups])
+        warn_of_other_codes(asked, self.param_groups)
         saved_ids = [i for group in final["param_groups"] for i in group["params"]]
         owners = [(p, group) for group in self.param_groups for p in group["params"]]
         for i, (p, group) in zip(saved_ids, owners, strict=True):

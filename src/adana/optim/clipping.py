@@ -11,6 +11,7 @@ from torch import Tensor
 from adana.checks import check_range
 from adana.optim.across_ranks import summed
 from adana.optim.base import LogTimeOptimizer
+from adana.optim.refusals import wrapped
 from adana.optim.scaling import Clip
 from adana.optim.storage import local_like, working_dtype
 
@@ -59,7 +60,7 @@ def clip_grad_norm(
     if not isinstance(optimizer, LogTimeOptimizer):
         raise TypeError(
             f"{type(optimizer).__name__} would not apply the factor that is left for its step; "
-            "use torch.nn.utils.clip_grad_norm_"
+            f"use torch.nn.utils.clip_grad_norm_{wrapped(optimizer)}"
         )
     check_range("max_norm", max_norm, low=0.0, low_open=True, finite=False)
     if getattr(optimizer, "_gradients_released_by", None) is not None:

@@ -346,7 +346,7 @@ class Split24Weights:
 
     def decode(self, codes: dict[str, X]) -> X:
         """Return the parameter plus the difference."""
-        return ((codes["p"] << 16) + (codes["low"] << 8)).view(torch.float32)
+        return _joined(codes["p"], codes["low"] << 8)
 
     def encode(self, p: X, random: Random) -> dict[str, X]:
         """Return the nearest bfloat16 of what 24 bits hold, and the difference."""
@@ -364,11 +364,21 @@ class Split32Weights:
 
     def decode(self, codes: dict[str, X]) -> X:
         """Return the parameter plus the difference."""
-        return ((codes["p"] << 16) + codes["low"]).view(torch.float32)
+        return _joined(codes["p"], codes["low"])
 
     def encode(self, p: X, random: Random) -> dict[str, X]:
         """Return the nearest bfloat16 and the difference."""
         return _split(bits(p), 16)
+
+
+def _joined(upper: X, rest: X) -> X:
+    """Return the floats whose nearest bfloat16 is `upper`, and which are `rest` further.
+
+    Zero has no rest below it. Where there is one, somebody has set a weight to zero since, and the
+    sum would be a NaN: it is taken for none.
+    """
+    nonzero = (upper & 0x7FFF) > 0
+    return ((upper << 16) + rest.where(nonzero, rest & (rest >> 31 ^ -1))).view(torch.float32)
 
 
 def _split(code: X, low: int) -> dict[str, X]:

@@ -20,7 +20,7 @@ from adana.optim.coded import (
 from adana.optim.keys import Streams
 from adana.optim.placement import global_index, placement
 from adana.optim.randomness import Keys, words
-from adana.optim.refusals import refuse_to_convert
+from adana.optim.refusals import refuse_to_convert, wrapped
 from adana.optim.storage import STEP, new_state
 
 
@@ -101,7 +101,7 @@ def _refuse(optimizer: Any) -> None:
     if not isinstance(optimizer, LogTimeOptimizer):
         raise TypeError(
             f"states can be converted for the optimizers of adana, not for "
-            f"{type(optimizer).__name__}"
+            f"{type(optimizer).__name__}{wrapped(optimizer)}"
         )
     if optimizer.host is not None:
         raise RuntimeError(

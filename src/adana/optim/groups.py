@@ -22,14 +22,17 @@ def param_groups(
     matrices: str | None = None,
     names: bool = False,
 ) -> list[dict[str, Any]]:
-    """Split a model's trainable parameters into a decayed and an undecayed group.
+    """Split a model's parameters into a decayed and an undecayed group.
 
     Decayed are the matrices (two or more dimensions), the output head included. Undecayed are
     embedding tables, norm gains, biases and every other vector or scalar
-    (spec/optimizers.md section 0). A head tied to the embedding counts as the embedding.
+    (spec/optimizers.md section 0), and what the model itself says is not to be: parameters with an
+    attribute `_no_weight_decay`, and those that a module's `no_weight_decay()` names, as Mamba and
+    timm have them. A head tied to the embedding counts as the embedding.
 
     Args:
-        model: any module. Parameters that do not require gradients are left out.
+        model: any module. Parameters that do not require gradients are taken along: they are left
+            as they are until they get one, as a layer does that is unfrozen later.
         decay_embeddings: decay `nn.Embedding` tables too. Default False, as in the published runs.
         no_decay: a regular expression or several; a parameter in whose name one is found is not
             decayed.
@@ -55,6 +58,7 @@ def param_groups(
         of `torch.optim`.
 
     Raises:
+        TypeError: `model` is no module.
         ValueError: the model has no trainable parameters, or has flattened ones (the old FSDP), or
             a pattern (`no_decay`; with `muon`, `matrices` and `heads`) matches none (a typing error
             would otherwise decay what it was meant to spare).
@@ -62,9 +66,14 @@ def param_groups(
     Warns:
         UserWarning: with `muon`, which parameters were guessed to be no hidden matrices.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"param_groups takes a model, got {type(model).__name__}: what decays is told by names "
+            "and modules, which parameters alone do not have"
+        )
     no_decay = (no_decay,) if isinstance(no_decay, str) else no_decay
-    named = [(plain_name(name), p) for name, p in model.named_parameters() if p.requires_grad]
-    if not named:
+    named = [(plain_name(name), p) for name, p in model.named_parameters()]
+    if not any(p.requires_grad for _, p in named):
         raise ValueError("the model has no trainable parameters")
     patterns = [("no_decay", pattern) for pattern in no_decay]
     if muon:
@@ -85,6 +94,7 @@ def param_groups(
     }
     embeddings = set() if decay_embeddings else tables
     spared = {id(p) for name, p in named if any(re.search(x, name) for x in no_decay)}
+    spared |= _spared_by_the_model(model)
     decays = {id(p) for _, p in named if p.ndim >= 2} - embeddings - spared
     hidden: set[int] = set()
     if muon:
@@ -106,3 +116,14 @@ def param_groups(
         },
     ]
     return [group for group in groups if group["params"]]
+
+
+def _spared_by_the_model(model: nn.Module) -> set[int]:
+    """Return the ids of the parameters that the model says are not to decay."""
+    spared = {id(p) for p in model.parameters() if getattr(p, "_no_weight_decay", False)}
+    for module in model.modules():
+        names = getattr(module, "no_weight_decay", None)
+        if callable(names):
+            own = dict(module.named_parameters(remove_duplicate=False))
+            spared |= {id(own[name]) for name in names() if name in own}
+    return spared

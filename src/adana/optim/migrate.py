@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from adana import schedules
-from adana.checks import check_range
+from adana.checks import check_integer
+from adana.names import plain_name
 from adana.optim.base import LogTimeOptimizer
 from adana.optim.coded import is_coded
+from adana.optim.refusals import wrapped
 from adana.optim.storage import STEP, new_state, working_dtype
 
 
 @torch.no_grad()
 def load_adamw_state(
-    optimizer: LogTimeOptimizer, state_dict: Mapping[str, Any], *, step: int | None = None
+    optimizer: LogTimeOptimizer,
+    state_dict: Mapping[str, Any],
+    *,
+    step: int | None = None,
+    parameters: Iterable[Tensor] | None = None,
 ) -> None:
     """Start a log-time optimizer from the state dict of `torch.optim.AdamW` (or Adam).
 
@@ -28,24 +34,37 @@ def load_adamw_state(
     `step` to keep its place. m is cut off at sqrt(v), which log-time averages never exceed.
     Hyperparameters stay those of `optimizer`.
 
+    A state dict knows parameters by their place. Where it and `optimizer` both have names
+    (`AdamW(model.named_parameters())`, `adana.param_groups(model, names=True)`), parameters are
+    found by them; else both must have them in one order, or `parameters` has to say AdamW's.
+    `adana.param_groups` has another order than `model.parameters()`: matrices first.
+
     Args:
-        optimizer: over the same parameters, in the same order; a member with m and v and no further
-            state (`ADana`, `DanaMK4`).
+        optimizer: over the same parameters; a member with m and v and no further state (`ADana`,
+            `DanaMK4`).
         state_dict: what `torch.optim.AdamW.state_dict()` returned.
         step: go on from this step instead of t0, for instance to keep the place in log-time decay.
+        parameters: the optimizer's parameters in the order that AdamW was given them:
+            `model.parameters()`, or those of its groups one after another.
 
     Raises:
+        TypeError: `optimizer` is of another library.
         ValueError: the state dict is not AdamW's, or does not fit the optimizer's parameters;
             nothing is changed then.
     """
+    if not isinstance(optimizer, LogTimeOptimizer):
+        raise TypeError(
+            f"AdamW's state can be taken over by the optimizers of adana, not by "
+            f"{type(optimizer).__name__}{wrapped(optimizer)}"
+        )
     if step is not None:
-        check_range("step", step, low=1)
+        check_integer("step", step, low=1)
     betas = _betas_by_id(state_dict)
-    owners = [(p, group) for group in optimizer.param_groups for p in group["params"]]
+    owners = _in_order(optimizer, state_dict, None if parameters is None else list(parameters))
     if len(betas) != len(owners):
         raise ValueError(
             f"the state dict has {len(betas)} parameters, the optimizer {len(owners)}; "
-            "both must be built over the same parameters in the same order"
+            "both must be built over the same parameters"
         )
     new = {}
     for (i, pair), (p, group) in zip(betas.items(), owners, strict=True):
@@ -62,6 +81,40 @@ def load_adamw_state(
     optimizer.state.update(new)
 
 
+def _in_order(
+    optimizer: LogTimeOptimizer, state_dict: Mapping[str, Any], parameters: list[Tensor] | None
+) -> list[tuple[Tensor, dict[str, Any]]]:
+    """Return the optimizer's parameters, each with its group, in the order of the state dict."""
+    groups = {p: group for group in optimizer.param_groups for p in group["params"]}
+    theirs, ours = _names(state_dict["param_groups"]), _names(optimizer.param_groups)
+    if parameters is not None:
+        if set(parameters) != set(groups):
+            raise ValueError(
+                f"`parameters` has {len(set(parameters) - set(groups))} that the optimizer does "
+                f"not have, and lacks {len(set(groups) - set(parameters))} of its {len(groups)}; "
+                "it must hold exactly the optimizer's, in AdamW's order"
+            )
+    elif theirs and ours:
+        found = dict(zip(ours, groups, strict=True))
+        if unknown := [name for name in theirs if name not in found]:
+            raise ValueError(
+                f"the optimizer has no parameter {unknown[0]!r}, which the state dict has; both "
+                "must be built over the same model"
+            )
+        parameters = [found[name] for name in theirs]
+    return [(p, groups[p]) for p in parameters or groups]
+
+
+def _names(groups: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the plain names of all parameters, none if there are some without."""
+    names: list[str] = []
+    for group in groups:
+        if "param_names" not in group:
+            return []
+        names += map(plain_name, group["param_names"])
+    return names
+
+
 def _betas_by_id(state_dict: Mapping[str, Any]) -> dict[int, tuple[float, float]]:
     try:
         return {
@@ -69,9 +122,14 @@ def _betas_by_id(state_dict: Mapping[str, Any]) -> dict[int, tuple[float, float]
             for group in state_dict["param_groups"]
             for i in group["params"]
         }
-    except (KeyError, TypeError) as error:
+    except KeyError as error:
         raise ValueError(
             f"this is not a state dict of torch.optim.AdamW: {error} is missing"
+        ) from error
+    except TypeError as error:
+        raise ValueError(
+            f"this is no state dict but of type {type(state_dict).__name__}: pass what "
+            "adamw.state_dict() returns"
         ) from error
 
 
@@ -106,7 +164,9 @@ def _check(
     if saved["exp_avg"].shape != p.shape:
         raise ValueError(
             f"parameter {i} has shape {tuple(p.shape)}, its saved state "
-            f"{tuple(saved['exp_avg'].shape)}"
+            f"{tuple(saved['exp_avg'].shape)}. Were both built over the parameters in one order? "
+            "adana.param_groups has another than model.parameters(): pass the order of AdamW as "
+            "parameters=model.parameters(), or build both with names"
         )
 
 

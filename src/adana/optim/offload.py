@@ -21,7 +21,7 @@ from adana.dtensors import as_part_of, local
 from adana.optim.base import LogTimeOptimizer
 from adana.optim.handles import Handle
 from adana.optim.lanes import Lane, lane
-from adana.optim.refusals import refuse_gradient
+from adana.optim.refusals import refuse_gradient, wrapped
 from adana.optim.release import refuse_replicas
 from adana.optim.scaling import refuse_scaler
 from adana.optim.storage import STEP, local_like
@@ -241,7 +241,10 @@ def _refuse(optimizer: Any, gradients: bool) -> None:
     """Raise where states cannot be offloaded."""
     owner = type(optimizer).__name__
     if not isinstance(optimizer, LogTimeOptimizer):
-        raise TypeError(f"states can be offloaded for the optimizers of adana, not for {owner}")
+        raise TypeError(
+            f"states can be offloaded for the optimizers of adana, not for {owner}"
+            f"{wrapped(optimizer)}"
+        )
     if optimizer.host is not None:
         raise RuntimeError(
             f"the states of this {owner} are offloaded already; remove() the handle it has first"

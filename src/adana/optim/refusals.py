@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from adana import schedules
+from adana.optim.storage import STEP
 
 INSTEAD = {
     "betas": (
@@ -71,6 +72,14 @@ def no_weight_decay(value: Any, lr: Any, total_steps: Any) -> str:
     )
 
 
+def wrapped(optimizer: Any) -> str:
+    """Say which optimizer to pass in place of one that wraps another, as Accelerate's does."""
+    inner = getattr(optimizer, "optimizer", None)
+    if not isinstance(inner, torch.optim.Optimizer):
+        return ""
+    return f". It wraps one of {type(inner).__name__}: pass its .optimizer"
+
+
 def refuse_parameter(owner: str, p: Tensor) -> None:
     """Raise `RuntimeError` for a complex or sparse parameter."""
     if p.is_complex():
@@ -108,6 +117,20 @@ def refuse_gradient(owner: str, p: Tensor, g: Tensor) -> None:
         )
 
 
+def refuse_cast(p: Tensor, state: Mapping[str, Any]) -> None:
+    """Raise `RuntimeError` for a parameter of float64 whose state is not, or the other way round.
+
+    Between dtypes of up to 32 bits a parameter may be cast: their states are alike.
+    """
+    name, x = next(((k, x) for k, x in state.items() if k != STEP), ("", p))
+    if (x.dtype == torch.float64) != (p.dtype == torch.float64):
+        raise RuntimeError(
+            f"a parameter of shape {tuple(p.shape)} is of {p.dtype} and its state {name!r} of "
+            f"{x.dtype}: it was cast in the middle of training. Cast it back, or drop its state to "
+            "begin its averages anew: optimizer.state.pop(parameter)."
+        )
+
+
 def refuse_unequal_averages(owner: str, names: Iterable[str], equal_weights: bool) -> None:
     """Raise `ValueError` where "log16" has no bound on m: its averages are not those it is for."""
     kept = set(names)
@@ -140,19 +163,33 @@ def refuse_tiny_eps(eps: float) -> None:
         )
 
 
-def warn_of_other_codes(asked: Sequence[str], saved: Sequence[str]) -> None:
-    """Warn where a group asked for few bytes and what was loaded has others: memory differs."""
-    for code, found in zip(asked, saved, strict=True):
-        if code not in ("fp32", found):
-            those = [i for i, each in enumerate(asked) if each == code]
-            groups = "" if len(those) == len(asked) else f", groups={those}"
+def warn_of_other_codes(
+    asked: Sequence[Mapping[str, Any]], groups: Sequence[Mapping[str, Any]]
+) -> None:
+    """Warn where a group asked for codes and what was loaded has others: bytes and noise differ.
+
+    `asked` are the groups as they were built, `groups` as they are now. Defaults ask for nothing.
+    """
+    for name, default, kept in (
+        ("state_dtype", "fp32", "states"),
+        ("bf16_weights", "stochastic", "bfloat16 weights"),
+    ):
+        for before, now in zip(asked, groups, strict=True):
+            code, found = before[name], now[name]
+            concerned = name == "state_dtype" or any(
+                p.dtype == torch.bfloat16 for p in now["params"]
+            )
+            if code in (default, found) or not concerned:
+                continue
+            those = [i for i, each in enumerate(asked) if each[name] == code]
+            where = "" if len(those) == len(asked) else f", groups={those}"
             warnings.warn(
-                f"the state dict has states in state_dtype={found!r}, and they go on so: not in "
+                f"the state dict has {kept} in {name}={found!r}, and they go on so: not in "
                 f"{code!r}, which this optimizer was built with. To go on in that, call "
-                f"adana.convert_states(optimizer, state_dtype={code!r}{groups}).",
+                f"adana.convert_states(optimizer, {name}={code!r}{where}).",
                 stacklevel=3,
             )
-            return
+            break
 
 
 def refuse_other_codes(saved: Mapping[str, Any], parts: Mapping[str, torch.dtype]) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 from adana.dtensors import is_dtensor
 from adana.optim.base import LogTimeOptimizer
 from adana.optim.handles import Handle
+from adana.optim.refusals import wrapped
 from adana.optim.scaling import refuse_scaler
 
 _ATTACHED = "_gradients_released_by"
@@ -185,7 +186,7 @@ def _refuse(optimizer: Any, local_gradients: bool) -> None:
     if not isinstance(optimizer, LogTimeOptimizer):
         raise TypeError(
             f"gradients can be released for the optimizers of adana, not for {owner}, which cannot "
-            "step a part of its parameters"
+            f"step a part of its parameters{wrapped(optimizer)}"
         )
     if hasattr(optimizer, _ATTACHED):
         raise RuntimeError(

@@ -5,8 +5,10 @@ Everything here is numbers. What is done with them to tensors is `stepping`.
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import numbers
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 
@@ -19,6 +21,7 @@ from adana.optim.codecs import CODECS, WEIGHTS
 from adana.optim.coded import Bf16Weights, StateDtype, stored_parts
 from adana.optim.peak import multiplier
 from adana.optim.refusals import (
+    INSTEAD,
     no_weight_decay,
     refuse_parameter,
     refuse_tiny_eps,
@@ -35,6 +38,15 @@ DecayOrder = Literal["before", "after"]
 Decay = Literal["log-time", "constant"]
 STATE_VERSION = 2
 """Version of the groups' contents, in each group as `version`. 1: only ADana and LogAdamW."""
+
+
+_HOW_ELSE = {
+    "lr": " (the rate of the moment stands in the groups: group['lr'] = ...; its peak is peak_lr)",
+    "weight_decay": " (decay is omega)",
+    "state_dtype": " (adana.convert_states changes it)",
+    "bf16_weights": " (adana.convert_states changes it)",
+}
+"""By what cannot be rescheduled: how it is changed."""
 
 
 class CommonArguments(TypedDict, total=False):
@@ -161,9 +173,14 @@ class ScheduledOptimizer(torch.optim.Optimizer):
             )
 
     def resolve_group(self, group: dict[str, Any]) -> None:
-        """Replace the `None`s of a complete group by what they stand for, and numpy's integers."""
-        if isinstance(group["seed"], numbers.Integral) and not isinstance(group["seed"], bool):
-            group["seed"] = int(group["seed"])  # else torch.load would not read it again
+        """Replace the `None`s of a complete group by what they stand for, and numpy's numbers.
+
+        Raises `ValueError` where what others follow from is out of its range.
+        """
+        group.update({name: _plain(value) for name, value in group.items() if name != "params"})
+        check_range("omega", group["omega"], low=0.0)
+        if group["total_steps"] is not None:
+            check_range("total_steps", group["total_steps"], low=1.0)
         if group["decay_offset"] is None:
             group["decay_offset"] = schedules.default_decay_offset(
                 group["omega"], group["total_steps"]
@@ -174,11 +191,8 @@ class ScheduledOptimizer(torch.optim.Optimizer):
         check_range("lr", float(group["lr"]), low=0.0)
         peak = "peak_lr" if group["peak_lr_explicit"] else "lr (unless peak_lr is given)"
         check_range(peak, group["peak_lr"], low=0.0, low_open=True)
-        check_range("omega", group["omega"], low=0.0)
         check_range("eps", group["eps"], low=0.0)
         check_range("decay_offset", group["decay_offset"], low=0.0)
-        if group["total_steps"] is not None:
-            check_range("total_steps", group["total_steps"], low=1.0)
         check_choice("decay_order", group["decay_order"], ("before", "after"))
         check_choice("decay", group["decay"], ("log-time", "constant"))
         if group["differentiable"]:
@@ -268,9 +282,12 @@ class ScheduledOptimizer(torch.optim.Optimizer):
         """Add a group, filling in defaults and resolving `peak_lr`, `decay_offset` and the like.
 
         A group may say `weight_decay: 0` instead of `omega: 0`, as groups made for
-        `torch.optim.AdamW` do; any other `weight_decay` is refused, because it has other units.
+        `torch.optim.AdamW` do; any other `weight_decay` is refused, because it has other units, and
+        so are arguments of other optimizers that the constructor refuses. Other names are left to
+        whoever wrote them there, with a warning if one looks like a typing error.
         """
         group = dict(param_group)
+        self._look_at_names(group)
         weight_decay = group.get("weight_decay")
         if weight_decay:
             merged = {**self.defaults, **group}
@@ -279,6 +296,8 @@ class ScheduledOptimizer(torch.optim.Optimizer):
         if weight_decay == 0:
             group.setdefault("omega", 0.0)
         merged = {**self.defaults, **group}
+        if not isinstance(merged["lr"], Tensor):
+            check_range("lr", merged["lr"], low=0.0)
         explicit = merged["peak_lr"] is not None
         if not explicit:
             merged["peak_lr"] = float(merged["lr"])
@@ -297,6 +316,20 @@ class ScheduledOptimizer(torch.optim.Optimizer):
         except (RuntimeError, ValueError):
             self.param_groups.pop()
             raise
+
+    def _look_at_names(self, group: Mapping[str, Any]) -> None:
+        """Refuse arguments of other optimizers in a group, and warn of names that look mistyped."""
+        known = set(self.DEFAULTS) - {"version"}
+        for name in group:
+            if name in INSTEAD and name not in known:
+                raise unknown_argument(type(self).__name__, name, group, known, None)
+            meant = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+            if meant and meant[0][0] == name[0] and name not in known:
+                warnings.warn(
+                    f"a group has {name!r}, which {type(self).__name__} does not read; is "
+                    f"{meant[0]!r} meant?",
+                    stacklevel=5,
+                )
 
     # --- changing course --------------------------------------------------------------------
 
@@ -320,11 +353,14 @@ class ScheduledOptimizer(torch.optim.Optimizer):
         unknown = sorted(set(changes) - (set(self.DEFAULTS) - fixed))
         if unknown:
             raise ValueError(
-                f"{unknown[0]!r} cannot be rescheduled; the choice is "
-                f"{', '.join(sorted(set(self.DEFAULTS) - fixed))}"
+                f"{unknown[0]!r} cannot be rescheduled{_HOW_ELSE.get(unknown[0], '')}; the choice "
+                f"is {', '.join(sorted(set(self.DEFAULTS) - fixed))}"
             )
         if changes.get("omega") and not any(group["omega"] for group in self.param_groups):
-            raise ValueError("no group has any decay (omega 0), so omega cannot be rescheduled")
+            raise ValueError(
+                "no group has any decay (omega 0), so omega cannot be rescheduled; say it in the "
+                "groups that are to have some: group['omega'] = ..."
+            )
         peaks = self._new_peaks(changes.pop("peak_lr", None))
         renewed = [
             self._changed(group, changes if peak is None else {**changes, "peak_lr": peak})
@@ -367,3 +403,14 @@ class ScheduledOptimizer(torch.optim.Optimizer):
                 )
             self.check_codes(new, p)
         return new
+
+
+def _plain(value: Any) -> Any:
+    """Return numpy's and other numbers as Python's: torch.load would not read them again."""
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    if isinstance(value, bool) or type(value) in (int, float):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    return float(value) if isinstance(value, numbers.Real) else value

@@ -16,7 +16,7 @@ from adana.optim.fused import update_fused, wants_kernel
 from adana.optim.kernel.recipe import Rule
 from adana.optim.keys import Streams
 from adana.optim.randomness import Keys
-from adana.optim.refusals import refuse_gradient
+from adana.optim.refusals import no_weight_decay, refuse_cast, refuse_gradient
 from adana.optim.rows import Rows
 from adana.optim.scaling import Clip, scaling_of
 from adana.optim.scheduled import ScheduledOptimizer
@@ -79,10 +79,11 @@ class SteppingOptimizer(ScheduledOptimizer):
         Raises:
             RuntimeError: a gradient is sparse (of any layout but strided), complex or of another
                 shape than its parameter, or a parameter became so since it was added; real
-                parameters have complex gradients only where their `grad_dtype` allows it. Nothing
-                has changed then.
-            ValueError: the learning rate is above its peak (see `gamma`), or a parameter became
-                float64, which has no codes; nothing has changed.
+                parameters have complex gradients only where their `grad_dtype` allows it. Or a
+                parameter was cast to or from float64 since its first step. Nothing has changed.
+            ValueError: the learning rate is above its peak (see `gamma`) or no number, a group has
+                a weight_decay, or a parameter became float64, which has no codes; nothing has
+                changed.
         """
         loss = None
         if closure is not None:
@@ -178,6 +179,9 @@ class SteppingOptimizer(ScheduledOptimizer):
         """
         self.gamma(group)
         owner, host = type(self).__name__, self.host
+        if written := group.get("weight_decay"):
+            advice = no_weight_decay(written, self.peak(group), group["total_steps"])
+            raise ValueError(f"something has written weight_decay into a group; {owner} {advice}")
         ready = _Ready(group, [], [], [])
         if len(set(map(id, some))) < len(some):  # torch warned of it; nothing is updated twice
             some = list(dict.fromkeys(some))
@@ -190,6 +194,8 @@ class SteppingOptimizer(ScheduledOptimizer):
             state = self.state.get(p)  # `state[p]` would make one
             if not state:  # it may have another dtype than when it was added
                 self.check_codes(group, p)
+            else:
+                refuse_cast(p, state)
             ready.params.append(p)
             ready.grads.append(g)
             ready.states.append(state or {})
