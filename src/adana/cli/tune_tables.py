@@ -12,6 +12,7 @@ from rich.console import Console
 from adana.cli.grid import Grid
 from adana.cli.terminal import say
 from adana.cli.tune_sizes import Size
+from adana.report import plain
 from adana.tune import Budget, Rules, StudyResult, planned_runs, spent_below
 
 
@@ -80,7 +81,8 @@ def _grids(sizes: Sequence[Size]) -> Grid:
         cells = []
         for own in rows:
             values = own.values(own.baseline)
-            cells.append(" ".join(f"[{v}]" if v == own.baseline else str(v) for v in values))
+            shown = (f"[{plain(v)}]" if v == own.baseline else plain(v) for v in values)
+            cells.append(" ".join(shown))
         table.add(rows[0].name, *cells)
     return table
 
@@ -93,7 +95,7 @@ def _found(result: StudyResult) -> Grid:
         cells = []
         for own in result.scales:
             near = own.sweeps[name].near_optimal(own.floor.delta2)
-            cells.append(f"{own.best[name]} ({', '.join(map(str, near))})")
+            cells.append(f"{plain(own.best[name])} ({', '.join(map(plain, near))})")
         table.add(name, *cells)
     table.add("loss", *(f"{own.loss:.4f}" for own in result.scales))
     return table
@@ -110,7 +112,7 @@ def _sensitivity(result: StudyResult) -> Grid:
         table.add(
             own.name,
             own.verdict,
-            *(str(own.optima[size]) for size in sizes),
+            *(plain(own.optima[size]) for size in sizes),
             _number(own.cost),
             _number(own.spread),
             " and ".join(own.moved_by) or "-",
