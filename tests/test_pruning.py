@@ -7,6 +7,8 @@ from adana.report import list_runs
 from adana.runs import CONFIG_VERSION, Run, write_json
 from adana.train import list_checkpoints
 
+MANIFEST = {"files": {"weights": {"bytes": 1000}}}
+
 
 def make(root, name, state, steps=(10, 20, 30), unfinished=False):
     run = Run(root / name)
@@ -21,7 +23,7 @@ def make(root, name, state, steps=(10, 20, 30), unfinished=False):
         folder.mkdir(parents=True)
         (folder / "weights").write_bytes(b"x" * 1000)
         if not checkpoint.startswith("."):
-            write_json(folder / "manifest.json", {})
+            write_json(folder / "manifest.json", MANIFEST)
     return run
 
 
@@ -41,8 +43,21 @@ def test_the_newest_checkpoint_of_a_finished_run_stays(tmp_path):
     assert len(planned(tmp_path, keep=0)) == 3
     freed, kept = carry_out(plan(list_runs(tmp_path)))
     assert (left(run), kept) == (["step-00000030"], [])
-    assert freed == 2 * (1000 + len("{}\n"))
+    manifest = (run.checkpoints / "step-00000030" / "manifest.json").stat().st_size
+    assert freed == 2 * (1000 + manifest)
     assert run.finished
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing", "no manifest"])
+def test_a_damaged_newest_checkpoint_does_not_cost_the_last_one_that_is_whole(damage, tmp_path):
+    run = make(tmp_path, "a", "finished")
+    newest = run.checkpoints / "step-00000030"
+    if damage == "truncated":
+        (newest / "weights").write_bytes(b"x" * 999)
+    else:
+        (newest / ("weights" if damage == "missing" else "manifest.json")).unlink()
+    assert planned(tmp_path) == [("a", "step-00000010")]
+    assert planned(tmp_path, keep=2) == []
 
 
 def test_checkpoints_to_branch_from_stay_unless_none_shall(tmp_path):

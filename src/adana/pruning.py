@@ -14,7 +14,7 @@ from pathlib import Path
 from adana.report import Listing, disk_bytes
 from adana.runs import Run, RunError
 from adana.train import checkpoint_step, list_checkpoints
-from adana.train.checkpoint import UNFINISHED, remove_checkpoint
+from adana.train.checkpoint import UNFINISHED, looks_whole, remove_checkpoint
 
 PATIENCE = 0.0
 """Seconds to wait for a run directory that is in use: none, it is simply left alone."""
@@ -110,10 +110,14 @@ def _checkpoints(listing: Listing, keep: int) -> list[Removal]:
 
 
 def _superseded(run: Run, keep: int) -> dict[Path, str]:
-    """Return the checkpoints that a finished run needs no more, and why."""
-    whole = list_checkpoints(run.checkpoints)
+    """Return the checkpoints that a finished run needs no more, and why.
+
+    A damaged one counts for nothing: it neither goes nor takes the place of one that is whole.
+    """
+    there = list_checkpoints(run.checkpoints)
     if keep == 0:
-        return dict.fromkeys(whole, "of a finished run")
+        return dict.fromkeys(there, "of a finished run")
+    whole = [path for path in there if looks_whole(path)]
     layouts = [run.config().get("layout") or {}, *run.environment().get("sessions", [])]
     multiples = {every for layout in layouts if (every := layout.get("keep_every"))}
     return {

@@ -204,6 +204,18 @@ def test_a_run_directory_of_other_settings_is_refused(capsys):
     assert "optimizer.lr: 0.01 there, 0.02 asked for" in capsys.readouterr().err
 
 
+def test_a_run_may_lie_below_its_own_text_and_go_on_but_not_hold_it(capsys, tmp_path):
+    for rate in ("0.01", "0.02"):
+        assert train("--data", ".", "--lr", rate) == 0
+        assert "already trained" not in capsys.readouterr().out
+    assert train("--data", ".", "--lr", "0.02") == 0
+    assert "already trained" in capsys.readouterr().out
+    for own in ("corpus", "."):
+        assert train("--data", "corpus", "--run", own) == 1
+        assert "holds the text that is to be trained on" in capsys.readouterr().err
+    assert not list((tmp_path / "corpus").glob("*.json"))
+
+
 def test_data_describes_the_corpus(capsys):
     assert adana("data", "--data", "corpus", "--vocab-size", "300") == 0
     out = capsys.readouterr().out

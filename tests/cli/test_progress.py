@@ -58,6 +58,18 @@ def test_a_terminal_shows_a_bar_for_each_run_and_one_for_all(clock):
     assert "first: finished" in out.getvalue()
 
 
+def test_a_validation_loss_of_an_earlier_step_says_of_which(clock):
+    out = io.StringIO()
+    with Display(Console(file=out, width=200), 100, jobs=1) as display:
+        display.update("run", Progress(72, 100, val_loss=5.303))
+        display.update("run", Progress(90, 100, loss=5.155))
+        display.update("run", Progress(90, 100, val_loss=5.2))
+        display.update("run", Progress(100, 100, loss=5.1))
+    first, last = out.getvalue().splitlines()
+    assert "step 90/100, loss 5.155 val 5.303 @72, ETA" in first
+    assert "step 100/100, loss 5.100 val 5.200 @90, ETA" in last
+
+
 def test_a_narrow_terminal_leaves_the_validation_loss_out(clock):
     out = io.StringIO()
     with Display(Console(file=out, width=80, force_terminal=True), 100, jobs=1) as display:

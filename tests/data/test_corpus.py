@@ -161,6 +161,22 @@ def test_linked_folders_are_counted_and_not_followed(tmp_path):
     assert corpus.notes == ["1 linked folders not followed"]
 
 
+def test_what_a_training_writes_below_its_own_text_is_no_part_of_it(tmp_path):
+    (tmp_path / "x.txt").write_text("text")
+    (tmp_path / "config.json").write_text("{}")  # of something else
+    before = read_corpus(str(tmp_path))
+    run, report = tmp_path / "runs" / "one", tmp_path / "report"
+    (run / "checkpoints").mkdir(parents=True)
+    report.mkdir()
+    for path in (run / "config.json", run / "metrics.jsonl", run / "checkpoints" / "state.txt"):
+        path.write_text('{"step": 0}')
+    for name in ("report.html", "comparison.md"):
+        (report / name).write_text("a report")
+    after = read_corpus(str(tmp_path))
+    assert [d.name for d in after.documents] == [d.name for d in before.documents] == ["x.txt"]
+    assert after.notes[0] == "2 folders of runs and reports left out"
+
+
 def test_files_of_other_kinds_are_counted_and_named(tmp_path):
     for name in ("x.txt", "a.rst", "b.rst", "c.jsonl.gz", "LICENSE", ".hidden.rst"):
         (tmp_path / name).write_text("text")

@@ -145,6 +145,7 @@ class _RunLine:
         self.first, self.step, self.steps = first, first, steps
         self.task: TaskID | None = None
         self._sign: dict[str, float] = {}
+        self._evaluated = first
         self._said = -1
 
     def take(self, sign: Sign) -> None:
@@ -153,13 +154,16 @@ class _RunLine:
             value = getattr(sign, key)
             if value is not None:
                 self._sign[key] = value
+        if sign.val_loss is not None:
+            self._evaluated = sign.step
 
     def note(self, with_validation: bool = True) -> str:
         parts = []
         if "loss" in self._sign:
             parts.append(f"loss {self._sign['loss']:.3f}")
         if "val_loss" in self._sign and with_validation:
-            parts.append(f"val {self._sign['val_loss']:.3f}")
+            at = "" if self._evaluated == self.step else f" @{self._evaluated}"
+            parts.append(f"val {self._sign['val_loss']:.3f}{at}")
         if "tokens_per_second" in self._sign:
             rate = self._sign["tokens_per_second"]
             parts.append(f"{rate / 1000:.0f}k tok/s" if rate >= 1000 else f"{rate:.0f} tok/s")

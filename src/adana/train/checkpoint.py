@@ -132,16 +132,31 @@ def verify_checkpoint(path: Path) -> dict[str, Any]:
             "Go on with the adana that wrote it (environment.json names it), or train into a new "
             "directory."
         )
+    _check_sizes(path, manifest["files"])
     for name, expected in manifest["files"].items():
+        file = path / name
+        if _sha256(file) != expected["sha256"]:
+            raise RunError(f"{file} was altered after it was written: its checksum does not match")
+    return {**read_json(path / STATE), "step": manifest["step"], "ranks": manifest["ranks"]}
+
+
+def looks_whole(path: Path) -> bool:
+    """Whether all files of a checkpoint are there in their sizes; their content is not read."""
+    try:
+        _check_sizes(path, read_json(path / MANIFEST)["files"])
+    except (RunError, OSError, KeyError, TypeError):
+        return False
+    return True
+
+
+def _check_sizes(path: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+    for name, expected in files.items():
         file = path / name
         size = file.stat().st_size if file.exists() else None
         if size is None:
             raise RunError(f"{file} is missing")
         if size != expected["bytes"]:
             raise RunError(f"{file} is truncated: {size} bytes, expected {expected['bytes']}")
-        if _sha256(file) != expected["sha256"]:
-            raise RunError(f"{file} was altered after it was written: its checksum does not match")
-    return {**read_json(path / STATE), "step": manifest["step"], "ranks": manifest["ranks"]}
 
 
 def remove_checkpoint(path: Path) -> None:

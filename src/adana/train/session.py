@@ -6,6 +6,7 @@ The first rank speaks for the directory; the others learn from it whether there 
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import Any
 
 from adana.data import Shards
@@ -63,6 +64,7 @@ def train(
 
 def _open(run: Run, content: dict[str, Any], held: contextlib.ExitStack) -> Outcome | None:
     """Lock the directory for this run; return how it ended, if it has."""
+    _check_apart_from_text(run, content["data"]["corpus"])
     run.create()
     held.enter_context(run.lock())
     _check_same_run(run, content)
@@ -99,6 +101,19 @@ def _record_failure(run: Run, step: int, error: Exception, world: World) -> None
     with contextlib.suppress(RunError):  # on a full disk this fails too: keep the cause
         if world.first:
             run.set_status("failed", step=step, reason=f"{where}{error}")
+
+
+def _check_apart_from_text(run: Run, corpus: str) -> None:
+    """Raise `RunError` for a run directory that is, or holds, the text to be trained on.
+
+    Below the text it may be: what a run writes is left out there.
+    """
+    text, own = Path(corpus).expanduser().resolve(), run.path.resolve()
+    if corpus and text.exists() and (text == own or own in text.parents):
+        raise RunError(
+            f"{run.path} holds the text that is to be trained on ({corpus}), so it cannot be the "
+            "run directory. Name another with --run."
+        )
 
 
 def _check_same_run(run: Run, content: dict[str, Any]) -> None:

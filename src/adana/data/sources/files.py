@@ -18,6 +18,10 @@ TEXT_SUFFIXES = (".txt", ".md", ".py")
 SUFFIXES = (*TEXT_SUFFIXES, *rows.SUFFIXES)
 """The files of a user's folder that are read; others are counted and left alone."""
 
+_OUTPUTS = ({"config.json", "metrics.jsonl"}, {"report.html", "comparison.md"})
+"""Files by which a run directory and the report of a comparison are known: what a training writes
+below its own corpus is no part of it, or the same command would find another corpus."""
+
 _MOST_KINDS = 5
 """Other suffixes that a note names."""
 
@@ -87,6 +91,8 @@ class Below:
     """Linked folders, which are not followed."""
     closed: list[OSError]
     """Why folders could not be listed, each with its `filename`."""
+    outputs: int
+    """Run directories and reports of this package."""
     others: Counter[str]
     """How many files there are of each other suffix."""
 
@@ -94,13 +100,18 @@ class Below:
 def files_below(root: Path, *, suffixes: tuple[str, ...], skip: Collection[str]) -> Below:
     """Return the files with these suffixes.
 
-    Hidden files and folders, ``__pycache__`` and folders named in `skip` are left out.
+    Hidden files and folders, ``__pycache__``, folders named in `skip` and what this package has
+    written there itself (`_OUTPUTS`) are left out.
     """
     paths: list[Path] = []
     closed: list[OSError] = []
     others: Counter[str] = Counter()
-    linked = 0
+    linked = outputs = 0
     for folder, below, names in os.walk(root, onerror=closed.append):
+        if any(written <= set(names) for written in _OUTPUTS):
+            outputs += 1
+            below.clear()
+            continue
         below[:] = [
             name
             for name in below
@@ -110,12 +121,14 @@ def files_below(root: Path, *, suffixes: tuple[str, ...], skip: Collection[str])
         seen = [Path(folder, name) for name in names if not name.startswith(".")]
         paths += [path for path in seen if path.name.lower().endswith(suffixes)]
         others.update(path.suffix for path in seen if not path.name.lower().endswith(suffixes))
-    return Below(sorted(paths), linked, closed, others)
+    return Below(sorted(paths), linked, closed, outputs, others)
 
 
 def _left_out(below: Below) -> list[str]:
     """Return the notes on linked folders and on files of other suffixes, the commonest first."""
     notes = [f"{below.linked} linked folders not followed"] if below.linked else []
+    if below.outputs:
+        notes.append(f"{below.outputs} folders of runs and reports left out")
     if count := below.others.total():
         kinds = [suffix or "no suffix" for suffix, _ in below.others.most_common(_MOST_KINDS)]
         more = ", ..." if len(below.others) > _MOST_KINDS else ""
