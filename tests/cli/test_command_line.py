@@ -314,6 +314,10 @@ def test_a_run_is_repeated_from_its_config_file(capsys, tmp_path):
     assert again.name == run.name
     assert again.config()["optimizer"] == run.config()["optimizer"]
     assert again.summary()["val_loss"] == pytest.approx(run.summary()["val_loss"], rel=1e-5)
+    assert run.config()["layout"]["threads"] == again.config()["layout"]["threads"] == 1
+    arguments = ("--runs", "more", "--threads", "2")
+    assert adana("train", "--config", record, *arguments) == 0
+    assert find_runs(tmp_path / "more")[0].config()["layout"]["threads"] == 2
     assert adana("train", "--config", str(run.path)) == 0  # the directory does too
     assert "already trained" in capsys.readouterr().out
 

@@ -70,6 +70,19 @@ def test_a_validation_loss_of_an_earlier_step_says_of_which(clock):
     assert "step 100/100, loss 5.100 val 5.200 @90, ETA" in last
 
 
+def test_a_warning_that_several_runs_give_is_shown_once(clock):
+    out = io.StringIO()
+    with Display(Console(file=out, width=200), 200, jobs=2) as display:
+        for name in ("first", "second"):
+            display.update(name, Progress(0, 100, message="warning: decay is strong"))
+            display.update(name, Progress(0, 100, message="going on from step 3"))
+    assert out.getvalue().splitlines() == [
+        "first: warning: decay is strong",
+        "first: going on from step 3",
+        "second: going on from step 3",
+    ]
+
+
 def test_a_narrow_terminal_leaves_the_validation_loss_out(clock):
     out = io.StringIO()
     with Display(Console(file=out, width=80, force_terminal=True), 100, jobs=1) as display:

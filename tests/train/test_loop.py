@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import time
+import warnings
 
 import pytest
 import torch
@@ -256,6 +257,17 @@ def test_data_cut_short_while_training_costs_no_step(config, corpus, shards, tmp
     file.write_bytes(content)
     train(config, own, stopped)
     assert_same_end(whole, stopped)
+
+
+def test_warnings_of_the_optimizer_are_told_to_whoever_listens(config, shards, tmp_path):
+    said = []
+    config = dataclasses.replace(config, steps=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(config, shards, Run(tmp_path / "a"), lambda sign: said.append(sign.message))
+    assert any(text.startswith("warning: weight decay removes") for text in said)
+    with pytest.warns(UserWarning, match="weight decay removes"):
+        train(config, shards, Run(tmp_path / "b"))
 
 
 def break_checkpoint(path):

@@ -18,6 +18,7 @@ from rich.table import Column
 
 from adana.cli.terminal import say
 from adana.train import Progress as Sign
+from adana.train.progress import WARNING
 
 NARROW = 100
 """Columns below which a bar leaves the validation loss out, so that its ETA fits."""
@@ -52,6 +53,7 @@ class Display:
         self._said_at = time.monotonic()
         self._begun: float | None = None
         self._runs: dict[str, _RunLine] = {}
+        self._warned: set[str] = set()
         self._bars: Progress | None = None
         self._overall: TaskID | None = None
         if console.is_terminal:
@@ -88,8 +90,10 @@ class Display:
         self._begun = self._begun or time.monotonic()
         line = self._runs.setdefault(name, _RunLine(sign.step, sign.steps))
         line.take(sign)
-        if sign.message:
+        if sign.message and sign.message not in self._warned:
             say(self.console, f"{name}: {sign.message}")
+            if sign.message.startswith(WARNING):  # others would say the same
+                self._warned.add(sign.message)
         if self._bars:
             if line.task is None:
                 line.task = self._bars.add_task(name, total=sign.steps, note="")

@@ -111,7 +111,10 @@ def train_command(arguments: TrainArguments) -> int:
         refuse_flags(arguments, PLACE_FLAGS)
         config, fingerprint = given_config(arguments.config)
         refuse_other_code(config.optimizer)
-        config = dataclasses.replace(config, layout=train_layout(arguments))
+        layout, recorded = train_layout(arguments), config.layout.threads
+        if arguments.threads is None and recorded and recorded <= (layout.threads or 0):
+            layout = dataclasses.replace(layout, threads=recorded)  # for the same bits
+        config = dataclasses.replace(config, layout=layout)
     else:
         config = train_config(arguments)
     begun = time.monotonic()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
+import warnings
 from typing import Any, NamedTuple
 
 import torch
@@ -45,7 +46,7 @@ from adana.train.installed import code_of, package_bringing
 from adana.train.interrupt import InterruptFlag
 from adana.train.optimizers import build_optimizer, schedule_values, set_gamma, state_bytes
 from adana.train.parallelize import place_model
-from adana.train.progress import OnProgress, Outcome, Progress
+from adana.train.progress import WARNING, OnProgress, Outcome, Progress, ignore
 from adana.train.state import Averages, TrainState
 from adana.train.summary import summarise
 from adana.train.timescales import decay_timescales
@@ -88,9 +89,14 @@ class Trainer:
         foreign = code_of(config.optimizer.name) is not None
         if foreign:  # which may draw random numbers; nothing else here draws from torch's generator
             torch.manual_seed(config.seed)
-        optimizer = build_optimizer(
-            model, config.optimizer, config.optimizer.horizon or config.steps
-        )
+        told = on_progress is not ignore  # else they are Python's, for whoever called
+        with warnings.catch_warnings(record=told) as warned:
+            if told:
+                warnings.simplefilter("always")  # each run its own, though it is one process
+            optimizer = build_optimizer(
+                model, config.optimizer, config.optimizer.horizon or config.steps
+            )
+        self.warned = [str(each.message) for each in warned or ()]
         averages = [
             WeightAverage(parse_average(name), model, config.steps) for name in config.averages
         ]
@@ -109,6 +115,8 @@ class Trainer:
     def run_to_end(self) -> Outcome:
         """Train from the newest checkpoint to the end, an interruption or a non-finite loss."""
         self._resume()
+        for text in self.warned:
+            self._say(f"{WARNING}{text}")
         self.world.decide(self._announce)
         try:
             with self.batches:

@@ -8,6 +8,9 @@ from typing import Any
 
 from adana.runs import State
 
+WARNING = "warning: "
+"""What a message begins with that is the same for all runs of one kind."""
+
 
 @dataclass(frozen=True)
 class Progress:

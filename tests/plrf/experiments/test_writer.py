@@ -120,7 +120,7 @@ def test_a_guide_has_its_slope() -> None:
 def test_horizons_and_their_names() -> None:
     assert powers_of_ten(1000, 10**5) == [1000, 10_000, 100_000]
     assert powers_of_ten(1000, 10_000, 2) == [1000, 3162, 10_000]
-    assert powers_of_ten(1000, 99_999) == [1000, 10_000]
+    assert powers_of_ten(1000, 99_999) == [1000, 10_000, 99_999]
     assert [power_of_ten(x) for x in (1000, 1e-4, 300)] == ["1e3", "1e-4", "300"]
     with pytest.raises(ValueError, match="at least 1000"):
         powers_of_ten(1000, 10)

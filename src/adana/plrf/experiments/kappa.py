@@ -47,8 +47,8 @@ def kappa_experiment(
 ) -> Result:
     """Integrate DANA with the momentum step `gain gamma2 (1+t)^-kappa` for kappa from 0 to 1.2.
 
-    The result's table has the best kappa of each horizon T, a power of ten; theory puts it at
-    1/(2 alpha) as T grows. `alpha`, `beta`, `dimension` are those of `PLRF`.
+    The result's table has the best kappa of each horizon T, the powers of ten and the last; theory
+    puts it at 1/(2 alpha) as T grows. `alpha`, `beta`, `dimension` are those of `PLRF`.
 
     Raises:
         ValueError: parameters outside their range, or a horizon that no kappa survives.
@@ -101,7 +101,7 @@ def kappa_experiment(
                     "best kappa": "lowest point, by a parabola through the three values around it",
                     "1/(2 alpha)": "what it tends to, by theory; at most 1",
                     "lowest risk": "risk at the best of the values tried",
-                    "floor": "share of it that no parameters can remove",
+                    "floor / lowest": "share of it that no parameters can remove",
                     "edge": "whether the best is the smallest or largest value tried",
                     "cost of theory": "risk at the value tried nearest to 1/(2 alpha), divided by "
                     "the lowest",
@@ -134,7 +134,7 @@ def _best(kappas: np.ndarray, risks: np.ndarray, horizon: int, theory: float, fl
         "best kappa": round(best.x, 3),
         "1/(2 alpha)": theory,
         "lowest risk": lowest_risk,
-        "floor": floor / lowest_risk,
+        "floor / lowest": floor / lowest_risk,
         "edge": best.edge,
         "cost of theory": float(risks[nearest]) / lowest_risk,
         "smallest stable": float(stable[0]),
@@ -155,7 +155,7 @@ def _findings(
         f"After {last['T']:,} steps the best kappa is {last['best kappa']:.3f} (after "
         f"{first['T']:,}: {first['best kappa']:.3f}); theory puts it at {theory:.3f} in the limit.",
         *edge,
-        *floor_caution(last["floor"], last["T"]),
+        *floor_caution(last["floor / lowest"], last["T"]),
         f"At the last horizon kappa = 1/(2 alpha) {_cost(last['cost of theory'])}, kappa = 1 "
         f"{_cost(sgd_like / last['lowest risk'])}.",
     )

@@ -84,7 +84,7 @@ def points(name: str, title: str, rows: Sequence[Row]) -> Sheet:
 
 
 def powers_of_ten(first: int, last: int, per_decade: int = 1) -> list[int]:
-    """Return the horizons from `first` to `last`, evenly spaced in their logarithm.
+    """Return the horizons from `first` on, evenly spaced in their logarithm, and `last` itself.
 
     Raises:
         ValueError: `last` is below `first`.
@@ -92,7 +92,8 @@ def powers_of_ten(first: int, last: int, per_decade: int = 1) -> list[int]:
     if last < first:
         raise ValueError(f"steps must be at least {first}, got {last}")
     count = math.floor(per_decade * math.log10(last / first) + 1e-9)
-    return [round(first * 10 ** (i / per_decade)) for i in range(count + 1)]
+    even = [round(first * 10 ** (i / per_decade)) for i in range(count + 1)]
+    return even if even[-1] == last else [*even, last]
 
 
 def power_of_ten(value: float) -> str:
