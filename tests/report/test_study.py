@@ -61,10 +61,13 @@ def test_an_unknown_baseline_is_refused_with_the_labels_there_are(study_runs: li
 @pytest.mark.parametrize(
     ("values", "what"),
     [
-        ({"data": {"corpus": "other", "fingerprint": "xyz", "vocab_size": 1024}}, "fingerprint"),
+        (
+            {"data": {"corpus": "other", "fingerprint": "xyz", "vocab_size": 1024}},
+            r"data other \(xyz\)",
+        ),
         ({"data": {"corpus": "python", "fingerprint": "abc", "vocab_size": 99}}, "vocabulary"),
-        ({"model": {"width": 64, "sequence_length": 7}}, "sequence length"),
-        ({"eval_tokens": 12}, "evaluated tokens"),
+        ({"model": {"width": 64, "sequence_length": 7}}, "1 of sequence length 7"),
+        ({"eval_tokens": 12}, r"1 of evaluated tokens \d+ .*; 1 of evaluated tokens 12 \(adana-"),
     ],
 )
 def test_losses_that_have_no_common_scale_are_refused(

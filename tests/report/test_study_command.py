@@ -1,11 +1,12 @@
 """`adana report` on the runs of a study."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from adana.cli import main
-from adana.runs import Run
+from adana.runs import Run, write_json
 
 
 def test_a_study_is_told_in_the_terminal_and_written_in_every_format(
@@ -34,3 +35,26 @@ def test_an_unknown_baseline_ends_with_a_failure(
     assert end.value.code == 1
     assert "baseline's label 'sgd'" in capsys.readouterr().err
     assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize("verb", ["report", "fit"])
+def test_runs_that_do_not_go_together_are_listed_and_one_names_those_that_do(
+    verb: str, study_runs: list[Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mixed = tmp_path / "runs"
+    shutil.copytree(study_runs[0].path.parent, mixed)
+    for name in ("other-s0", "other-s1"):
+        shutil.copytree(study_runs[0].path, mixed / name)
+        config = study_runs[0].config()
+        write_json(mixed / name / "config.json", {**config, "eval_tokens": 17})
+    command = [verb, str(mixed), *(["--output", str(tmp_path / "out")] if verb == "report" else [])]
+    with pytest.raises(SystemExit) as end:
+        main(command)
+    assert end.value.code == 1
+    error = " ".join(capsys.readouterr().err.split())
+    assert "2 of evaluated tokens 17 (other-s0, other-s1)" in error
+    assert "take those that go with one: --like adamw" in error
+    with pytest.raises(SystemExit) as end:
+        main([*command, "--like", study_runs[0].path.name])
+    assert end.value.code == 0
+    assert f"{len(study_runs)} of {len(study_runs) + 2} runs" in capsys.readouterr().out

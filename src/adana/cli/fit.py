@@ -54,6 +54,9 @@ class FitArguments:
     sources: Annotated[tuple[Path, ...], tyro.conf.Positional] = (Path("runs"),)
     """Run directories, folders of some, or CSV files with columns optimizer,compute,loss and, where
     there are some, seed and lr."""
+    like: str | None = None
+    """Of the run directories only those whose losses can be compared with those of this run (same
+    data, vocabulary, evaluation and sequence length): its path, or the beginning of its name."""
     baseline: str = "adamw"
     """The optimizer the others are compared with."""
     axis: str = "compute"
@@ -93,7 +96,9 @@ def fit_command(arguments: FitArguments) -> int:
     check_range("--bootstrap", arguments.bootstrap, low=0)
     console = Console()
     one_curve = arguments.form != "chinchilla"
-    found = read_input(arguments.sources, arguments.axis, console, one_curve=one_curve)
+    found = read_input(
+        arguments.sources, arguments.axis, console, one_curve=one_curve, like=arguments.like
+    )
     if arguments.form == "chinchilla":
         return report_surfaces(
             found,

@@ -24,7 +24,7 @@ from adana.report.cells import Scale, sort_cells
 from adana.report.choice import choose
 from adana.report.compare import Record, number, read_record
 from adana.report.study_laws import ladder
-from adana.runs import RunError
+from adana.runs import Run, RunError
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,14 @@ class Input:
 
 
 def read_input(
-    sources: Sequence[Path], axis: str, console: Console, *, one_curve: bool = True
+    sources: Sequence[Path],
+    axis: str,
+    console: Console,
+    *,
+    one_curve: bool = True,
+    like: str | None = None,
 ) -> Input:
-    """Read run directories, folders of them and CSV files.
+    """Read run directories, folders of them (of these `like` as for `runs_below`) and CSV files.
 
     With `one_curve`, models trained at several lengths are used at the one that makes them a
     ladder: along a curve only one thing should grow.
@@ -92,7 +97,7 @@ def read_input(
     folders = [source for source in sources if not source.is_file()]
     found = sum((_of_table(file, axis) for file in files), Input())
     if folders:
-        found += _of_runs(folders, axis, console, one_curve)
+        found += _of_runs(runs_below(folders, console, like), axis, one_curve)
     if not found.results:
         raise RunError(
             f"there is no finished run in {', '.join(map(str, sources))}; train some, for example "
@@ -131,8 +136,8 @@ def _check_apart(name: str, axis: str, ordered: Sequence[str], places: Mapping[s
             )
 
 
-def _of_runs(folders: Sequence[Path], axis: str, console: Console, one_curve: bool) -> Input:
-    cells = sort_cells([read_record(run) for run in runs_below(folders, console)])
+def _of_runs(runs: Sequence[Run], axis: str, one_curve: bool) -> Input:
+    cells = sort_cells([read_record(run) for run in runs])
     chosen = [choice for choice in choose(cells) if choice.chosen is not None]
     scales = tuple(dict.fromkeys(choice.scale for choice in chosen))
     kept = ladder(scales) if one_curve else scales

@@ -43,6 +43,9 @@ class ReportArguments:
 
     folders: Annotated[tuple[Path, ...], tyro.conf.Positional] = (RUNS,)
     """Run directories, or folders that contain some; or folders of searches."""
+    like: str | None = None
+    """Only runs whose losses can be compared with those of this one (same data, vocabulary,
+    evaluation and sequence length): its path, or the beginning of its name."""
     baseline: str = "adamw"
     """The optimizer the others are compared with."""
     output: Path = Path("report")
@@ -67,7 +70,7 @@ def report_command(arguments: ReportArguments) -> int:
             )
         _write_searches(searches, arguments.output, console, arguments.images)
         return 0
-    readable = runs_below(arguments.folders, console)
+    readable = runs_below(arguments.folders, console, arguments.like)
     if is_study(readable):
         write_whole_study(
             *(readable, arguments.baseline, arguments.output, console),

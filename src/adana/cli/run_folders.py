@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from adana.cli.terminal import say
+from adana.report import alike, find_run
 from adana.runs import Run, RunError, find_runs
 
 RUNS = Path("runs")
@@ -25,13 +26,14 @@ def check_folder(flag: str, path: Path) -> None:
         raise ValueError(f"{flag} {path}: nothing can be written to {there}; name another folder")
 
 
-def runs_below(folders: Sequence[Path], console: Console) -> list[Run]:
+def runs_below(folders: Sequence[Path], console: Console, like: str | None = None) -> list[Run]:
     """Return every run directory below `folders`, however often it is named.
 
-    Those of another version of adana are left out, and said to be.
+    Those of another version of adana are left out, and said to be. With `like`, the path or the
+    beginning of the name of a run, only those whose losses have a common scale with that run's.
 
     Raises:
-        RunError: a folder is none, or there is no run that can be read.
+        RunError: a folder is none, there is no run that can be read, or none called `like`.
     """
     found: dict[Path, Run] = {}
     for folder in folders:
@@ -48,7 +50,11 @@ def runs_below(folders: Sequence[Path], console: Console) -> list[Run]:
     readable = [run for run in found.values() if _readable(run, console)]
     if not readable:
         raise RunError("none of the run directories can be read by this adana")
-    return readable
+    if like is None:
+        return readable
+    kept = alike(readable, find_run(folders[0], like))
+    say(console, f"--like {like}: {len(kept)} of {len(readable)} runs")
+    return kept
 
 
 def _readable(run: Run, console: Console) -> bool:

@@ -13,6 +13,7 @@ from adana.report.charts import (
     training_chart,
     validation_chart,
 )
+from adana.report.common_scale import alike
 from adana.report.compare import (
     Comparison,
     Estimate,
@@ -65,6 +66,7 @@ __all__ = [
     "Row",
     "Study",
     "Trial",
+    "alike",
     "all_charts",
     "as_dict",
     "compare",

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adana.report import words
+from adana.report.common_scale import check_common_scale
 from adana.report.compare import CADENCE_SUFFIX, Record, flatten, number
 from adana.runs import NOT_IDENTITY, RunError, science
 from adana.units import PFH
@@ -124,7 +125,7 @@ def sort_cells(records: Sequence[Record]) -> list[Cell]:
         RunError: losses cannot be compared (other data, vocabulary or evaluation), a label stands
             for two optimizers, or one cell has a seed twice.
     """
-    _check_same_data(records)
+    check_common_scale(records)
     _check_labels(records)
     scales = _scales(records)
     found: dict[str, list[Record]] = {}
@@ -217,36 +218,6 @@ def _by_seed(records: Sequence[Record]) -> tuple[Record, ...]:
                 "once."
             )
     return tuple(ordered)
-
-
-def _check_same_data(records: Sequence[Record]) -> None:
-    """Refuse losses of different texts, tokens or evaluations: they have no common scale."""
-    first = records[0]
-    for record in records[1:]:
-        for what, reads in _SAME.items():
-            one, other = reads(first.config), reads(record.config)
-            if one != other:
-                raise RunError(
-                    f"runs {first.name} and {record.name} cannot be in one study, their {what} "
-                    f"differs: {one!r} and {other!r}. Losses on different data, vocabularies or "
-                    "evaluations cannot be compared; name the runs of one of them."
-                )
-
-
-def _data(key: str) -> Any:
-    return lambda config: (config.get("data") or {}).get(key)
-
-
-_SAME = {
-    "vocabulary size": lambda config: (
-        (config.get("model") or {}).get("vocab_size") or _data("vocab_size")(config)
-    ),
-    "data (corpus fingerprint)": lambda config: (
-        _data("fingerprint")(config) or _data("corpus")(config)
-    ),
-    "number of evaluated tokens": lambda config: config.get("eval_tokens"),
-    "sequence length": lambda config: (config.get("model") or {}).get("sequence_length"),
-}
 
 
 def _check_labels(records: Sequence[Record]) -> None:
