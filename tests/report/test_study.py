@@ -210,6 +210,18 @@ def test_the_multiplier_that_the_losses_were_made_with_is_found(study: Study) ->
     assert "adana needs less compute than adamw" in verdict(study)[0]
 
 
+def test_a_multiplier_of_which_only_a_bound_is_known_is_drawn_as_that(study: Study) -> None:
+    beyond = [r for r in study.results if r.worth and r.worth.value is None]
+    assert [r.scale for r in beyond] == [study.ladder[-1]], "below all of the baseline's losses"
+    layers = study_charts(study)["multiplier"].to_dict()
+    (bound,) = [layer for layer in layers["layer"] if layer["mark"].get("shape") == "triangle-up"]
+    ((row,),) = [rows for rows in layers["datasets"].values() if "bound" in rows[0]]
+    assert bound["mark"]["type"] == "point"
+    assert row["bound"] == "at least"
+    assert row["M"] == pytest.approx(beyond[0].worth.low, rel=1e-3)
+    assert row["compute"] == pytest.approx(study.ladder[-1].compute, rel=1e-3)
+
+
 def test_one_size_gives_no_multiplier_and_says_so(tmp_path: Path, write_cell: WriteCell) -> None:
     for label in ("adamw", "adana"):
         for lr in (0.004, 0.008):

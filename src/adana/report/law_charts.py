@@ -62,9 +62,10 @@ def worth_chart(study: Study) -> alt.LayerChart | None:
     """Return the compute multiplier against compute, by both estimators; None without one."""
     measured = [row for curve in study.findings.piecewise.values() for row in _worth_rows(curve)]
     fitted = [row for curve in study.findings.fitted.values() for row in _worth_rows(curve)]
-    if not measured and not fitted:
+    bounds = [row for curve in study.findings.piecewise.values() for row in _bound_rows(curve)]
+    if not measured and not fitted and not bounds:
         return None
-    domain = _worth_domain(measured, fitted)
+    domain = _worth_domain([*measured, *bounds], fitted)
     x = _compute_axis(study)
     y = axis("M", "compute multiplier M", ".2~f", scheme=alt.Y, domain=domain)
     one = alt.Chart(inline([{"M": 1.0}])).mark_rule(color=drawing.BASELINE_COLOR, strokeWidth=1.5)
@@ -89,6 +90,16 @@ def worth_chart(study: Study) -> alt.LayerChart | None:
                 y, tooltip=drawing.tooltips(measured[0], ("estimator",))
             ),
         ]
+    for side, shape, end in (("at least", "triangle-up", high), ("at most", "triangle-down", low)):
+        if own := [row for row in bounds if row["bound"] == side]:
+            base = alt.Chart(inline(own)).encode(x, color=_color(study), opacity=_highlight(1.0))
+            rule = base.transform_calculate(end=end).mark_rule(strokeWidth=2, clip=True)
+            layers += [
+                rule.encode(y=y, y2="end:Q"),
+                base.mark_point(filled=True, shape=shape, size=110, clip=True).encode(
+                    y, tooltip=drawing.tooltips(own[0], ("estimator",))
+                ),
+            ]
     layers.insert(1, one.encode(y))  # not first: that one carries the zoom, and this one has no x
     return drawing.layered(BY, layers, height=300)
 
@@ -169,6 +180,23 @@ def _worth_rows(curve: MultiplierCurve) -> Rows:
         }
         ends = {"low": curve.low[i], "high": curve.high[i]}
         rows.append(row | {k: rounded(float(v)) for k, v in ends.items() if 0 < v < math.inf})
+    return rows
+
+
+def _bound_rows(curve: MultiplierCurve) -> Rows:
+    """Return the points of a measured curve whose M has no value, but lies on one side of a bound.
+
+    Such is a loss below all of the baseline's: more compute than any of its runs had, who knows how
+    much more.
+    """
+    rows = []
+    for i, compute in enumerate(curve.compute):
+        low, high = float(curve.low[i]), float(curve.high[i])
+        if math.isfinite(curve.value[i]) or math.isfinite(low) == math.isfinite(high):
+            continue
+        row = {BY: curve.name, "estimator": ESTIMATORS[0], "compute": rounded(float(compute))}
+        bound, side = (low, "at least") if math.isfinite(low) else (high, "at most")
+        rows.append(row | {"M": rounded(bound), "bound": side})
     return rows
 
 

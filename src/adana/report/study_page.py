@@ -42,7 +42,8 @@ TEXTS = {
         "What the difference is worth in compute",
         "M is the compute the baseline needs for the same loss, divided by the compute used: 1 is "
         "no difference, above 1 is better. Solid: read off the baseline's own points "
-        "(piecewise), with 90 % intervals. Dashed: from the fitted laws, with 90 % bands. Where "
+        "(piecewise), with 90 % intervals; a triangle where M is only known to lie beyond, as of a "
+        "loss below all of the baseline's. Dashed: from the fitted laws, with 90 % bands. Where "
         "the two disagree, trust neither.",
     ),
     "curves": (

@@ -92,6 +92,7 @@ RESULTS = (
         "baseline's points; in brackets the 90 % interval",
         lambda r: worth(r.worth),
     ),
+    Column("told apart", "whether the interval of M excludes 1", separable),
     Column(
         "with head",
         "M with the FLOPs of the output head counted, 6 (P + V d) D: in small models the head is "
@@ -104,7 +105,6 @@ RESULTS = (
         "what is left of M when the clock is paid",
         lambda r: words.decimal(r.time_worth, 2),
     ),
-    Column("told apart", "whether the interval of M excludes 1", separable),
 )
 
 NOT_IN_A_TERMINAL = ("seeds", "vs baseline", "with head", "by time")
