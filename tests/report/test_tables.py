@@ -10,6 +10,7 @@ from rich.console import Console
 
 from adana.laws import Multiplier
 from adana.report import Comparison, Estimate, as_dict, compare, markdown, terminal, words
+from adana.report.tables import Column, rich_table
 from adana.runs import Run, find_runs
 
 
@@ -104,3 +105,19 @@ def test_signs_sizes_and_counts() -> None:
 )
 def test_a_multiplier_shows_no_more_than_is_known(value: Multiplier | None, text: str) -> None:
     assert words.multiplier(value) == text
+
+
+def test_a_narrow_terminal_breaks_no_name_and_no_number() -> None:
+    columns = (
+        Column("optimizer", "", lambda r: r[0], number=False),
+        Column("val loss", "", lambda r: r[1]),
+        Column("compute M", "", lambda r: r[2]),
+    )
+    rows = [("dana-star-mk4", "3.1234 ± 0.0012", "1.07 (open at both ends)")]
+    out = io.StringIO()
+    Console(file=out, width=48).print(rich_table("Results", columns, rows))
+    assert "dana-star-mk4" in out.getvalue()
+    assert "3.1234 ± 0.0012" in out.getvalue()
+    assert max(map(len, out.getvalue().splitlines())) <= 48
+    for word in ("1.07", "(open", "both", "ends)"):
+        assert word in out.getvalue()

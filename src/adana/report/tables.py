@@ -22,6 +22,9 @@ from adana.report import words
 from adana.report.compare import Comparison, Estimate, Record, Row
 from adana.report.sweep import sweep_edges, sweep_rows
 
+UNBROKEN = len("1.24 (1.21 to 1.26)")
+"""Longest number that no narrow terminal breaks: what is longer has words in it."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -155,10 +158,11 @@ def rich_table(heading: str, columns: Sequence[Column], rows: Sequence[Any]) -> 
         title=Text(heading), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
     for column in columns:
+        longest = max((len(column.cell(row)) for row in rows), default=0)
         table.add_column(
             column.title,
             justify="right" if column.number else "left",
-            no_wrap=column.number,
+            no_wrap=column.number and longest <= UNBROKEN,
             overflow="fold",
         )
     for row in rows:

@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from adana.cli.grid import Grid
 from adana.cli.run_folders import RUNS
 from adana.cli.terminal import say
 from adana.ladder import Rule, TunedSize, read_tuned, rule_of, write_rules
@@ -108,7 +106,7 @@ def _fit(sizes: Sequence[TunedSize], arguments: FitRules, console: Console) -> R
     """Print what was tuned and fitted of one optimizer; return its rule, None without optima."""
     name = arguments.hyperparameter
     bowls = [size.optimum(name) for size in sizes]
-    console.print(_bowl_table(sizes, bowls, name))
+    console.print(_bowl_table(sizes, bowls, name).fitting(console))
     for size, bowl in zip(sizes, bowls, strict=True):
         if bowl.note:
             say(console, f"P = {words.short(size.scale.non_embedding)}: {bowl.note}")
@@ -121,7 +119,7 @@ def _fit(sizes: Sequence[TunedSize], arguments: FitRules, console: Console) -> R
         return None
     optima = [Optimum(size.scale, bowl.lr) for size, bowl in kept]
     fits = compare_rules(optima, level=arguments.level, bootstrap=arguments.bootstrap)
-    console.print(_fit_table(fits, sizes[0].optimizer))
+    console.print(_fit_table(fits, sizes[0].optimizer).fitting(console))
     chosen = fits[0]
     if arguments.form is not None:
         named = [fit for fit in fits if fit.form.name == arguments.form]
@@ -139,15 +137,14 @@ def _fit(sizes: Sequence[TunedSize], arguments: FitRules, console: Console) -> R
     return rule
 
 
-def _bowl_table(sizes: Sequence[TunedSize], bowls: Sequence[Bowl], name: str) -> Table:
+def _bowl_table(sizes: Sequence[TunedSize], bowls: Sequence[Bowl], name: str) -> Grid:
+    columns = ("P", "D", "D/N", "runs", f"best {name}", "±", "loss", "curvature", "grid")
     title = f"{sizes[0].optimizer} ({sizes[0].family}): best {name} at each size"
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
-    for column in ("P", "D", "D/N", "runs", f"best {name}", "±", "loss", "curvature", "grid"):
-        table.add_column(column, justify="left" if column == "grid" else "right")
+    table = Grid(title, *columns)
     for size, bowl in zip(sizes, bowls, strict=True):
         noise = "" if bowl.log_lr_se is None else f"{math.expm1(bowl.log_lr_se):.0%}"
         grid = "" if bowl.convex else f"{bowl.edge} end" if bowl.edge else "no parabola"
-        cells = (
+        table.add(
             words.short(size.scale.non_embedding),
             words.short(size.scale.tokens),
             f"{size.scale.tokens_per_param:.3g}",
@@ -158,21 +155,17 @@ def _bowl_table(sizes: Sequence[TunedSize], bowls: Sequence[Bowl], name: str) ->
             f"{bowl.curvature:.4f}" if bowl.convex else "",
             grid,
         )
-        table.add_row(*map(Text, cells))
     return table
 
 
-def _fit_table(fits: Sequence[RuleFit], optimizer: str) -> Table:
-    title = f"{optimizer}: rules, the best first"
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
-    for column in ("form", "values", "residual", "held out", "not identified"):
-        table.add_column(column, justify="right" if column in {"residual", "held out"} else "left")
+def _fit_table(fits: Sequence[RuleFit], optimizer: str) -> Grid:
+    columns = ("form", "values", "residual", "held out", "not identified")
+    table = Grid(f"{optimizer}: rules, the best first", *columns)
     for fit in fits:
         values = ", ".join(_value(fit, name) for name in fit.form.parameters)
         held_out = "" if fit.holdout is None else f"{math.expm1(fit.holdout):+.0%}"
         unknown = ", ".join(fit.not_identified)
-        cells = (fit.form.formula, values, f"{math.expm1(fit.rms):.1%}", held_out, unknown)
-        table.add_row(*map(Text, cells))
+        table.add(fit.form.formula, values, f"{math.expm1(fit.rms):.1%}", held_out, unknown)
     return table
 
 
