@@ -233,6 +233,38 @@ def test_two_packages_with_one_name_are_refused(sign):
         optimizer_entry("sign")
 
 
+@pytest.mark.parametrize(
+    ("line", "error", "what"),
+    [
+        ("m.lerp_(p.grad, 1 - group", RuntimeError, "RuntimeError: The size of tensor"),
+        ("return Sign(", ValueError, "ValueError: beta1 of 0.8 is no good"),
+        ("state = self.state[p]", RuntimeError, "KeyError: 'no such thing'"),
+    ],
+)
+def test_an_error_in_its_code_names_it_and_the_place(
+    line, error, what, packages, config, shards, tmp_path
+):
+    broken = {
+        "m.lerp_(p.grad, 1 - group": "p.sub_(torch.zeros(7)); m.lerp_(p.grad, 1 - group",
+        "return Sign(": "raise ValueError('beta1 of 0.8 is no good'); return Sign(",
+        "state = self.state[p]": "state = {}['no such thing']",
+    }
+    text = SIGN.replace(line, broken[line])
+    packages.install("signs", {"signs/__init__.py": text}, {"sign": "signs:sign"})
+    number = 1 + text[: text.index(broken[line])].count("\n")
+    place = re.escape(f"'sign' of signs 1.0 failed at {packages.folder / 'signs/__init__.py'}")
+    with pytest.raises(error, match=f"{place}:{number} with {what}.*ADANA_DEBUG=1") as found:
+        train(with_sign(config), shards, Run(tmp_path / "run"))
+    assert type(found.value) is error
+    if error is RuntimeError:
+        assert what in Run(tmp_path / "run").status()["reason"]
+
+
+def test_errors_in_optimizers_of_this_package_stay_as_they_are():
+    with pytest.raises(ValueError, match=r"^kappa must"):
+        build_optimizer(torch.nn.Linear(2, 2), OptimizerConfig("adana", 1e-3, kappa=7.0), 100)
+
+
 def test_a_builder_that_makes_something_else_is_named(packages):
     text = SIGN.replace("return Sign(", "return (")
     packages.install("signs", {"signs.py": text}, {"sign": "signs:sign"})

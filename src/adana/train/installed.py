@@ -10,15 +10,20 @@ configuration holds a fingerprint of it, and changed code is another run.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
+import os
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+import torch
 
 GROUP = "adana.optimizers"
 """The entry points that are looked at."""
@@ -65,6 +70,36 @@ def load(name: str) -> Any:
             f"the optimizer {name!r} of {package_of(point)} cannot be had: importing {point.value} "
             f"failed with {type(error).__name__}: {error}"
         ) from error
+
+
+@contextlib.contextmanager
+def blaming(name: str) -> Iterator[None]:
+    """Say of an error in the block which optimizer raised it, and where in its code.
+
+    It stays a `ValueError` if it was one, and is a `RuntimeError` otherwise. Nothing is done for
+    the optimizers of this package, whose errors say themselves what is wrong.
+    """
+    point = installed().get(name)
+    if point is None:
+        yield
+        return
+    try:
+        yield
+    except Exception as error:
+        kind = ValueError if isinstance(error, ValueError) else RuntimeError
+        raise kind(
+            f"the optimizer {name!r} of {package_of(point)} failed{_where(error)} with "
+            f"{type(error).__name__}: {error}. (ADANA_DEBUG=1 shows the whole traceback)"
+        ) from error
+
+
+def _where(error: Exception) -> str:
+    """Return the innermost place in the error's traceback that is neither torch's nor ours."""
+    folders = (Path(__file__).parents[1], Path(torch.__file__).parent)
+    others = [contextlib.__file__, *(f"{folder}{os.sep}" for folder in folders)]
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(tuple(others))]
+    return f" at {own[-1].filename}:{own[-1].lineno}" if own else ""
 
 
 def package_bringing(name: str) -> str | None:

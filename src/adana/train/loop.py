@@ -42,7 +42,7 @@ from adana.train.config import TrainConfig, config_to_dict
 from adana.train.environment import environment, hyperparameters, peak_memory_bytes, versions
 from adana.train.evaluate import Evaluation, evaluate
 from adana.train.foreign_state import ForeignState
-from adana.train.installed import code_of, package_bringing
+from adana.train.installed import blaming, code_of, package_bringing
 from adana.train.interrupt import InterruptFlag
 from adana.train.optimizers import build_optimizer, schedule_values, set_gamma, state_bytes
 from adana.train.parallelize import place_model
@@ -171,7 +171,11 @@ class Trainer:
         if not _finite(norm_value):
             problem = f"the norm of the gradient became {norm_value} at step {t}"
             return f"{problem} (loss {loss:.4g})", _Asked()
-        with clock.section("optimizer"), self.watch.step(watched=self._logged(t)):
+        with (
+            clock.section("optimizer"),
+            self.watch.step(watched=self._logged(t)),
+            blaming(config.optimizer.name),
+        ):
             state.optimizer.step()
         for average in state.weight_averages:
             average.update(t)

@@ -15,7 +15,7 @@ from adana.optim import ABLATIONS, AblatedADana, LogTimeOptimizer, param_groups
 from adana.optim.update import TAU_CAP
 from adana.train.config import OPTIONAL, OptimizerConfig
 from adana.train.entry import HYPERPARAMETERS, OptimizerEntry, coupled_decay
-from adana.train.installed import code_of, installed, load, package_of
+from adana.train.installed import blaming, code_of, installed, load, package_of
 from adana.train.muon import MuonWithAdamW
 
 
@@ -167,7 +167,8 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig, steps: int) -> to
     refuse_unread(config, config.name)
     own = optimizer_entry(config.name)
     absent: dict[str, Any] = {k: v for k, v in own.defaults.items() if getattr(config, k) is None}
-    optimizer = own.build(model, dataclasses.replace(config, **absent), steps)
+    with blaming(config.name):
+        optimizer = own.build(model, dataclasses.replace(config, **absent), steps)
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise TypeError(
             f"the builder of {config.name!r} returned a {type(optimizer).__name__}, expected a "
