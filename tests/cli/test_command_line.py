@@ -216,6 +216,15 @@ def test_a_run_may_lie_below_its_own_text_and_go_on_but_not_hold_it(capsys, tmp_
     assert not list((tmp_path / "corpus").glob("*.json"))
 
 
+def test_a_run_may_be_called_as_a_built_in_corpus(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path / "corpus"))
+    (tmp_path / "corpus" / "a.py").write_text("x = 1\n" * 3000)
+    (tmp_path / "corpus" / "b.py").write_text("y = 2\n" * 3000)
+    for _ in range(2):
+        assert adana("train", *TINY, "--run", "python", "--validation-fraction", "0.5") == 0
+    assert "already trained" in capsys.readouterr().out
+
+
 def test_data_describes_the_corpus(capsys):
     assert adana("data", "--data", "corpus", "--vocab-size", "300") == 0
     out = capsys.readouterr().out

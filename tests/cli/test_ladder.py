@@ -222,6 +222,7 @@ def test_the_command_of_a_whole_ladder_trains_the_rungs_of_the_plan(family, caps
         ("--devices", "8"),
         ("--kappa", "0.8"),
         ("--activation-checkpointing",),
+        ("--batch-size", "64", "--extrapolate-lr", "32"),
         ("--heads", "40", "--micro-batch", "32"),
     ],
 )

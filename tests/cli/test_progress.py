@@ -70,7 +70,8 @@ def test_a_validation_loss_of_an_earlier_step_says_of_which(clock):
     assert "step 100/100, loss 5.100 val 5.200 @90, ETA" in last
 
 
-def test_a_warning_that_several_runs_give_is_shown_once(clock):
+def test_a_warning_that_several_runs_give_is_shown_once(clock, monkeypatch):
+    monkeypatch.setattr("adana.cli.progress._told", set())
     out = io.StringIO()
     with Display(Console(file=out, width=200), 200, jobs=2) as display:
         for name in ("first", "second"):

@@ -1,4 +1,5 @@
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -52,6 +53,11 @@ def test_streams_over_files_and_over_an_array_agree(tokens):
     np.testing.assert_array_equal(
         validation_windows(tokens, 16, 300), validation_windows(WHOLE, 16, 300)
     )
+
+
+def test_tokens_may_be_sent_to_another_process(tokens):
+    again = pickle.loads(pickle.dumps(tokens))
+    np.testing.assert_array_equal(np.asarray(again), WHOLE)
 
 
 def test_a_file_of_another_length_is_refused(tmp_path):

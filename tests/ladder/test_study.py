@@ -95,6 +95,10 @@ def test_a_training_like_those_behind_a_law_gets_the_rate_of_the_law():
     assert rate.lr / (12.8 * (1.67e4 + p) ** -0.515) == pytest.approx(1, rel=0.42)  # the lattice
     assert "published Enoki law" in rate.source
     assert "demo" not in rate.source
+    other = dataclasses.replace(study, tokens_per_param=5.0, schedule="linear")
+    reserved = first_rates(other, Cell("adamw", 6))[2].source
+    assert "fitted at 20 tokens a parameter, this run has 5" in reserved
+    assert "fitted with cosine, this is linear" in reserved
     for other in (Study(**size), dataclasses.replace(study, sizes=(2,))):
         assert (
             "the demo's tuned rate" in first_rates(other, Cell("adamw", other.sizes[0]))[2].source

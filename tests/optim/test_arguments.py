@@ -180,8 +180,10 @@ def test_groups_are_refused_what_the_constructor_is(make):
 
 
 def test_a_name_in_a_group_that_looks_mistyped_is_told_and_others_are_left_alone():
-    with pytest.warns(UserWarning, match=r"has 'omgea', which ADana does not read; is 'omega' m"):
-        adana.ADana([{"params": parameters(), "omgea": 0.0}], 1e-2)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"has 'omgea', which ADana .* is 'omega' m") as told:
+            adana.ADana([{"params": parameters(), "omgea": 0.0}], 1e-2)
+        assert told[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         names = dict.fromkeys(("name", "lr_scale", "initial_lr", "max_lr", "min_lr"), 1e-2)
@@ -218,7 +220,8 @@ def test_numbers_of_numpy_are_kept_as_pythons_and_read_again():
         "delta": np.float64(8), "lr": np.float64(1e-3), "seed": np.uint64(5),
     }  # fmt: skip
     optimizer = adana.ADana(parameters(), **numbers)
-    mixed = adana.AdEMAMix(parameters(), 1e-3, total_steps=100, betas=(np.float64(0.9), 0.99))
+    mixed = adana.AdEMAMix(parameters(), 1e-3, total_steps=100, betas=[np.float64(0.9), 0.99])
+    mixed.param_groups[0]["lr"] = np.float64(1e-3)  # as a schedule of one's own may
     for one in (optimizer, mixed):
         file = io.BytesIO()
         torch.save(one.state_dict(), file)
@@ -246,6 +249,19 @@ def test_a_parameter_cast_in_the_middle_is_refused_before_anything_moved(first, 
     for p in params[2:]:
         optimizer.state.pop(p)
     optimizer.step()
+
+
+@pytest.mark.parametrize("total_steps", [None, 1000])
+def test_decay_that_no_group_has_can_be_given_as_the_refusal_says(total_steps):
+    p = torch.nn.Parameter(torch.ones(3))
+    optimizer = adana.ADana([p], 1e-2, omega=0.0, total_steps=total_steps)
+    with pytest.raises(ValueError, match=r"group.update\(omega=4.0, decay_offset=adana"):
+        optimizer.reschedule(omega=4.0)
+    (group,) = optimizer.param_groups
+    offset = adana.schedules.default_decay_offset(4.0, total_steps)
+    group.update(omega=4.0, decay_offset=offset)
+    usual = adana.ADana([p], 1e-2, omega=4.0, total_steps=total_steps)
+    assert optimizer.decay(group, 1) == usual.decay(usual.param_groups[0], 1) < 0.1
 
 
 def test_what_cannot_be_rescheduled_says_how_it_is_changed():

@@ -84,6 +84,21 @@ def test_a_layer_that_is_unfrozen_later_is_trained_and_decays_like_its_kind():
         assert same == [frozen, frozen]
 
 
+def test_frozen_parameters_of_any_kind_are_no_matter_and_may_be_left_out():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[0].requires_grad_(False)
+    model.table = nn.Parameter(torch.zeros(3, dtype=torch.complex64), requires_grad=False)
+    model.wide = nn.Parameter(torch.zeros(3, dtype=torch.float64), requires_grad=False)
+    for arguments in ({}, {"state_dtype": "fp24"}):
+        optimizer = adana.ADana(adana.param_groups(model), 1e-2, total_steps=1000, **arguments)
+        model(torch.ones(2, 4)).sum().backward()
+        optimizer.step()
+        assert set(optimizer.state) == set(model[1].parameters())
+    decayed, undecayed = adana.param_groups(model, frozen=False)
+    assert names_of(model, decayed) == {"1.weight"}
+    assert names_of(model, undecayed) == {"1.bias"}
+
+
 def test_what_the_model_says_is_not_to_decay_does_not():
     class Backbone(nn.Module):
         def __init__(self):

@@ -382,9 +382,28 @@ def test_adamws_state_finds_its_parameters_by_the_order_that_is_said():
     optimizer = adana.ADana(adana.param_groups(model), 1e-3)
     adana.load_adamw_state(optimizer, adamw.state_dict(), parameters=model.parameters())
     assert_own_averages(model, optimizer, adamw)
-    for wrong in ([model.head.weight], [*model.parameters(), torch.nn.Parameter(torch.ones(2))]):
-        with pytest.raises(ValueError, match="exactly the optimizer's"):
+    other = torch.nn.Parameter(torch.ones(6, 6))
+    for wrong, message in (
+        ([model.head.weight], "2 parameters, not 1"),
+        ([model.head.weight, other], "1 that the optimizer does not have"),
+        ([model.head.weight] * 2, "1 of the optimizer's 2 parameters have no place"),
+    ):
+        with pytest.raises(ValueError, match=message):
             adana.load_adamw_state(optimizer, adamw.state_dict(), parameters=wrong)
+
+
+@pytest.mark.parametrize("names", [True, False])
+def test_adamws_state_of_what_is_trained_goes_to_an_optimizer_of_all(names):
+    model = Bigram()
+    model.embed.requires_grad_(False)
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    adamw = torch.optim.AdamW(trained if names else [p for _, p in trained], lr=1e-2)
+    model(torch.arange(6)).square().sum().backward()
+    adamw.step()
+    optimizer = adana.ADana(adana.param_groups(model, names=names), 1e-3)
+    adana.load_adamw_state(optimizer, adamw.state_dict())
+    assert set(optimizer.state) == {model.head.weight}
+    assert optimizer.state[model.head.weight]["v"].any()
 
 
 def test_what_is_no_state_dict_or_no_optimizer_of_ours_is_named():

@@ -54,7 +54,17 @@ def test_runs_that_do_not_go_together_are_listed_and_one_names_those_that_do(
     error = " ".join(capsys.readouterr().err.split())
     assert "2 of evaluated tokens 17 (other-s0, other-s1)" in error
     assert "take those that go with one: --like adamw" in error
-    with pytest.raises(SystemExit) as end:
-        main([*command, "--like", study_runs[0].path.name])
-    assert end.value.code == 0
-    assert f"{len(study_runs)} of {len(study_runs) + 2} runs" in capsys.readouterr().out
+    alone = [verb, *map(str, sorted(mixed.iterdir())), *command[2:]]  # as a shell has it
+    for folders in (command, alone, [*command, str(tmp_path / "runs" / "other-s0")]):
+        with pytest.raises(SystemExit) as end:
+            main([*folders, "--like", study_runs[0].path.name])
+        assert end.value.code == 0
+        assert f"{len(study_runs)} of {len(study_runs) + 2} runs" in capsys.readouterr().out
+    for like, message in (
+        ("other", "--like other means 2 of the runs"),
+        ("x", "is called x, as --like"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            main([*command, "--like", like])
+        assert end.value.code == 1
+        assert message in " ".join(capsys.readouterr().err.split())

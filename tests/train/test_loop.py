@@ -263,7 +263,7 @@ def test_warnings_of_the_optimizer_are_told_to_whoever_listens(config, shards, t
     said = []
     config = dataclasses.replace(config, steps=4)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         train(config, shards, Run(tmp_path / "a"), lambda sign: said.append(sign.message))
     assert any(text.startswith("warning: weight decay removes") for text in said)
     with pytest.warns(UserWarning, match="weight decay removes"):

@@ -96,6 +96,8 @@ def read_input(
     files = [source for source in sources if source.is_file()]
     folders = [source for source in sources if not source.is_file()]
     found = sum((_of_table(file, axis) for file in files), Input())
+    if like is not None and not folders:
+        raise ValueError(f"--like {like} chooses among run directories, and there are none")
     if folders:
         found += _of_runs(runs_below(folders, console, like), axis, one_curve)
     if not found.results:

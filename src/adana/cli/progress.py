@@ -33,6 +33,19 @@ LULL = 60.0
 """Seconds between plain lines where there are many runs."""
 
 
+_told: set[str] = set()
+"""Warnings that this command has shown."""
+
+
+def is_news(message: str) -> bool:
+    """Whether a message is to be shown: not if it is a warning that another run has given."""
+    if not message.startswith(WARNING):
+        return bool(message)
+    known = message in _told
+    _told.add(message)
+    return not known
+
+
 class Display:
     """Progress of `jobs` trainings of `total_steps` steps together. Use as a context manager.
 
@@ -53,7 +66,6 @@ class Display:
         self._said_at = time.monotonic()
         self._begun: float | None = None
         self._runs: dict[str, _RunLine] = {}
-        self._warned: set[str] = set()
         self._bars: Progress | None = None
         self._overall: TaskID | None = None
         if console.is_terminal:
@@ -90,10 +102,8 @@ class Display:
         self._begun = self._begun or time.monotonic()
         line = self._runs.setdefault(name, _RunLine(sign.step, sign.steps))
         line.take(sign)
-        if sign.message and sign.message not in self._warned:
+        if is_news(sign.message):
             say(self.console, f"{name}: {sign.message}")
-            if sign.message.startswith(WARNING):  # others would say the same
-                self._warned.add(sign.message)
         if self._bars:
             if line.task is None:
                 line.task = self._bars.add_task(name, total=sign.steps, note="")

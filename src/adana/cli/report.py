@@ -62,6 +62,8 @@ def report_command(arguments: ReportArguments) -> int:
     console = Console()
     searches = [folder for folder in arguments.folders if is_search(folder)]
     if searches:
+        if arguments.like:
+            raise ValueError(f"--like {arguments.like} chooses among runs, and these are searches")
         if len(searches) < len(arguments.folders):
             rest = next(folder for folder in arguments.folders if folder not in searches)
             raise ValueError(

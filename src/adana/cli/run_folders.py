@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from adana.cli.terminal import say
-from adana.report import alike, find_run
+from adana.report import alike
 from adana.runs import Run, RunError, find_runs
 
 RUNS = Path("runs")
@@ -29,8 +29,8 @@ def check_folder(flag: str, path: Path) -> None:
 def runs_below(folders: Sequence[Path], console: Console, like: str | None = None) -> list[Run]:
     """Return every run directory below `folders`, however often it is named.
 
-    Those of another version of adana are left out, and said to be. With `like`, the path or the
-    beginning of the name of a run, only those whose losses have a common scale with that run's.
+    Those of another version of adana are left out, and said to be. With `like`, the path of one of
+    them or the beginning of its name, only those whose losses have a common scale with that run's.
 
     Raises:
         RunError: a folder is none, there is no run that can be read, or none called `like`.
@@ -52,9 +52,27 @@ def runs_below(folders: Sequence[Path], console: Console, like: str | None = Non
         raise RunError("none of the run directories can be read by this adana")
     if like is None:
         return readable
-    kept = alike(readable, find_run(folders[0], like))
+    kept = alike(readable, _called(like, readable))
     say(console, f"--like {like}: {len(kept)} of {len(readable)} runs")
     return kept
+
+
+def _called(name: str, runs: Sequence[Run]) -> Run:
+    """Return the run that `name` means: its path, its name, or the beginning of that."""
+    for matches in (
+        lambda run: run.path.resolve() == Path(name).resolve() or run.path.name == name,
+        lambda run: run.path.name.startswith(name),
+    ):
+        found = [run for run in runs if matches(run)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            paths = ", ".join(str(run.path) for run in found[:3])
+            more = ", ..." if len(found) > 3 else ""
+            raise RunError(
+                f"--like {name} means {len(found)} of the runs ({paths}{more}); name one"
+            )
+    raise RunError(f"none of the {len(runs)} runs is called {name}, as --like has it")
 
 
 def _readable(run: Run, console: Console) -> bool:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 from rich.table import Column
 
+from adana.cli.progress import is_news
 from adana.cli.terminal import say
 from adana.train import Progress as Sign
 from adana.tune import Move, Progress
@@ -76,7 +77,7 @@ class SearchDisplay:
     def sign(self, name: str, sign: Any) -> None:
         """Show one sign of life of a training."""
         assert isinstance(sign, Sign)
-        if sign.message:
+        if is_news(sign.message):
             say(self.console, f"  {name}: {sign.message}")
         if not self._bars:
             return

@@ -11,7 +11,7 @@ from adana.data.kept import run_tokenizer, save_tokenizer
 from adana.data.prefetch import Prefetcher
 from adana.data.prepare import prepare
 from adana.data.shards import Shards, open_shards
-from adana.data.sources import Corpus, read_corpus
+from adana.data.sources import Corpus, local_path, read_corpus
 from adana.data.stream import BatchStream, validation_windows
 from adana.data.tokenizer import Tokenizer, best_available, model_vocab_size, padded
 from adana.data.tokens import Tokens
@@ -35,6 +35,7 @@ __all__ = [
     "delete",
     "entries",
     "find",
+    "local_path",
     "model_vocab_size",
     "open_shards",
     "padded",

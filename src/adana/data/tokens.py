@@ -1,8 +1,8 @@
 """Several files of tokens seen as one array, read in place.
 
-All files but the last hold equally many tokens, so that finding one is a division. What is read is
-copied out; the files themselves are memory-mapped and never loaded. Reading where a mapped file has
-ended since would end the process at once (SIGBUS), so every read asks for its length first.
+All files but the last hold equally many tokens, so that finding one is a division. The files are
+memory-mapped and never loaded. Reading where a mapped file has ended since would end the process at
+once (SIGBUS), so every read asks for its length first.
 """
 
 from __future__ import annotations
@@ -59,12 +59,17 @@ class Tokens:
         of another length. Reading raises `ShardError` for a file that was cut short since.
         """
         self.dtype = np.dtype(dtype)
+        self._paths = list(paths)
         self._parts = [_File(path, self.dtype) for path in paths]
         self._per_file = per_file
         for path, part in zip(paths[:-1], self._parts, strict=False):
             if len(part) != per_file:
                 raise ValueError(f"{path} holds {len(part)} tokens, expected {per_file}")
         self._length = per_file * (len(paths) - 1) + len(self._parts[-1])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Map the files anew where this is unpickled."""
+        return Tokens, (self._paths, self.dtype, self._per_file)
 
     def __len__(self) -> int:
         return self._length
@@ -75,7 +80,10 @@ class Tokens:
         return (self._length,)
 
     def __getitem__(self, index: Any) -> Any:
-        """Return one token, or an array of those in a slice or under integer indices."""
+        """Return one token, or an array of those in a slice or under integer indices.
+
+        A slice within one file is a view of it, which is read when it is used: copy what is kept.
+        """
         if isinstance(index, slice):
             start, stop, step = index.indices(self._length)
             if step == 1:

@@ -231,7 +231,7 @@ def first_rates(study: Study, cell: Cell, centre: Rate | None = None) -> list[Ra
     `centre` stands in for the rule's rate: that of the law published for such a training, where
     there is one, else `centre_rate`. The grid is made of the points of the lattice around it.
     """
-    centre = centre or _rule(cell.optimizer, study.model(cell.size), study.batch_size)
+    centre = centre or _rule(study, cell)
     nearest = round(math.log(centre.lr / LATTICE, study.factor))
     first = nearest - (study.rates - 1) // 2
     source = f"grid of {study.rates} rates by factors of {study.factor:g} around {centre.source}"
@@ -274,15 +274,22 @@ def next_rate(study: Study, losses: Mapping[float, float]) -> Rate | None:
     return Rate(_on_lattice(position, study.factor), f"added, as {why}")
 
 
-def _rule(optimizer: str, model: ModelConfig, batch_size: int) -> Rate:
+def _rule(study: Study, cell: Cell) -> Rate:
+    """Return the published law's rate where it was fitted to such sizes, else `centre_rate`."""
+    model, ratio = study.model(cell.size), study.tokens_per_param
     try:
-        rate = planned_learning_rate(optimizer, model, batch_size)
+        rate = planned_learning_rate(
+            cell.optimizer, model, study.batch_size, tokens_per_param=ratio
+        )
     except NoLawError:
-        return centre_rate(optimizer, model)
+        return centre_rate(cell.optimizer, model)
     fitted = rate.law.fitted if rate.law else None
-    if fitted and fitted[0] <= count_parameters(model).non_embedding:
-        return rate
-    return rate if not fitted and is_rung_shape(model) else centre_rate(optimizer, model)
+    small = fitted and count_parameters(model).non_embedding < fitted[0]
+    if small or not (fitted or is_rung_shape(model)):
+        return centre_rate(cell.optimizer, model)
+    usual = ScheduleConfig.name
+    other = "" if study.schedule == usual else f"; fitted with {usual}, this is {study.schedule}"
+    return dataclasses.replace(rate, source=f"{rate.source}{other}")
 
 
 def centre_rate(optimizer: str, model: ModelConfig) -> Rate:

@@ -58,11 +58,12 @@ def check_mask(mask: Any) -> None:
     """Raise `ValueError` unless `mask` is None, a function or a tree of booleans."""
     if callable(mask):
         return
-    if mask is False or is_array(mask):  # a function's, called with a count in place of parameters
+    none = isinstance(mask, bool | np.bool_) and not mask
+    if none or is_array(mask):  # a function's, called with a count in place of parameters
         raise ValueError(
-            f"mask is {mask!r}, not a tree of booleans: nothing would decay. "
-            "optax.inject_hyperparams takes a mask that is a function for a schedule: name it in "
-            "static_args=('mask',). For no decay at all pass omega=0"
+            f"mask is {mask!r}, not a tree of booleans. optax.inject_hyperparams takes a mask that "
+            "is a function for a schedule: name it in static_args=('mask',). For no decay at all "
+            "pass omega=0"
         )
     for leaf in jax.tree.leaves(mask):
         boolean = isinstance(leaf, bool) or getattr(leaf, "dtype", None) == np.bool_

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from adana.optim.refusals import refuse_other_codes, warn_of_other_codes
-from adana.optim.scheduled import STATE_VERSION
+from adana.optim.scheduled import STATE_VERSION, plain
 from adana.optim.stepping import SteppingOptimizer
 from adana.optim.storage import restored, without_tensors
 from adana.optim.telemetry import Telemetry
@@ -96,6 +96,8 @@ class LogTimeOptimizer(SteppingOptimizer):
         torch.distributed.checkpoint loads only entries that the groups have at that time.
         """
         saved = super().state_dict()
+        for group in saved["param_groups"]:
+            group["lr"] = plain(group["lr"])  # whoever sets it may take it from numpy
         if saved["state"]:
             for group in saved["param_groups"]:
                 group["peak_lr"] = float(self.peak(group))

@@ -21,6 +21,7 @@ def param_groups(
     heads: str | None = HEADS,
     matrices: str | None = None,
     names: bool = False,
+    frozen: bool = True,
 ) -> list[dict[str, Any]]:
     """Split a model's parameters into a decayed and an undecayed group.
 
@@ -31,8 +32,7 @@ def param_groups(
     timm have them. A head tied to the embedding counts as the embedding.
 
     Args:
-        model: any module. Parameters that do not require gradients are taken along: they are left
-            as they are until they get one, as a layer does that is unfrozen later.
+        model: any module.
         decay_embeddings: decay `nn.Embedding` tables too. Default False, as in the published runs.
         no_decay: a regular expression or several; a parameter in whose name one is found is not
             decayed.
@@ -51,6 +51,9 @@ def param_groups(
         names: give every parameter with its name, as torch's optimizers take them. Telemetry and
             state dicts then tell the names, and random bits for rounding go by them instead of the
             order. A group holds pairs, which optimizers of other libraries may not take.
+        frozen: take parameters along that require no gradients: they are left as they are until
+            they get one, as those of a layer do that is unfrozen later. False leaves them out, as
+            checkpoints of an optimizer that was built without them need it.
 
     Returns:
         Two groups, decayed first (three with `muon`, matrices first); empty ones are left out. The
@@ -75,6 +78,8 @@ def param_groups(
     named = [(plain_name(name), p) for name, p in model.named_parameters()]
     if not any(p.requires_grad for _, p in named):
         raise ValueError("the model has no trainable parameters")
+    if not frozen:
+        named = [(name, p) for name, p in named if p.requires_grad]
     patterns = [("no_decay", pattern) for pattern in no_decay]
     if muon:
         patterns += [("heads", heads)] if heads not in (None, HEADS) else []

@@ -60,12 +60,8 @@ def load_adamw_state(
     if step is not None:
         check_integer("step", step, low=1)
     betas = _betas_by_id(state_dict)
-    owners = _in_order(optimizer, state_dict, None if parameters is None else list(parameters))
-    if len(betas) != len(owners):
-        raise ValueError(
-            f"the state dict has {len(betas)} parameters, the optimizer {len(owners)}; "
-            "both must be built over the same parameters"
-        )
+    given = None if parameters is None else list(parameters)
+    owners = _in_order(optimizer, state_dict, betas, given)
     new = {}
     for (i, pair), (p, group) in zip(betas.items(), owners, strict=True):
         saved = state_dict["state"].get(i)
@@ -82,17 +78,22 @@ def load_adamw_state(
 
 
 def _in_order(
-    optimizer: LogTimeOptimizer, state_dict: Mapping[str, Any], parameters: list[Tensor] | None
+    optimizer: LogTimeOptimizer,
+    state_dict: Mapping[str, Any],
+    betas: Mapping[int, Any],
+    parameters: list[Tensor] | None,
 ) -> list[tuple[Tensor, dict[str, Any]]]:
-    """Return the optimizer's parameters, each with its group, in the order of the state dict."""
+    """Return the optimizer's parameters, each with its group, in the order of the state dict.
+
+    Those that require no gradients may be missing there.
+    """
     groups = {p: group for group in optimizer.param_groups for p in group["params"]}
     theirs, ours = _names(state_dict["param_groups"]), _names(optimizer.param_groups)
     if parameters is not None:
-        if set(parameters) != set(groups):
+        if strange := len(set(parameters) - set(groups)):
             raise ValueError(
-                f"`parameters` has {len(set(parameters) - set(groups))} that the optimizer does "
-                f"not have, and lacks {len(set(groups) - set(parameters))} of its {len(groups)}; "
-                "it must hold exactly the optimizer's, in AdamW's order"
+                f"`parameters` has {strange} that the optimizer does not have; it must hold the "
+                "optimizer's, in AdamW's order"
             )
     elif theirs and ours:
         found = dict(zip(ours, groups, strict=True))
@@ -102,7 +103,23 @@ def _in_order(
                 "must be built over the same model"
             )
         parameters = [found[name] for name in theirs]
-    return [(p, groups[p]) for p in parameters or groups]
+    elif len(betas) == len(groups):
+        parameters = list(groups)
+    else:  # AdamW's was built over what is trained, perhaps
+        parameters = [p for p in groups if p.requires_grad]
+    if len(parameters) != len(betas):
+        raise ValueError(
+            f"the state dict has {len(betas)} parameters, not {len(parameters)}; both must be "
+            "built over the same parameters"
+        )
+    named = set(parameters)
+    lacking = [tuple(p.shape) for p in groups if p.requires_grad and p not in named]
+    if lacking:
+        raise ValueError(
+            f"{len(lacking)} of the optimizer's {len(groups)} parameters have no place in the "
+            f"state dict, the first of shape {lacking[0]}; both must be built over the same ones"
+        )
+    return [(p, groups[p]) for p in parameters]
 
 
 def _names(groups: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from adana import schedules
-from adana.optim.storage import STEP
 
 INSTEAD = {
     "betas": (
@@ -117,17 +116,16 @@ def refuse_gradient(owner: str, p: Tensor, g: Tensor) -> None:
         )
 
 
-def refuse_cast(p: Tensor, state: Mapping[str, Any]) -> None:
+def refuse_cast(p: Tensor, kept: torch.dtype | None) -> None:
     """Raise `RuntimeError` for a parameter of float64 whose state is not, or the other way round.
 
     Between dtypes of up to 32 bits a parameter may be cast: their states are alike.
     """
-    name, x = next(((k, x) for k, x in state.items() if k != STEP), ("", p))
-    if (x.dtype == torch.float64) != (p.dtype == torch.float64):
+    if kept is not None and (p.dtype == torch.float64) != (kept == torch.float64):
         raise RuntimeError(
-            f"a parameter of shape {tuple(p.shape)} is of {p.dtype} and its state {name!r} of "
-            f"{x.dtype}: it was cast in the middle of training. Cast it back, or drop its state to "
-            "begin its averages anew: optimizer.state.pop(parameter)."
+            f"a parameter of shape {tuple(p.shape)} is of {p.dtype} and its state of {kept}: it "
+            "was cast in the middle of training. Cast it back, or drop its state to begin its "
+            "averages anew: optimizer.state.pop(parameter)."
         )
 
 

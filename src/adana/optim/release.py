@@ -220,7 +220,7 @@ def refuse_replicas(optimizer: LogTimeOptimizer, instead: str) -> None:
     """Raise where gradients may be those of this process alone when they are complete."""
     world = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
     params = (p for group in optimizer.param_groups for p in group["params"])
-    if world > 1 and any(not is_dtensor(p) for p in params):
+    if world > 1 and any(p.requires_grad and not is_dtensor(p) for p in params):
         raise RuntimeError(
             f"plain tensors in a world of {world} processes: DistributedDataParallel averages "
             f"gradients after the hooks have used them, so replicas would part. {instead}"

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import numbers
+import os
+import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -177,7 +179,7 @@ class ScheduledOptimizer(torch.optim.Optimizer):
 
         Raises `ValueError` where what others follow from is out of its range.
         """
-        group.update({name: _plain(value) for name, value in group.items() if name != "params"})
+        group |= {name: plain(group[name]) for name in ("lr", *self.DEFAULTS)}
         check_range("omega", group["omega"], low=0.0)
         if group["total_steps"] is not None:
             check_range("total_steps", group["total_steps"], low=1.0)
@@ -311,8 +313,9 @@ class ScheduledOptimizer(torch.optim.Optimizer):
         super().add_param_group(merged)
         try:
             for p in self.param_groups[-1]["params"]:
-                refuse_parameter(type(self).__name__, p)
-                self.check_codes(self.param_groups[-1], p)
+                if p.requires_grad:  # others may be of any kind: the step looks at them again
+                    refuse_parameter(type(self).__name__, p)
+                    self.check_codes(self.param_groups[-1], p)
         except (RuntimeError, ValueError):
             self.param_groups.pop()
             raise
@@ -320,15 +323,15 @@ class ScheduledOptimizer(torch.optim.Optimizer):
     def _look_at_names(self, group: Mapping[str, Any]) -> None:
         """Refuse arguments of other optimizers in a group, and warn of names that look mistyped."""
         known = set(self.DEFAULTS) - {"version"}
-        for name in group:
-            if name in INSTEAD and name not in known:
+        for name in group.keys() - known - {"params", "lr"}:
+            if name in INSTEAD:
                 raise unknown_argument(type(self).__name__, name, group, known, None)
             meant = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
-            if meant and meant[0][0] == name[0] and name not in known:
+            if meant and meant[0][0] == name[0]:
                 warnings.warn(
                     f"a group has {name!r}, which {type(self).__name__} does not read; is "
                     f"{meant[0]!r} meant?",
-                    stacklevel=5,
+                    stacklevel=_outside(),
                 )
 
     # --- changing course --------------------------------------------------------------------
@@ -358,8 +361,9 @@ class ScheduledOptimizer(torch.optim.Optimizer):
             )
         if changes.get("omega") and not any(group["omega"] for group in self.param_groups):
             raise ValueError(
-                "no group has any decay (omega 0), so omega cannot be rescheduled; say it in the "
-                "groups that are to have some: group['omega'] = ..."
+                "no group has any decay (omega 0), so omega cannot be rescheduled. Give it, and "
+                "its offset in steps, to the groups that are to have some: group.update(omega=4.0, "
+                "decay_offset=adana.schedules.default_decay_offset(4.0, total_steps))"
             )
         peaks = self._new_peaks(changes.pop("peak_lr", None))
         renewed = [
@@ -405,12 +409,17 @@ class ScheduledOptimizer(torch.optim.Optimizer):
         return new
 
 
-def _plain(value: Any) -> Any:
-    """Return numpy's and other numbers as Python's: torch.load would not read them again."""
-    if isinstance(value, tuple):
-        return tuple(map(_plain, value))
-    if isinstance(value, bool) or type(value) in (int, float):
-        return value
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    return float(value) if isinstance(value, numbers.Real) else value
+def plain(value: Any) -> Any:
+    """Return numpy's numbers as Python's, in pairs too: torch.load would not read them again."""
+    if isinstance(value, tuple | list):
+        return type(value)(map(plain, value))
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _outside() -> int:
+    """Return the stack level, for a warning of whoever calls this, of the first frame not ours."""
+    frame, level = sys._getframe(1), 1
+    folders = (os.path.dirname(__file__), os.path.dirname(torch.__file__))
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(folders):
+        frame, level = frame.f_back, level + 1
+    return level

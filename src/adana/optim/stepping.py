@@ -21,7 +21,7 @@ from adana.optim.rows import Rows
 from adana.optim.scaling import Clip, scaling_of
 from adana.optim.scheduled import ScheduledOptimizer
 from adana.optim.scratch import temporaries
-from adana.optim.storage import STEP, local_like, new_state, working_dtype
+from adana.optim.storage import STEP, kept_dtype, local_like, new_state, working_dtype
 from adana.optim.telemetry import Telemetry, added_up
 from adana.optim.update import Form, Hyper, update_foreach, updated
 from adana.optim.work import Work, as_lists, numbers_of, on_this_process, pieces
@@ -195,7 +195,7 @@ class SteppingOptimizer(ScheduledOptimizer):
             if not state:  # it may have another dtype than when it was added
                 self.check_codes(group, p)
             else:
-                refuse_cast(p, state)
+                refuse_cast(p, kept_dtype(state))
             ready.params.append(p)
             ready.grads.append(g)
             ready.states.append(state or {})

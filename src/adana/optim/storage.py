@@ -25,6 +25,15 @@ def working_dtype(p: Tensor) -> torch.dtype:
     return torch.promote_types(p.dtype, torch.float32)
 
 
+def kept_dtype(state: Mapping[str, Any]) -> torch.dtype | None:
+    """Return the dtype of what is kept of a parameter, by the first tensor; None of nothing."""
+    for name, x in state.items():
+        if name != STEP:
+            dtype: torch.dtype = x.dtype
+            return dtype
+    return None
+
+
 def new_state(
     p: Tensor, parts: Mapping[str, torch.dtype], home: torch.device, *, capturable: bool
 ) -> dict[str, Tensor]:

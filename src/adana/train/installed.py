@@ -14,7 +14,6 @@ import contextlib
 import functools
 import hashlib
 import importlib.util
-import os
 import re
 import sys
 import traceback
@@ -85,20 +84,21 @@ def blaming(name: str) -> Iterator[None]:
         return
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise  # says itself what is wanting
     except Exception as error:
         kind = ValueError if isinstance(error, ValueError) else RuntimeError
         raise kind(
-            f"the optimizer {name!r} of {package_of(point)} failed{_where(error)} with "
+            f"the optimizer {name!r} of {package_of(point)} failed{_where(error, point)} with "
             f"{type(error).__name__}: {error}. (ADANA_DEBUG=1 shows the whole traceback)"
         ) from error
 
 
-def _where(error: Exception) -> str:
-    """Return the innermost place in the error's traceback that is neither torch's nor ours."""
-    folders = (Path(__file__).parents[1], Path(torch.__file__).parent)
-    others = [contextlib.__file__, *(f"{folder}{os.sep}" for folder in folders)]
+def _where(error: Exception, point: metadata.EntryPoint) -> str:
+    """Return the innermost place in the error's traceback that is in the package's code."""
+    files = {str(path.resolve()) for path, _ in _files(point.module.partition(".")[0])}
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith(tuple(others))]
+    own = [frame for frame in frames if str(Path(frame.filename).resolve()) in files]
     return f" at {own[-1].filename}:{own[-1].lineno}" if own else ""
 
 

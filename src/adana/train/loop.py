@@ -92,7 +92,8 @@ class Trainer:
         told = on_progress is not ignore  # else they are Python's, for whoever called
         with warnings.catch_warnings(record=told) as warned:
             if told:
-                warnings.simplefilter("always")  # each run its own, though it is one process
+                # Each run its own, though it is one process; other kinds as they are filtered.
+                warnings.filterwarnings("always", category=UserWarning)
             optimizer = build_optimizer(
                 model, config.optimizer, config.optimizer.horizon or config.steps
             )

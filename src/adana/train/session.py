@@ -6,10 +6,9 @@ The first rank speaks for the directory; the others learn from it whether there 
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import Any
 
-from adana.data import Shards
+from adana.data import Shards, local_path
 from adana.runs import NOT_IDENTITY, Run, RunError, identity, write_json
 from adana.train.config import TrainConfig, config_to_dict
 from adana.train.loop import Trainer
@@ -108,8 +107,11 @@ def _check_apart_from_text(run: Run, corpus: str) -> None:
 
     Below the text it may be: what a run writes is left out there.
     """
-    text, own = Path(corpus).expanduser().resolve(), run.path.resolve()
-    if corpus and text.exists() and (text == own or own in text.parents):
+    path = local_path(corpus)
+    if path is None:
+        return
+    text, own = path.resolve(), run.path.resolve()
+    if text == own or own in text.parents:
         raise RunError(
             f"{run.path} holds the text that is to be trained on ({corpus}), so it cannot be the "
             "run directory. Name another with --run."

@@ -51,9 +51,9 @@ class LocalEngine:
         workers: int,
         memory_per_job: int | None = None,
         limits: Limits = Limits(),  # noqa: B008 (frozen)
+        say: Callable[[str], None] = warn,
         *,
         gpus: Sequence[str] = (),
-        say: Callable[[str], None] = warn,
     ) -> None:
         if workers < 1:
             raise ValueError(f"workers must be at least 1, got {workers}")

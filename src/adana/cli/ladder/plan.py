@@ -183,13 +183,16 @@ def make_plan(arguments: PlanLadder) -> tuple[list[PlannedTraining], Hardware]:
 def ladder_commands(trainings: Sequence[PlannedTraining], arguments: PlanLadder) -> list[str]:
     """Return the command lines of `adana ladder run` for all of it, one for each budget.
 
-    None for what it cannot do: a training on several devices, another kappa, less memory.
+    None for what it cannot do: a training on several devices, another kappa, less memory, rates by
+    a rule file or by the law of another batch.
     """
     beyond = (
         arguments.devices > 1,
         arguments.kappa != schedules.KAPPA,
         arguments.activation_checkpointing,
         arguments.loss_chunk,
+        arguments.rules,
+        arguments.extrapolate_lr,
         not all(t.estimate.fits for t in trainings),
     )
     if any(beyond):

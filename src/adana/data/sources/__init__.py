@@ -67,6 +67,14 @@ def open_text(config: DataConfig, cache: Path | None = None) -> Text:
     return _listed(read_corpus(config.corpus, config.text_field, config.limit_documents), config)
 
 
+def local_path(source: str) -> Path | None:
+    """Return the path that the corpus `source` is on this machine; None if it is none."""
+    if not source or source in installed.BUILT_IN or hub.is_hub(source):
+        return None
+    path = Path(source).expanduser()
+    return path if path.exists() else None
+
+
 def read_corpus(source: str, text_field: str = "text", limit: int | None = None) -> Corpus:
     """List a built-in corpus by name, or the user's file or folder by path.
 

@@ -101,14 +101,14 @@ def files_below(root: Path, *, suffixes: tuple[str, ...], skip: Collection[str])
     """Return the files with these suffixes.
 
     Hidden files and folders, ``__pycache__``, folders named in `skip` and what this package has
-    written there itself (`_OUTPUTS`) are left out.
+    written below `root` itself (`_OUTPUTS`) are left out.
     """
     paths: list[Path] = []
     closed: list[OSError] = []
     others: Counter[str] = Counter()
     linked = outputs = 0
     for folder, below, names in os.walk(root, onerror=closed.append):
-        if any(written <= set(names) for written in _OUTPUTS):
+        if Path(folder) != root and any(written <= set(names) for written in _OUTPUTS):
             outputs += 1
             below.clear()
             continue
