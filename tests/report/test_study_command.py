@@ -55,7 +55,8 @@ def test_runs_that_do_not_go_together_are_listed_and_one_names_those_that_do(
     assert "2 of evaluated tokens 17 (other-s0, other-s1)" in error
     assert "take those that go with one: --like adamw" in error
     alone = [verb, *map(str, sorted(mixed.iterdir())), *command[2:]]  # as a shell has it
-    for folders in (command, alone, [*command, str(tmp_path / "runs" / "other-s0")]):
+    twice = [verb, str(mixed / "other-s0"), *command[1:]]
+    for folders in (command, alone, twice):
         with pytest.raises(SystemExit) as end:
             main([*folders, "--like", study_runs[0].path.name])
         assert end.value.code == 0
