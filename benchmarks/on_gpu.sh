@@ -9,8 +9,8 @@
 #   train   the engine against a plain loop, Enoki of 6 and 12 heads in bfloat16: tokens/s and MFU
 #   memory  of the loss in chunks, of states on the host, of gradients released as they are made
 #
-# PYTHON (python3) needs torch, and pytest for check. What is printed also goes to files in OUT
-# (build/on_gpu). A part that fails does not keep the next from running; the exit code is then 1.
+# PYTHON (python3) needs what adana needs, and pytest for check. What is printed also goes to files
+# in OUT (build/on_gpu). A part that fails does not keep the next from running; the exit code is then 1.
 # LIMIT (240) seconds is the most that one command may take. DEVICE=cpu TINY=1 tries this script
 # where there is no GPU; its numbers mean nothing.
 set -uo pipefail

@@ -39,9 +39,9 @@ class EngineFlags:
         """Return the engine for `workers` trainings at a time like `configs`, each on one device.
 
         All have the device and the threads of the first; on one machine they are spread over its
-        GPUs, unless the device is one by number. On Ray, the cluster's room decides how
-        many run at a time; a job reserves a CPU for each of its threads, and a GPU if its device is
-        one by name.
+        GPUs, unless the device is one by number. On Ray, the cluster's room decides how many run at
+        a time; a job reserves a CPU for each of its threads, and a GPU if its device is one by
+        name.
 
         Raises:
             RuntimeError: Ray is not installed.

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from adana.optim.refusals import refuse_other_codes, warn_of_other_codes
-from adana.optim.scheduled import STATE_VERSION, plain
+from adana.optim.scheduled import STATE_VERSION, as_python
 from adana.optim.stepping import SteppingOptimizer
 from adana.optim.storage import restored, without_tensors
 from adana.optim.telemetry import Telemetry
@@ -97,7 +97,7 @@ class LogTimeOptimizer(SteppingOptimizer):
         """
         saved = super().state_dict()
         for group in saved["param_groups"]:
-            group["lr"] = plain(group["lr"])  # whoever sets it may take it from numpy
+            group["lr"] = as_python(group["lr"])  # whoever sets it may take it from numpy
         if saved["state"]:
             for group in saved["param_groups"]:
                 group["peak_lr"] = float(self.peak(group))
@@ -131,7 +131,7 @@ class LogTimeOptimizer(SteppingOptimizer):
             super().load_state_dict(state_dict)
         finally:
             handle.remove()
-        warn_of_other_codes(asked, self.param_groups)
+        warn_of_other_codes(asked, self.param_groups, self.DEFAULTS)
         saved_ids = [i for group in final["param_groups"] for i in group["params"]]
         owners = [(p, group) for group in self.param_groups for p in group["params"]]
         for i, (p, group) in zip(saved_ids, owners, strict=True):

@@ -162,22 +162,21 @@ def refuse_tiny_eps(eps: float) -> None:
 
 
 def warn_of_other_codes(
-    asked: Sequence[Mapping[str, Any]], groups: Sequence[Mapping[str, Any]]
+    asked: Sequence[Mapping[str, Any]],
+    groups: Sequence[Mapping[str, Any]],
+    defaults: Mapping[str, Any],
 ) -> None:
     """Warn where a group asked for codes and what was loaded has others: bytes and noise differ.
 
-    `asked` are the groups as they were built, `groups` as they are now. Defaults ask for nothing.
+    `asked` are the groups as they were built, `groups` as they are now. `defaults` ask for nothing.
     """
-    for name, default, kept in (
-        ("state_dtype", "fp32", "states"),
-        ("bf16_weights", "stochastic", "bfloat16 weights"),
-    ):
+    for name, kept in (("state_dtype", "states"), ("bf16_weights", "bfloat16 weights")):
         for before, now in zip(asked, groups, strict=True):
             code, found = before[name], now[name]
             concerned = name == "state_dtype" or any(
                 p.dtype == torch.bfloat16 for p in now["params"]
             )
-            if code in (default, found) or not concerned:
+            if code in (defaults[name], found) or not concerned:
                 continue
             those = [i for i, each in enumerate(asked) if each[name] == code]
             where = "" if len(those) == len(asked) else f", groups={those}"

@@ -179,7 +179,7 @@ class ScheduledOptimizer(torch.optim.Optimizer):
 
         Raises `ValueError` where what others follow from is out of its range.
         """
-        group |= {name: plain(group[name]) for name in ("lr", *self.DEFAULTS)}
+        group |= {name: as_python(group[name]) for name in ("lr", *self.DEFAULTS)}
         check_range("omega", group["omega"], low=0.0)
         if group["total_steps"] is not None:
             check_range("total_steps", group["total_steps"], low=1.0)
@@ -409,10 +409,10 @@ class ScheduledOptimizer(torch.optim.Optimizer):
         return new
 
 
-def plain(value: Any) -> Any:
+def as_python(value: Any) -> Any:
     """Return numpy's numbers as Python's, in pairs too: torch.load would not read them again."""
     if isinstance(value, tuple | list):
-        return type(value)(map(plain, value))
+        return type(value)(map(as_python, value))
     return value.item() if isinstance(value, np.generic) else value
 
 

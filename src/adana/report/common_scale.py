@@ -40,12 +40,13 @@ def check_common_scale(records: Sequence[Record]) -> None:
         groups.setdefault(_shared(record.config), []).append(record)
     if len(groups) < 2:
         return
-    differing = [i for i, _ in enumerate(_SHARED) if len({shared[i] for shared in groups}) > 1]
+    differ = [len(set(values)) > 1 for values in zip(*groups, strict=True)]
     found = []
     for shared, own in groups.items():
-        names = list(_SHARED)
         what = ", ".join(
-            f"{names[i]} {_words(names[i], shared[i], own[0].config)}" for i in differing
+            f"{name} {_words(name, value, own[0].config)}"
+            for name, value, differs in zip(_SHARED, shared, differ, strict=True)
+            if differs
         )
         more = ", ..." if len(own) > _MOST_NAMED else ""
         found.append(f"{len(own)} of {what} ({', '.join(r.name for r in own[:_MOST_NAMED])}{more})")

@@ -54,7 +54,7 @@ def print_plan(
     console.print(Padding(Text(total_text(trainings)), (0, 0, 0, 3)))
     for title, several in (
         ("Commands (each with --data and your corpus)", commands),
-        ("Or with a grid of rates and several seeds, and a report at the end", ladders),
+        ("Or with a grid of rates, several seeds and a report (with --data too)", ladders),
     ):
         if several:
             console.print(f"\n{title}", style="bold")
