@@ -50,7 +50,7 @@ def compare(*arguments: str) -> int:
 
 
 def report_folder(tmp_path) -> Path:
-    (folder,) = (tmp_path / "runs").glob("compare-adamw-adana-*")
+    (folder,) = (tmp_path / "runs").glob("compare-ad*")
     return folder
 
 
@@ -126,6 +126,26 @@ def test_all_runs_of_a_comparison_start_from_the_same_weights_and_data(tmp_path)
     assert first["adamw"] == first["adana"]
 
 
+def test_an_optimizer_is_compared_with_itself_at_other_values(capsys, tmp_path):
+    given = ("--omega", "2", "--kappa", "0.8", "--seeds", "1")
+    rates = ("--lr", "adana=0.01", "adana:kappa=0.9=0.02")
+    assert compare("adana", "adana:kappa=0.90", *given, *rates) == 0
+    optimizers = {
+        r.config()["optimizer"]["label"]: r.config()["optimizer"]
+        for r in find_runs(tmp_path / "runs")
+    }
+    own = optimizers["adana:kappa=0.9"]
+    assert (own["name"], own["lr"], own["kappa"], own["omega"]) == ("adana", 0.02, 0.9, 2.0)
+    plain = optimizers["adana"]
+    assert (plain["lr"], plain["kappa"], plain["omega"]) == (0.01, 0.8, 2.0)
+    assert report_folder(tmp_path).name.startswith("compare-adana-adana-kappa0.9-")
+    rows = json.loads((report_folder(tmp_path) / "comparison.json").read_text())["rows"]
+    assert [row["label"] for row in rows] == ["adana", "adana:kappa=0.9"]
+    capsys.readouterr()
+    assert compare("adana:kappa=0.9", "adana:kappa=0.90") == 2
+    assert "adana:kappa=0.90 is named twice" in capsys.readouterr().err
+
+
 def test_a_sweep_trains_each_rate_once_and_takes_the_best(capsys, tmp_path):
     rates = ("--lr", "adamw=0.01", "adana=0.01")
     assert compare("adamw", "adana", "--seeds", "1", "--sweep-lr", "3", *rates) == 0
@@ -151,6 +171,7 @@ def test_a_sweep_trains_each_rate_once_and_takes_the_best(capsys, tmp_path):
     ("arguments", "message"),
     [
         (("train", "--optimizer", "adan"), "unknown optimizer 'adan', expected one of\n  adamw "),
+        (("train", "--optimizer", "adana:kappa=0.9"), "name it adana and give them as flags"),
         (("train", "--lr", "0"), "lr must be a finite number in (0"),
         (("train", "--lr", "-1"), "lr must be a finite number in (0"),
         (("train", "--kappa", "0.8", "--optimizer", "adana-released"), "Pass one (--lr)"),
@@ -167,7 +188,7 @@ def test_a_sweep_trains_each_rate_once_and_takes_the_best(capsys, tmp_path):
         (("train", "--heads", "0"), "heads must be at least 1"),
         (("compare", "adamw", "adan"), "unknown optimizer 'adan'"),
         (("compare", "adamw", "adamw"), "named twice"),
-        (("compare", "adamw", "--lr", "adana=1"), "names no optimizer compared"),
+        (("compare", "adamw", "--lr", "adana=1"), "names nothing that is compared"),
         (("compare", "adamw", "--lr", "adamw=fast"), "not NAME=VALUE"),
         (("compare", "adamw", "--seeds", "0"), "--seeds must be at least 1"),
         (("compare", "adamw", "--sweep-lr", "1"), "--sweep-lr takes 2 or more"),

@@ -39,6 +39,22 @@ def test_a_plan_shows_sizes_rates_and_time_and_trains_nothing(tmp_path, capsys):
     assert find_runs(tmp_path / "runs") == []
 
 
+def test_an_optimizer_stands_beside_itself_with_other_values(tmp_path, capsys):
+    own = "adana:kappa=0.9,omega=8"
+    rates = ("--lr", "adana:omega=8,kappa=0.90=0.004", "--rates", "1", "--seeds", "1")
+    assert run("--optimizers", "adana", own, *rates) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"{own}: grid of 1 rates by factors of 2 around the given 0.004" in out
+    assert "kappa 0.85 where there is one, cosine to 0.1 of the peak, but for what names say" in out
+    optimizers = [r.config()["optimizer"] for r in find_runs(tmp_path / "runs")]
+    assert sorted((o["label"], o["kappa"], o["omega"]) for o in optimizers) == [
+        *[("adana", 0.85, 4.0)] * 2,
+        *[(own, 0.9, 8.0)] * 2,
+    ]
+    (page,) = (tmp_path / "runs").glob("*/report/report.html")
+    assert "adana:<wbr>kappa=0.9,<wbr>omega=8" in page.read_text()
+
+
 def test_how_long_a_cluster_takes_is_not_said(capsys, monkeypatch):
     jobs = SMALL.index("--jobs")
     monkeypatch.setattr(f"{__name__}.SMALL", SMALL[:jobs] + SMALL[jobs + 2 :])
@@ -100,7 +116,7 @@ def test_a_ladder_of_another_family(arguments, widths, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--lr", "muon=1"), "--lr 'muon=1' names no optimizer compared"),
+        (("--lr", "muon=1"), "--lr 'muon=1' names nothing that is compared"),
         (("--seeds", "0"), "a study's seeds must be at least 1"),
         (("--engine", "ray"), "--jobs 2 does not go with --engine ray"),
         (("--width", "8"), "--width does not go with --model enoki"),

@@ -7,25 +7,30 @@ from typing import Any
 
 from adana import schedules
 from adana.cli.settings import RULED, Settings
-from adana.ladder import Rate, RuleBook, peak_learning_rate, with_optimizer
+from adana.ladder import Rate, RuleBook, candidate, peak_learning_rate, with_optimizer
 from adana.train import TrainConfig, omega_of_tau_epochs, optimizer_entry
 
 
 def configure(
     settings: Settings,
-    name: str,
+    label: str,
     given: float | None,
     rules: RuleBook,
     train_tokens: int | None = None,
 ) -> TrainConfig:
-    """Return the configuration of one optimizer, all that is left open filled in.
+    """Return the configuration of one candidate, all that is left open filled in.
 
-    A flag beats a rule file, a rule file beats a published law. `given` is the learning rate of the
-    command line, `train_tokens` the size of the training data: without it --tau-epochs cannot be
-    turned into an omega, and the default stands in for checks before there are data.
+    Its own values beat flags, a flag beats a rule file, a rule file a published law. `given` is the
+    learning rate of the command line, `train_tokens` the size of the training data: without it
+    --tau-epochs cannot be turned into an omega, and the default stands in for checks before there
+    are data.
     """
-    config = without_rate(settings, name, rules, train_tokens)
-    return with_optimizer(config, name, pick_rate(settings, config, given, rules))
+    own = candidate(label)
+    if "omega" in own.values:  # two ways to say how weights decay
+        settings = dataclasses.replace(settings, tau_epochs=None)
+    settings = dataclasses.replace(settings, **own.values)
+    config = without_rate(settings, own.name, rules, train_tokens)
+    return with_optimizer(config, label, pick_rate(settings, config, given, rules))
 
 
 def without_rate(

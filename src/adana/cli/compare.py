@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ from adana.ladder import (
     PlannedRun,
     Rate,
     RuleBook,
+    candidate,
+    folder_name,
+    labels,
     open_rules,
     plan_run,
     plan_seeds_and_horizons,
@@ -36,7 +40,7 @@ from adana.ladder import (
 from adana.report import Trial, read_trials, sweep_edges, sweep_table
 from adana.runs import folder_key
 from adana.searches import Search
-from adana.train import TrainConfig, optimizer_entry, optimizer_names, refuse_unread
+from adana.train import TrainConfig, optimizer_names, refuse_unread
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class CompareArguments(EngineFlags, Settings):
     its own peak learning rate. Finished runs are reused, interrupted ones go on. Writes one HTML
     report that works offline, and the same numbers as Markdown and JSON.
         adana compare adamw adana --sweep-lr 5                the best of five rates for each
+        adana compare adamw adana adana:kappa=0.9,delta=4     one of them twice
         adana compare adamw adana --tuned runs/tune-*         what searches found, on other seeds
     """
 
@@ -54,7 +59,8 @@ class CompareArguments(EngineFlags, Settings):
         tuple[str, ...],
         tyro.conf.Positional,
         tyro.conf.arg(
-            help=f"The first one is the baseline. Known: {', '.join(optimizer_names())}."
+            help="The first one is the baseline. NAME:KEY=VALUE,KEY=VALUE for one with values of "
+            f"its own, as adana:kappa=0.9,omega=8. Known: {', '.join(optimizer_names())}."
         ),
     ] = ("adamw", "adana")
     lr: tuple[str, ...] = ()
@@ -81,11 +87,12 @@ def compare_command(arguments: CompareArguments) -> int:
     """Run `adana compare`; return the exit code."""
     console = Console()
     check_arguments(arguments)
+    arguments = dataclasses.replace(arguments, optimizers=labels(arguments.optimizers))
     rates = given_rates(arguments.lr, arguments.optimizers)
     bests = read_bests(arguments.tuned, arguments.optimizers, lambda text: say(console, text))
     refuse_rates([*rates], bests)
     rules = open_rules(arguments.rules)
-    rules.check_used(arguments.optimizers)
+    rules.check_used([candidate(label).name for label in arguments.optimizers])
     shards = prepare_with_bar(arguments.data_config(), console)
     comparison = _Comparison(arguments, rules, shards, console)
     configs = comparison.configure(rates, bests)
@@ -111,7 +118,8 @@ def compare_command(arguments: CompareArguments) -> int:
 def default_output(arguments: CompareArguments, planned: Sequence[PlannedRun]) -> Path:
     """Return a folder of its own for every set of runs, so that no report replaces another."""
     names = sorted(p.path.name for p in planned)
-    return arguments.runs / f"compare-{'-'.join(arguments.optimizers)}-{folder_key(names)}"
+    title = "-".join(folder_name(label) for label in arguments.optimizers)
+    return arguments.runs / f"compare-{title}-{folder_key(names)}"
 
 
 def check_arguments(arguments: CompareArguments) -> None:
@@ -120,11 +128,8 @@ def check_arguments(arguments: CompareArguments) -> None:
     names = arguments.optimizers
     if not names:
         raise ValueError("name at least one optimizer, say: adana compare adamw adana")
-    for name in names:
-        optimizer_entry(name)
-    refuse_unread(arguments.optimizer_config(names[0], 1.0), *names)
-    if len(set(names)) != len(names):
-        raise ValueError(f"an optimizer is named twice in {' '.join(names)}; name each once")
+    known = [candidate(name).name for name in labels(names)]
+    refuse_unread(arguments.optimizer_config(known[0], 1.0), *known)
     if arguments.seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {arguments.seeds}")
     if not all(0 < factor < math.inf for factor in arguments.horizons):
@@ -141,12 +146,18 @@ def check_arguments(arguments: CompareArguments) -> None:
 
 
 def given_rates(items: Sequence[str], optimizers: Sequence[str]) -> dict[str, float]:
-    """Parse ``--lr NAME=VALUE ...``."""
+    """Parse ``--lr NAME=VALUE ...``; names are those of candidates, by label."""
     rates: dict[str, float] = {}
     for item in items:
-        name, _, value = item.partition("=")
+        name, _, value = item.rpartition("=")
+        if ":" in name:  # the same may be written otherwise
+            own = candidate(name)
+            name = next((label for label in optimizers if candidate(label) == own), own.label)
         if name not in optimizers:
-            raise ValueError(f"--lr {item!r} names no optimizer compared; write NAME=VALUE")
+            raise ValueError(
+                f"--lr {item!r} names nothing that is compared ({', '.join(optimizers)}); write "
+                "NAME=VALUE"
+            )
         if name in rates:
             raise ValueError(f"--lr names {name} twice; use --sweep-lr to try several rates")
         try:

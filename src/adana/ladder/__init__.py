@@ -1,13 +1,14 @@
 """From a size and a question to the runs that answer it."""
 
+from adana.ladder.candidates import Candidate, candidate, labels, with_optimizer
 from adana.ladder.comparison import (
     PlannedRun,
+    folder_name,
     job_payload,
     plan_run,
     plan_seeds_and_horizons,
     run_job,
     sweep_rates,
-    with_optimizer,
 )
 from adana.ladder.devices import DEVICES, THIS, Device, find_device
 from adana.ladder.estimates import MFU, Estimate, Hardware, estimate, job_memory
@@ -69,6 +70,7 @@ __all__ = [
     "THIS",
     "TOKENS_PER_PARAM",
     "TUNABLE",
+    "Candidate",
     "Carried",
     "Cell",
     "Device",
@@ -87,15 +89,18 @@ __all__ = [
     "TrainingObjective",
     "TunedSize",
     "budget_rule",
+    "candidate",
     "carried",
     "centre_rate",
     "estimate",
     "find_device",
     "find_law",
     "first_rates",
+    "folder_name",
     "hyperparameters",
     "job_memory",
     "job_payload",
+    "labels",
     "mean_losses",
     "next_rate",
     "open_rules",

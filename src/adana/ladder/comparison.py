@@ -12,14 +12,11 @@ from adana.data import open_shards
 from adana.ladder.learning_rates import Rate
 from adana.runs import Run, identity
 from adana.train import (
-    HYPERPARAMETERS,
-    OptimizerConfig,
     Outcome,
     ScheduleConfig,
     TrainConfig,
     config_from_dict,
     config_to_dict,
-    optimizer_entry,
     train,
 )
 
@@ -46,22 +43,17 @@ class PlannedRun:
 def plan_run(config: TrainConfig, root: Path, data_fingerprint: str) -> PlannedRun:
     """Give a configuration its directory below `root`."""
     key = identity(config_to_dict(config, data_fingerprint))
-    name = f"{config.optimizer.label}-T{config.steps}-s{config.seed}-{key}"
+    name = f"{folder_name(config.optimizer.label)}-T{config.steps}-s{config.seed}-{key}"
     return PlannedRun(config, root / name, data_fingerprint)
 
 
-def with_optimizer(base: TrainConfig, name: str, rate: Rate) -> TrainConfig:
-    """Return `base` with another optimizer at its own peak learning rate."""
-    # What the optimizer does not read must not make another run of it.
-    unread = set(HYPERPARAMETERS) - set(optimizer_entry(name).reads)
-    default = OptimizerConfig(name, rate.lr)
-    unread |= set() if optimizer_entry(name).coded else {"state_dtype"}
-    unused = {field: getattr(default, field) for field in sorted(unread)}
-    optimizer = dataclasses.replace(
-        base.optimizer, name=name, label=name, code=None, lr=rate.lr, **unused
-    )
-    provenance = {**base.provenance, "lr": rate.source}
-    return dataclasses.replace(base, optimizer=optimizer, provenance=provenance)
+def folder_name(label: str) -> str:
+    """Return a label as it may stand in the name of a folder.
+
+    >>> folder_name("adana:kappa=0.9,omega=8")
+    'adana-kappa0.9-omega8'
+    """
+    return label.replace("=", "").replace(":", "-").replace(",", "-")
 
 
 def sweep_rates(centre: Rate, points: int) -> list[Rate]:

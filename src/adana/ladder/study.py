@@ -17,7 +17,8 @@ from typing import Any, Literal, NamedTuple
 
 from adana import schedules
 from adana.data import DataConfig, model_vocab_size
-from adana.ladder.comparison import PlannedRun, with_optimizer
+from adana.ladder.candidates import Candidate, candidate, labels, with_optimizer
+from adana.ladder.comparison import PlannedRun
 from adana.ladder.learning_rates import (
     DEMO_MODEL,
     DEMO_RATES,
@@ -41,7 +42,6 @@ from adana.nn import (
 from adana.runs import folder_key
 from adana.train import (
     LayoutConfig,
-    OptimizerConfig,
     ScheduleConfig,
     ScheduleName,
     TrainConfig,
@@ -60,7 +60,8 @@ class Study:
     """What is trained. The defaults are the preset `laptop`."""
 
     optimizers: tuple[str, ...] = ("adamw", "adana", "dana-star-mk4")
-    """The first one is the baseline."""
+    """What is compared, by label: names, or with values of their own, "adana:kappa=0.9" (see
+    `candidate`). The first one is the baseline."""
     family: Family = "enoki"
     """Of the models."""
     sizes: tuple[int, ...] = (1, 2, 3, 4)
@@ -109,8 +110,7 @@ class Study:
             raise ValueError(
                 f"a study's family must be one of {', '.join(FAMILIES)}, got {self.family!r}"
             )
-        for name in self.optimizers:
-            optimizer_entry(name)
+        object.__setattr__(self, "optimizers", labels(self.optimizers))
         for name, low in (("rates", 1), ("seeds", 1), ("evaluations", 1), ("widen", 0)):
             if getattr(self, name) < low:
                 raise ValueError(f"a study's {name} must be at least {low}: {getattr(self, name)}")
@@ -155,7 +155,7 @@ class Study:
         """Return the configuration of one training."""
         steps = self.steps(cell.size)
         base = TrainConfig(
-            optimizer=OptimizerConfig(cell.optimizer, rate.lr),
+            optimizer=candidate(cell.optimizer).config(rate.lr),
             steps=steps,
             batch_size=self.batch_size,
             model=self.model(cell.size),
@@ -201,9 +201,10 @@ _LATER = ("family", "layers", "vocab_size", "schedule", "precision")
 
 
 class Cell(NamedTuple):
-    """One optimizer at one size."""
+    """One candidate at one size."""
 
     optimizer: str
+    """Its label."""
     size: int
     """Heads of a transformer, width of an LSTM."""
 
@@ -277,9 +278,10 @@ def next_rate(study: Study, losses: Mapping[float, float]) -> Rate | None:
 def _rule(study: Study, cell: Cell) -> Rate:
     """Return the published law's rate where it was fitted to such sizes, else `centre_rate`."""
     model, ratio = study.model(cell.size), study.tokens_per_param
+    own = candidate(cell.optimizer)
     try:
         rate = planned_learning_rate(
-            cell.optimizer, model, study.batch_size, tokens_per_param=ratio
+            own.name, model, study.batch_size, kappa=_kappa(own), tokens_per_param=ratio
         )
     except NoLawError:
         return centre_rate(cell.optimizer, model)
@@ -292,7 +294,7 @@ def _rule(study: Study, cell: Cell) -> Rate:
     return dataclasses.replace(rate, source=f"{rate.source}{other}")
 
 
-def centre_rate(optimizer: str, model: ModelConfig) -> Rate:
+def centre_rate(label: str, model: ModelConfig) -> Rate:
     """Return the learning rate that a grid at this size is laid around.
 
     The demo's tuned rate, carried to this size by the shape of the published law,
@@ -302,16 +304,17 @@ def centre_rate(optimizer: str, model: ModelConfig) -> Rate:
     Raises:
         NoLawError: neither is known for this optimizer.
     """
-    law = _law(optimizer, model)
-    tuned = DEMO_RATES.get(optimizer)
+    own = candidate(label)
+    law = _law(own, model)
+    tuned = DEMO_RATES.get(own.name)
     if tuned is None and law is None:
-        advice = f"Pass the middle of its grid: --lr {optimizer}=VALUE."
-        kappa = schedules.KAPPA if "kappa" in optimizer_entry(optimizer).reads else None
-        raise NoLawError(model.family, optimizer, kappa, advice=advice)
+        advice = f"Pass the middle of its grid: --lr {label}=VALUE."
+        raise NoLawError(model.family, own.name, _read_kappa(own), advice=advice)
     other = "" if model.family == DEMO_MODEL.family else f"; an {FAMILY_TITLES[DEMO_MODEL.family]}"
+    other += f"; of {own.name} as it is by default" if own.values else ""
     page = f"(docs/evidence/demo.md{other})"
     if law is None:
-        return Rate(float(DEMO_RATES[optimizer]), f"the demo's tuned rate {page}")
+        return Rate(float(DEMO_RATES[own.name]), f"the demo's tuned rate {page}")
     p = count_parameters(model).non_embedding
     title = FAMILY_TITLES[law.family]
     if tuned is None:
@@ -323,11 +326,25 @@ def centre_rate(optimizer: str, model: ModelConfig) -> Rate:
     )
 
 
-def _law(optimizer: str, model: ModelConfig) -> PublishedLaw | None:
-    """Return the law of the smallest batch, if the optimizer has one in this architecture."""
-    kappa = schedules.KAPPA if "kappa" in optimizer_entry(optimizer).reads else None
-    laws = matching_laws(model.family, optimizer, kappa)
+def _law(own: Candidate, model: ModelConfig) -> PublishedLaw | None:
+    """Return the law of the smallest batch, if the optimizer has one in this architecture.
+
+    One for the default kappa where there is none for its own.
+    """
+    kappa = _read_kappa(own)
+    laws = matching_laws(model.family, own.name, kappa)
+    if kappa is not None and not laws:
+        laws = matching_laws(model.family, own.name, schedules.KAPPA)
     return min(laws, key=lambda law: law.batch, default=None)
+
+
+def _kappa(own: Candidate) -> float:
+    return float(own.values.get("kappa", schedules.KAPPA))
+
+
+def _read_kappa(own: Candidate) -> float | None:
+    """Return its kappa, if it reads one."""
+    return _kappa(own) if "kappa" in optimizer_entry(own.name).reads else None
 
 
 def _on_lattice(position: int, factor: float) -> float:

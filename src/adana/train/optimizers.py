@@ -137,6 +137,11 @@ def optimizer_entry(name: str) -> OptimizerEntry:
                 "of one of adana's own; uninstall it, or give its optimizer another name"
             )
         return OPTIMIZERS[name]
+    if point is None and name.partition(":")[0] in OPTIMIZERS:
+        raise ValueError(
+            f"{name!r}: an optimizer with values of its own is for what compares several; here "
+            f"name it {name.partition(':')[0]} and give them as flags"
+        )
     if point is None:
         known = [f"  {key:20} {own.summary}" for key, own in OPTIMIZERS.items()]
         known += [f"  {key:20} of {package_of(other)}" for key, other in installed().items()]

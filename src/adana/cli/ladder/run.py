@@ -58,6 +58,7 @@ class RunLadder(EngineFlags, DataFlags):
         adana ladder run                     an evening on 2 cores
         adana ladder run --plan              what that would train, and how long it takes here
         adana ladder run --data my_texts/ --optimizers adamw adana --seeds 3
+        adana ladder run --optimizers adamw adana adana:kappa=0.75       one of them twice
         adana ladder run --model lstm --width 32 64 128                  another family
         adana ladder run --optimizers adamw adana --tuned runs/tune-*    with what searches found
     """
@@ -68,8 +69,9 @@ class RunLadder(EngineFlags, DataFlags):
     optimizers: Annotated[
         tuple[str, ...],
         tyro.conf.arg(
-            help="The first one is the baseline. Default: those of the preset. "
-            f"Known: {', '.join(optimizer_names())}."
+            help="The first one is the baseline. NAME:KEY=VALUE,KEY=VALUE for one with values of "
+            "its own, as adana:kappa=0.9,omega=8. Default: those of the preset. Known: "
+            f"{', '.join(optimizer_names())}."
         ),
     ] = ()
     model: Family = Study.family

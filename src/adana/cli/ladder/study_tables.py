@@ -32,9 +32,11 @@ def print_study(
     tokens = sum(len(own) * study.seeds * _tokens(study, cell.size) for cell, own in grid.items())
     budget = budget_rule(study.tokens_per_param, study.batch_size, study.sequence_length)
     schedule = ScheduleConfig(study.schedule).text()
+    exceptions = ["what names say"] if any(":" in label for label in study.optimizers) else []
+    exceptions += ["what searches found"] if study.tuned else []
     notes = [
         f"T = {budget}; all at omega {schedules.OMEGA:g}, kappa {schedules.KAPPA:g} where there is "
-        f"one, {schedule}{', but for what searches found' if study.tuned else ''}",
+        f"one, {schedule}{f', but for {but}' if (but := ' and '.join(exceptions)) else ''}",
         *dict.fromkeys(f"{cell.optimizer}: {own[0].source}" for cell, own in grid.items()),
         *(f"{name}: {_found(tuned)}" for name, tuned in study.tuned.items()),
     ]
