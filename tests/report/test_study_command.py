@@ -62,8 +62,8 @@ def test_runs_that_do_not_go_together_are_listed_and_one_names_those_that_do(
         assert end.value.code == 0
         assert f"{len(study_runs)} of {len(study_runs) + 2} runs" in capsys.readouterr().out
     for like, message in (
-        ("other", "--like other means 2 of the runs"),
-        ("x", "is called x, as --like"),
+        ("other", "'other' begins the names of 2 runs"),
+        ("x", "no run among these, as --like has it, is called 'x'"),
     ):
         with pytest.raises(SystemExit) as end:
             main([*command, "--like", like])

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from adana.cli.terminal import say
-from adana.report import alike
+from adana.report import alike, run_called
 from adana.runs import Run, RunError, find_runs
 
 RUNS = Path("runs")
@@ -52,27 +52,10 @@ def runs_below(folders: Sequence[Path], console: Console, like: str | None = Non
         raise RunError("none of the run directories can be read by this adana")
     if like is None:
         return readable
-    kept = alike(readable, _called(like, readable))
+    paths = {str(run.path): run for run in readable}
+    kept = alike(readable, run_called(like, paths, "among these, as --like has it,"))
     say(console, f"--like {like}: {len(kept)} of {len(readable)} runs")
     return kept
-
-
-def _called(name: str, runs: Sequence[Run]) -> Run:
-    """Return the run that `name` means: its path, its name, or the beginning of that."""
-    for matches in (
-        lambda run: run.path.resolve() == Path(name).resolve() or run.path.name == name,
-        lambda run: run.path.name.startswith(name),
-    ):
-        found = [run for run in runs if matches(run)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            paths = ", ".join(str(run.path) for run in found[:3])
-            more = ", ..." if len(found) > 3 else ""
-            raise RunError(
-                f"--like {name} means {len(found)} of the runs ({paths}{more}); name one"
-            )
-    raise RunError(f"none of the {len(runs)} runs is called {name}, as --like has it")
 
 
 def _readable(run: Run, console: Console) -> bool:

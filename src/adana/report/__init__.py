@@ -36,6 +36,7 @@ from adana.report.listing import (
     last_rows,
     list_runs,
     read_listing,
+    run_called,
     select,
 )
 from adana.report.schedule_page import overview, write_schedules
@@ -89,6 +90,7 @@ __all__ = [
     "render",
     "render_search",
     "render_study",
+    "run_called",
     "save_static",
     "schedule_charts",
     "select",

@@ -121,16 +121,29 @@ def find_run(root: Path, name: str) -> Run:
             f"{name!r} is no run directory, and there is none below {root}. Name the folder of "
             "the run directories with --runs, or a run directory by its path."
         )
-    found = [key for key in runs if key.startswith(name) or Path(key).name.startswith(name)]
-    found = found or [key for key in runs if key.rsplit("-", 1)[-1].startswith(name)]
+    return run_called(name, runs, f"below {root}")
+
+
+def run_called(name: str, runs: Mapping[str, Run], where: str) -> Run:
+    """Return the one of `runs`, by their paths below some folder, that `name` means.
+
+    That is a path, a name, its last part, or the beginning of one of these. `where` says in the
+    message where the runs are.
+
+    Raises:
+        RunError: no run is meant, or several are; the message lists what was likely meant.
+    """
+    path = Path(name).resolve()
+    whole = [k for k, run in runs.items() if Path(k).name == name or run.path.resolve() == path]
+    begun = [key for key in runs if key.startswith(name) or Path(key).name.startswith(name)]
+    found = whole or begun or [key for key in runs if key.rsplit("-", 1)[-1].startswith(name)]
     if len(found) == 1:
         return runs[found[0]]
     if found:
-        raise RunError(f"{name!r} begins the names of {len(found)} runs:{_indented(found)}")
+        is_what = "is the name" if whole else "begins the names"
+        raise RunError(f"{name!r} {is_what} of {len(found)} runs:{_indented(found)}")
     near = difflib.get_close_matches(name, runs, n=3, cutoff=0.3) or list(runs)[:3]
-    raise RunError(
-        f"no run below {root} is called {name!r}; there are for example{_indented(near)}"
-    )
+    raise RunError(f"no run {where} is called {name!r}; there are for example{_indented(near)}")
 
 
 def select(
