@@ -21,12 +21,12 @@ from adana.ladder import (
     steps_of_budget,
 )
 from adana.nn import (
+    FAMILIES,
     EnokiConfig,
     Family,
     InitScheme,
     LSTMConfig,
     ModelConfig,
-    Qwen3Config,
     count_parameters,
 )
 from adana.optim import StateDtype
@@ -174,23 +174,18 @@ class Settings(DataFlags):
             if getattr(self, name) is not None:
                 flag = name.replace("_", "-")
                 raise ValueError(f"--{flag} does not go with --model {self.model}: it has none")
-        heads = DEMO_MODEL.heads if self.heads is None else self.heads
-        head_dim = DEMO_MODEL.head_dim if self.head_dim is None else self.head_dim
-        common: dict[str, Any] = {
-            "vocab_size": self.model_vocab_size(),
-            "sequence_length": self.sequence_length,
-            "init": self.init,
-        }
-        if self.model == "lstm":
-            width = DEMO_MODEL.width if self.width is None else self.width
-            layers = LSTMConfig.layers if self.layers is None else self.layers
-            return LSTMConfig(width=width, layers=layers, **common)
-        if self.model == "qwen3":
-            return Qwen3Config(heads=heads, layers=self.layers, head_dim=head_dim, **common)
-        depth = self.layers
-        if depth is None and heads == DEMO_MODEL.heads:
-            depth = DEMO_MODEL.layers
-        return EnokiConfig(heads=heads, layers=depth, head_dim=head_dim, **common)
+        own = ("width",) if self.model == "lstm" else ("heads", "head_dim")
+        given: dict[str, Any] = {name: getattr(self, name) for name in (*own, "layers")}
+        shape = {name: getattr(DEMO_MODEL, name) for name in own}
+        shape |= {name: value for name, value in given.items() if value is not None}
+        if self.model == "enoki" and shape["heads"] == DEMO_MODEL.heads:
+            shape.setdefault("layers", DEMO_MODEL.layers)
+        return FAMILIES[self.model](
+            vocab_size=self.model_vocab_size(),
+            sequence_length=self.sequence_length,
+            init=self.init,
+            **shape,
+        )
 
     def train_config(self, optimizer: OptimizerConfig) -> TrainConfig:
         """Return the full configuration of a training with `optimizer`."""

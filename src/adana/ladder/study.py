@@ -32,11 +32,8 @@ from adana.ladder.rungs import TOKENS_PER_PARAM, budget_rule, steps_of_budget
 from adana.ladder.searched import Carried
 from adana.nn import (
     FAMILIES,
-    EnokiConfig,
     Family,
-    LSTMConfig,
     ModelConfig,
-    Qwen3Config,
     count_parameters,
 )
 from adana.runs import folder_key
@@ -135,13 +132,14 @@ class Study:
 
     def model(self, size: int) -> ModelConfig:
         """Return the shape of a size."""
-        vocabulary, length = self._vocabulary, self.sequence_length
-        common: dict[str, Any] = {"vocab_size": vocabulary, "sequence_length": length}
-        if self.family == "lstm":
-            layers = LSTMConfig.layers if self.layers is None else self.layers
-            return LSTMConfig(width=size, layers=layers, **common)
-        kind = Qwen3Config if self.family == "qwen3" else EnokiConfig
-        return kind(heads=size, head_dim=self.head_dim, layers=self.layers, **common)
+        shape: dict[str, Any] = {"heads": size, "head_dim": self.head_dim}
+        if self.unit == "width":
+            shape = {"width": size}
+        if self.layers is not None:
+            shape["layers"] = self.layers
+        return FAMILIES[self.family](
+            vocab_size=self._vocabulary, sequence_length=self.sequence_length, **shape
+        )
 
     @functools.cached_property
     def _vocabulary(self) -> int:
