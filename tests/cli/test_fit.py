@@ -238,6 +238,12 @@ def test_a_seed_counts_once_in_a_table(tmp_path, capsys):
     assert "has a seed twice for adamw" in capsys.readouterr().err
 
 
+def test_a_copy_of_a_row_is_no_second_seed(tmp_path, capsys):
+    rows = ["optimizer,compute,loss", "adamw,1,3.5", "adamw,1,3.4", "adamw,1,3.5"]
+    assert fit(write(tmp_path / "t.csv", *rows)) == 2
+    assert "has the loss 3.5 twice for adamw" in capsys.readouterr().err
+
+
 def test_two_sizes_at_one_place_of_the_axis_are_named(ladder, capsys):
     run_of(ladder, "wide", optimizer="adamw", size=5, loss=2.9)
     path = ladder / "wide" / "summary.json"

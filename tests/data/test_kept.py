@@ -35,6 +35,8 @@ def test_a_tokenizer_kept_in_the_run_directory_is_the_one_used(run, tmp_path):
     own = train_tokenizer(["something else entirely " * 20], 262)
     save_tokenizer(run, own)
     assert run_tokenizer(run, tmp_path / "no cache").fingerprint == own.fingerprint
+    for path in (run.path, str(run.path)):
+        assert run_tokenizer(path).fingerprint == own.fingerprint
 
 
 def test_a_run_without_one_finds_it_by_the_fingerprint_of_its_data(run, shards, cache):

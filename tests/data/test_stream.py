@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adana.data.errors import CorpusError
-from adana.data.stream import BatchStream, permute, validation_windows
+from adana.data.stream import BatchStream, permute, validation_documents, validation_windows
 
 TOKENS = np.arange(10_007, dtype=np.uint16)
 
@@ -122,6 +122,17 @@ def test_validation_windows_never_repeat_and_never_exceed_what_was_asked(length,
     starts = windows[:, 0]
     assert (np.diff(starts) >= 10).all()
     assert 10 <= len(windows) * 10 <= max_tokens
+
+
+def test_validation_windows_are_known_by_the_document_that_they_begin_in(monkeypatch):
+    monkeypatch.setattr("adana.data.stream._SCAN", 7)
+    tokens = np.full(1001, 5)
+    tokens[[199, 450, 1000]] = 0  # ends of three documents: the next begins at 200, at 451
+    documents = validation_documents(tokens, 10, 55, end_of_text=0)
+    assert documents.tolist() == [0, 1, 1, 2, 2]  # windows from 0, 200, 400, 600, 800
+    tokens[[400, 401]] = 0  # one begins at 401 and is empty
+    assert validation_documents(tokens, 10, 55, end_of_text=0).tolist() == [0, 1, 1, 4, 4]
+    assert validation_documents(tokens, 10, 55, end_of_text=9).tolist() == [0] * 5
 
 
 def test_validation_windows_stop_where_the_tokens_do():

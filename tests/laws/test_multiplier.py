@@ -182,3 +182,41 @@ def test_mean_and_standard_error_match_the_textbook() -> None:
 def test_pooled_variance_ignores_groups_of_one() -> None:
     assert pooled_variance([[1.0, 3.0], [7.0], [2.0, 2.0]]) == (pytest.approx(1.0), 2)
     assert pooled_variance([[1.0], [2.0]]) == (0.0, 0)
+
+
+def test_a_candidate_that_scatters_otherwise_than_the_baseline_is_said_to() -> None:
+    baseline = [Observation(c, (power_law(c) - 1e-4, power_law(c) + 1e-4)) for c in HORIZONS]
+    loss = power_law(2.0)
+    noisy = compute_multiplier(Observation(1.5, (loss - 0.01, loss + 0.01)), baseline)
+    assert "the candidate's seeds scatter 1e+02 times as much as the baseline's" in noisy.note
+    alike = compute_multiplier(Observation(1.5, (loss - 1e-4, loss + 1e-4)), baseline)
+    assert "scatter" not in alike.note
+
+
+def test_seeds_that_all_ended_alike_give_no_interval() -> None:
+    found = compute_multiplier(
+        Observation(1.0, (2.95, 2.95)), [Observation(1, (3.0, 3.0)), Observation(2, (2.9, 2.9))]
+    )
+    assert found.value == pytest.approx(2**0.4958, rel=1e-3)
+    assert found.low is found.high is None
+    assert "copies of one run" in found.note
+
+
+def test_the_bend_of_the_baseline_widens_the_interval_on_the_side_of_less() -> None:
+    def law(c: float) -> float:
+        return 1.7 + 1.9 * c**-0.3
+
+    def seeds(c: float, loss: float) -> Observation:
+        return Observation(c, (loss - 2e-5, loss + 2e-5))
+
+    candidate = seeds(1.0, law(2.0))
+    three = [seeds(c, law(c)) for c in (1.0, 4.0, 16.0)]
+    found = compute_multiplier(candidate, three)
+    assert found.value is not None
+    assert found.low is not None
+    assert found.value > 2.02  # a line between the horizons flatters the candidate
+    assert found.low < 2.01
+    two = compute_multiplier(candidate, three[:2])
+    assert two.low is not None
+    assert two.low > 2.05
+    assert "two horizons show no bend" in two.note

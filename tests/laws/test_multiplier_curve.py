@@ -148,3 +148,87 @@ def test_a_curve_that_bends_the_wrong_way_is_taken_as_straight():
     found = piecewise_multiplier(baseline, candidate)
     assert found.low[0] == pytest.approx(found.value[0], rel=0.01)
     assert found.high[0] == pytest.approx(found.value[0], rel=0.01)
+
+
+# --- the noise of seeds ---------------------------------------------------------------------------
+
+SIZES = (1.0, 8.7, 77.4, 371.6)
+MEANS = (4.281, 3.810, 3.339, 3.008)
+NOISE = (0.014, 0.005, 0.017, 0.028)
+"""Losses and noise of docs/evidence/ladder.md, where sizes differ in it up to six times."""
+
+
+def drawn(rng, name="adamw", seeds=2, noise=NOISE):
+    points = zip(SIZES, MEANS, noise, strict=True)
+    return Curve(
+        name,
+        tuple(Observation(c, tuple(m + s * rng.standard_normal(seeds))) for c, m, s in points),
+    )
+
+
+def test_equal_optimizers_are_told_apart_as_often_as_said_where_sizes_differ_in_noise():
+    rng = np.random.default_rng(0)
+    draws = 300
+    apart = np.zeros(len(SIZES))
+    for i in range(draws):
+        found = piecewise_multiplier(drawn(rng), drawn(rng, "adana"), replicates=300, seed=i)
+        apart += found.separable
+    # 10 % with a standard error of 2 %; the noise pooled over sizes would give 32 % at the last.
+    assert (apart / draws <= 0.17).all()
+    assert (apart / draws >= 0.03).all()
+
+
+def test_other_optimizers_of_the_sizes_make_the_noise_better_known():
+    rng = np.random.default_rng(1)
+    ends = []
+    for i in range(40):
+        curves = [drawn(rng, name) for name in ("adamw", "adana", "b", "c", "d", "e")]
+        for others in ((), curves[2:]):
+            found = piecewise_multiplier(*curves[:2], others=others, replicates=500, seed=i)
+            ends.append(float(np.log(found.high[1] / found.low[1])))
+    alone, with_others = np.nanmedian(ends[::2]), np.nanmedian(ends[1::2])
+    assert with_others < 0.9 * alone
+
+
+def test_a_size_of_one_seed_has_the_noise_of_the_others():
+    rng = np.random.default_rng(2)
+    few = drawn(rng)
+    lonely = Curve("adamw", (*few.points[:2], Observation(SIZES[2], few.points[2].losses[:1])))
+    found = piecewise_multiplier(lonely, lonely)
+    assert found.low[1] < 1 < found.high[1]
+
+
+def test_two_sizes_are_said_to_show_no_bend():
+    rng = np.random.default_rng(3)
+    baseline, candidate = drawn(rng), drawn(rng, "adana")
+    short = Curve("adamw", baseline.points[:2])
+    said = piecewise_multiplier(short, candidate).statements
+    assert any("two sizes of adamw do not show how its curve bends" in text for text in said)
+    said = piecewise_multiplier(baseline, candidate).statements
+    assert not any("bends" in text for text in said)
+
+
+def test_seeds_that_all_ended_alike_give_no_interval():
+    rng = np.random.default_rng(4)
+    baseline, candidate = (drawn(rng, name, noise=(0.0,) * 4) for name in ("adamw", "adana"))
+    found = piecewise_multiplier(baseline, candidate)
+    assert np.isnan(found.low).all()
+    assert np.isnan(found.high).all()
+    assert "copies of one run" in found.statements[-1]
+
+
+def test_points_of_fewer_seeds_are_drawn_noisier():
+    rng = np.random.default_rng(5)
+    points = [*drawn(rng, seeds=5).points[:3], drawn(rng, seeds=1).points[3]]
+    uneven = fit_loss_laws([Curve("adamw", tuple(points))], saturation="zero", bootstrap=0)
+    relative = uneven.noise.relative
+    assert relative[3] > relative[0] == relative[2]
+    even = fit_loss_laws([drawn(rng, seeds=5)], saturation="zero", bootstrap=0)
+    assert even.noise.relative == ()
+
+
+def test_the_computes_that_are_extrapolated_are_named():
+    baseline, candidate = ladder(1.4)
+    fit = fit_loss_laws([baseline, candidate], bootstrap=0)
+    said = fitted_multiplier(fit, "adamw", "adana", [0.001, 1.0, 99.0]).statements
+    assert any("adana at compute 0.001, 99 lies outside" in text for text in said)

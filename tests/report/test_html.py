@@ -12,7 +12,7 @@ from adana.report import Comparison, compare, render, write_report
 from adana.runs import Run, RunError, find_runs
 
 HOSTILE = "<script>alert(1)</script>"
-VOID = {"meta", "link", "br", "img", "input", "hr"}
+VOID = {"meta", "wbr", "link", "br", "img", "input", "hr"}
 
 
 class Page(HTMLParser):

@@ -42,6 +42,8 @@ def test_an_earlier_checkpoint_is_taken_by_its_step(config, shards, tmp_path):
     earlier, newest = load_trained(run, 10), load_trained(run, 12)
     assert not torch.equal(earlier.head.weight, newest.head.weight)
     assert torch.equal(load_trained(run).head.weight, newest.head.weight)
+    for path in (run.path, str(run.path)):
+        assert torch.equal(load_trained(path, 10).head.weight, earlier.head.weight)
     with pytest.raises(RunError, match="no checkpoint of step 5, only of 10, 12"):
         load_trained(run, 5)
 

@@ -8,6 +8,7 @@ import signal
 import time
 import warnings
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
@@ -27,7 +28,7 @@ from adana.train import (
 from adana.train import checkpoint as checkpoint_module
 from adana.train import loop as loop_module
 from adana.train.checkpoint import checkpoint_folders, checkpoint_step, list_checkpoints
-from adana.train.evaluate import Evaluation, evaluate
+from adana.train.evaluate import Evaluation, error_of_mean, evaluate
 from adana.train.session import _record_failure
 from adana.train.world import World
 
@@ -418,9 +419,9 @@ def test_a_signal_saves_before_an_evaluation_that_is_due_which_is_made_later(
 
 
 def test_the_seconds_of_a_run_are_those_of_all_that_it_did(config, shards, tmp_path, monkeypatch):
-    def slow(*arguments):
+    def slow(*arguments, **more):
         time.sleep(0.2)
-        return evaluate(*arguments)
+        return evaluate(*arguments, **more)
 
     monkeypatch.setattr(loop_module, "evaluate", slow)
     summary = train(config, shards, Run(tmp_path / "run")).summary
@@ -558,7 +559,7 @@ def test_a_checkpoint_of_another_version_is_kept_and_refused(config, shards, tmp
 
 
 def test_a_non_finite_validation_loss_is_divergence(config, shards, tmp_path, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         return Evaluation(loss=math.nan, standard_error=None, bits_per_byte=math.nan)
 
     run = Run(tmp_path / "run")
@@ -680,7 +681,9 @@ def test_evaluation_reports_mean_standard_error_and_bits_per_byte(config, shards
     model = Enoki(config.model)
     windows = validation_windows(shards.validation, 32, 512)
     token_bytes = shards.tokenizer.token_bytes()
-    result = evaluate(model, model, windows, token_bytes, World(torch.device("cpu")))
+    single = np.arange(len(windows))
+    world = World(torch.device("cpu"))
+    result = evaluate(model, model, windows, token_bytes, world, documents=single)
     with torch.no_grad():
         logits = model(torch.from_numpy(windows[:, :-1]))
     per_token = torch.nn.functional.cross_entropy(
@@ -692,6 +695,21 @@ def test_evaluation_reports_mean_standard_error_and_bits_per_byte(config, shards
     assert result.standard_error == pytest.approx(expected, rel=1e-4)
     bits = per_token.sum().item() / math.log(2)
     assert result.bits_per_byte == pytest.approx(bits / token_bytes[windows[:, 1:]].sum(), rel=1e-5)
+
+
+def test_the_error_of_a_loss_is_that_of_so_many_documents():
+    rng = np.random.default_rng(0)
+    documents = np.repeat(np.arange(40), rng.integers(1, 12, 40))
+    means = []
+    for _ in range(2000):  # other documents of the same lengths
+        level = rng.standard_normal(40)
+        means.append((level[documents] + 0.1 * rng.standard_normal(len(documents))).mean())
+    losses = rng.standard_normal(40)[documents] + 0.1 * rng.standard_normal(len(documents))
+    assert error_of_mean(losses, documents) == pytest.approx(np.std(means), rel=0.3)
+    alone = losses.std(ddof=1) / math.sqrt(len(losses))
+    assert alone < 0.6 * np.std(means)
+    assert error_of_mean(losses, np.arange(len(losses))) == pytest.approx(alone)
+    assert error_of_mean(losses, np.zeros(len(losses), int)) is None
 
 
 def test_resumed_rows_replace_those_written_after_the_checkpoint(

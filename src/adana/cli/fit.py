@@ -190,6 +190,7 @@ def _multipliers(
             arguments.level,
             extrapolate=arguments.extrapolate,
             noise=noise,
+            others=[own for own in curves if own not in (baseline, curve)],
             seed=arguments.seed,
         )
         pairs[curve.name] = (fitted, piecewise)

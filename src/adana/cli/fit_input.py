@@ -223,6 +223,13 @@ def _best_rate(path: Path, results: Sequence[Result]) -> tuple[list[Result], Cho
                 + (f", lr {lr:g}" if lr is not None else "")
                 + ": a seed counts once; leave one row out"
             )
+        copies = [result.loss for result in own if not result.seed]
+        if len(set(copies)) < len(copies):
+            raise ValueError(
+                f"{path} has the loss {max(copies, key=copies.count):g} twice for "
+                f"{own[0].optimizer} at {own[0].size}, without seeds: a copy of a row is no second "
+                "seed. Leave it out, or fill in the column seed"
+            )
     if None in by_rate and len(by_rate) > 1:
         raise ValueError(
             f"{path} has rows with and without an lr for {results[0].optimizer} at "

@@ -114,6 +114,8 @@ def print_statements(console: Console, lines: Sequence[str]) -> None:
 
 
 def _verdict(curve: MultiplierCurve, i: int) -> str:
+    if not curve.inside[i] and math.isfinite(curve.value[i]):
+        return "extrapolated"
     if curve.separable[i]:
         return "yes"
     return "cannot say" if math.isnan(curve.low[i]) and math.isnan(curve.high[i]) else "no"

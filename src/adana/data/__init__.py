@@ -12,7 +12,7 @@ from adana.data.prefetch import Prefetcher
 from adana.data.prepare import prepare
 from adana.data.shards import Shards, open_shards
 from adana.data.sources import Corpus, local_path, read_corpus
-from adana.data.stream import BatchStream, validation_windows
+from adana.data.stream import BatchStream, validation_documents, validation_windows
 from adana.data.tokenizer import Tokenizer, best_available, model_vocab_size, padded
 from adana.data.tokens import Tokens
 from adana.places import cache_folder
@@ -43,5 +43,6 @@ __all__ = [
     "read_corpus",
     "run_tokenizer",
     "save_tokenizer",
+    "validation_documents",
     "validation_windows",
 ]

@@ -18,6 +18,8 @@ from adana.data.tokens import Tokens, gather
 
 _WORD = (1 << 64) - 1
 _ROUNDS = 6
+_SCAN = 1 << 22
+"""Tokens that are looked at at a time for the ends of documents."""
 
 
 class BatchStream:
@@ -78,16 +80,38 @@ def validation_windows(
     taken, so that no part of the validation text counts more than another. Nothing is drawn: every
     evaluation of every run sees the same ones. Raises `CorpusError` if not even one fits.
     """
-    _check_fits(len(tokens), sequence_length)
+    starts = _validation_starts(len(tokens), sequence_length, max_tokens)
+    return gather(tokens, starts, sequence_length + 1)
+
+
+def validation_documents(
+    tokens: np.ndarray | Tokens, sequence_length: int, max_tokens: int, end_of_text: int
+) -> np.ndarray:
+    """Return which document each of the `validation_windows` begins in: int64 ``(n,)``.
+
+    Windows of one document are alike, so the error of a mean over them is that of so many
+    documents. Each document ends with the token `end_of_text`.
+    """
+    starts = _validation_starts(len(tokens), sequence_length, max_tokens)
+    ends = [
+        first + np.flatnonzero(np.asarray(tokens[first : first + _SCAN]) == end_of_text)
+        for first in range(0, len(tokens), _SCAN)
+    ]
+    return np.searchsorted(np.concatenate(ends), starts)
+
+
+def _validation_starts(length: int, sequence_length: int, max_tokens: int) -> np.ndarray:
+    """Return where the validation windows begin in so many tokens."""
+    _check_fits(length, sequence_length)
     if max_tokens < sequence_length:
         raise CorpusError(
             f"an evaluation of {max_tokens} tokens is less than one window of {sequence_length}. "
             "Allow more validation tokens (--eval-tokens), or shorten the sequences."
         )
-    there = (len(tokens) - 1) // sequence_length
+    there = (length - 1) // sequence_length
     count = min(there, max_tokens // sequence_length)
     windows = np.arange(count, dtype=np.int64) * there // count
-    return gather(tokens, windows * sequence_length, sequence_length + 1)
+    return windows * sequence_length
 
 
 def permute(positions: np.ndarray, size: int, key: int) -> np.ndarray:

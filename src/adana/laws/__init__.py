@@ -21,7 +21,7 @@ from adana.laws.multiplier_curve import (
     fitted_multiplier,
     piecewise_multiplier,
 )
-from adana.laws.piecewise import seed_noise
+from adana.laws.size_noise import seed_noise
 
 __all__ = [
     "Curve",

@@ -21,11 +21,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adana.laws.lines import invert_lines
+from adana.laws.quantiles import fisher_tail
 
 Floats = NDArray[np.float64]
 
 LEVEL = 0.9
 """Coverage of the interval unless asked otherwise."""
+
+COPIES = (
+    "as all seeds of a group ended at the same loss: are they copies of one run, or were the "
+    "numbers rounded?"
+)
+"""Why there is no interval where the noise would be zero."""
+UNEQUAL = 0.05
+"""Significance of the test that says that optimizers differ in their noise."""
 
 REPLICATES = 10_000
 """Bootstrap replicates behind an interval: its ends move by about 1 % of its width."""
@@ -151,23 +160,27 @@ def compute_multiplier(
     )
     lower, upper = float(ends[0, 0]), float(ends[0, 1])
     if lower == upper:
+        # The bend moves the draws off the line's own value.
+        low = None if low is None else min(low, lower)
+        high = None if high is None else max(high, upper)
         return Multiplier(lower, low, high, level=level, freedom=freedom, note=note)
     above, below = _finite(lower), _finite(upper)
     reason = _outside(candidate.mean, means, above, below)
     return Multiplier(None, low, high, above, below, level, freedom, reason, note)
 
 
-def _invert(losses: Floats, baselines: Floats, computes: Floats) -> Floats:
+def _invert(losses: Floats, baselines: Floats, computes: Floats, *, bend: bool = False) -> Floats:
     """Return, for each row, the range ``[low, high]`` of compute where the baseline has the loss.
 
     Both ends agree where the loss lies on the row's curve. Beyond the longest horizon the range is
     ``[C_max, inf]``, before the shortest ``[0, C_min]``, and on a curve that does not fall with
-    compute it is ``[0, inf]``: nothing is known.
+    compute it is ``[0, inf]``: nothing is known. With `bend` the lines are lowered between the
+    horizons by the bend that their neighbours show.
     """
     tiny = np.finfo(float).tiny
     y, target = (np.log(np.maximum(values, tiny)) for values in (baselines, losses))
     x = np.log(computes)
-    ends = invert_lines(x, y, target[:, None], extrapolate=False, bend=False)[:, :, 0]
+    ends = invert_lines(x, y, target[:, None], extrapolate=False, bend=bend)[:, :, 0]
     found: Floats = np.exp(ends)
     for end in (0, -1):  # a bound is a compute that was run, to the bit
         found[ends == x[end]] = computes[end]
@@ -183,11 +196,12 @@ def _replicate_means(
 ) -> Floats:
     """Draw the groups' true mean losses as the seeds at hand leave them uncertain.
 
-    The noise of a seed is taken to be the same in all groups. A replicate draws one variance for
-    all of them, ``s^2 df / chi2(df)``, since a few seeds know the noise itself only roughly, and
-    then one normal deviation a group, over the square root of its number of seeds. Groups are
-    taken to be independent: where good seeds are good for all optimizers, the noise of ``M`` is
-    smaller than this.
+    The noise of a seed is taken to be the same in all groups, which are of one size: where the
+    seeds show that it is not, the interval's note says so (`_unlike`). A replicate draws one
+    variance for all of them, ``s^2 df / chi2(df)``, since a few seeds know the noise itself only
+    roughly, and then one normal deviation a group, over the square root of its number of seeds.
+    Groups are taken to be independent: where good seeds are good for all optimizers, the noise of
+    ``M`` is smaller than this.
     """
     sigma = np.sqrt(variance * freedom / rng.chisquare(freedom, size=(replicates, 1)))
     means = np.array([group.mean for group in groups])
@@ -209,16 +223,12 @@ def _interval(
     """
     groups = [candidate, *baseline]
     variance, freedom = pooled_variance([group.losses for group in groups])
-    if freedom == 0:
-        return (
-            None,
-            None,
-            0,
-            "no interval: every group has one seed; run at least two seeds somewhere",
-        )
+    if not variance:
+        why = COPIES if freedom else "every group has one seed; run at least two seeds somewhere"
+        return None, None, 0, f"no interval: {why}"
     means = _replicate_means(groups, variance, freedom, replicates, rng)
     computes = np.array([observation.compute for observation in baseline])
-    ends = _invert(means[:, 0], means[:, 1:], computes) / candidate.compute
+    ends = _invert(means[:, 0], means[:, 1:], computes, bend=True) / candidate.compute
     tail = (1 - level) / 2
     low = float(np.quantile(ends[:, 0], tail, method="lower"))
     high = float(np.quantile(ends[:, 1], 1 - tail, method="higher"))
@@ -226,7 +236,28 @@ def _interval(
         f"{100 * level:g} % interval for seed noise, pooled over {len(groups)} groups of runs "
         f"({freedom} degree{'s' if freedom > 1 else ''} of freedom)"
     )
-    return _finite(low), _finite(high), freedom, note + _lost(ends)
+    note += _unlike(candidate, baseline) + _lost(ends)
+    if len(baseline) == 2:
+        note += "; two horizons show no bend of the baseline's curve, and none is allowed for"
+    return _finite(low), _finite(high), freedom, note
+
+
+def _unlike(candidate: Observation, baseline: Sequence[Observation]) -> str:
+    """Say where the seeds show that one noise for both is too little for the noisier."""
+    own, freedom = pooled_variance([candidate.losses])
+    theirs, known = pooled_variance([group.losses for group in baseline])
+    if not (own and theirs):
+        return ""
+    ratio = own / theirs
+    larger = (ratio, freedom, known) if ratio > 1 else (1 / ratio, known, freedom)
+    if fisher_tail(*larger) > UNEQUAL / 2:
+        return ""
+    much = math.sqrt(max(ratio, 1 / ratio))
+    which = ("candidate's", "baseline's") if ratio > 1 else ("baseline's", "candidate's")
+    return (
+        f"; the {which[0]} seeds scatter {much:.2g} times as much as the {which[1]}, so that this "
+        "is too narrow where the former matter"
+    )
 
 
 def _lost(ends: Floats) -> str:

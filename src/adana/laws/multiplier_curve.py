@@ -24,6 +24,8 @@ __all__ = ["MultiplierCurve", "fitted_multiplier", "multiplier_of_laws", "piecew
 
 Floats = NDArray[np.float64]
 
+NAMED = 8
+"""Computes that a statement names before it only counts them."""
 GRID = 60
 """Computes of a fitted multiplier's curve unless the caller names them."""
 
@@ -111,9 +113,12 @@ def _statements(found: MultiplierCurve, *, has_draws: bool) -> tuple[str, ...]:
     else:
         said.append(f"fitted: {found.name} has no interval: the fit has no bootstrap draws")
     if not found.inside.all():
+        beyond = found.compute[~found.inside]
+        where = ", ".join(f"{compute:.3g}" for compute in beyond)
+        if len(beyond) > NAMED:
+            where = f"{len(beyond)} of {len(found.compute)} computes"
         said.append(
-            f"fitted: {int((~found.inside).sum())} of {len(found.compute)} multipliers of "
-            f"{found.name} lie outside of the measured computes of one of the two, and are worth "
-            "as much as the law"
+            f"fitted: the multiplier of {found.name} at compute {where} lies outside of what was "
+            "measured of one of the two, and is worth as much as the law"
         )
     return tuple(said)

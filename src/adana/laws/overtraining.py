@@ -24,9 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adana.laws.curves import Curve
+from adana.laws.lines import invert_lines
 from adana.laws.multiplier import LEVEL
-from adana.laws.piecewise import invert_lines, seed_noise
 from adana.laws.quantiles import student_point
+from adana.laws.size_noise import SizeNoise, seed_noise
 
 Floats = NDArray[np.float64]
 
@@ -63,7 +64,10 @@ def overtraining_exponent(
     """
     if not pairs:
         raise ValueError("no pair of curves was given; give one (baseline, candidate) a model size")
-    found = [_equivalent(b, c, np.log(b.means)[None], np.log(c.means)[None]) for b, c in pairs]
+    found = [
+        _equivalent(b, c, np.log(b.means)[None], np.log(c.means)[None], bend=False)
+        for b, c in pairs
+    ]
     x = [np.log(candidate.computes) for _, candidate in pairs]
     exponents, kept, squares = _regress(x, found)
     points, dropped = int(kept[0]), sum(len(values) for values in x) - int(kept[0])
@@ -76,10 +80,11 @@ def overtraining_exponent(
     noise = seed_noise([curve for pair in pairs for curve in pair])
     sizes = sum(bool(np.isfinite(values).any()) for values in found)
     low = high = np.nan
-    if noise.freedom:
+    if noise.freedom and noise.sigma:
         draws = _bootstrap(pairs, x, replicates, np.random.default_rng(seed))
         tails = (1 - level) / 2, (1 + level) / 2
         low, high = (float(end) for end in np.nanquantile(draws, tails))
+        low, high = min(low, exponent), max(high, exponent)  # the bend moves the draws
     elif (freedom := points - sizes - 1) > 0:
         error = float(np.sqrt(squares[0][0] / freedom / squares[1][0]))
         half = error * student_point((1 + level) / 2, freedom)
@@ -88,9 +93,11 @@ def overtraining_exponent(
     return Overtraining(exponent, low, high, points, dropped, level, statement)
 
 
-def _equivalent(baseline: Curve, candidate: Curve, base: Floats, own: Floats) -> Floats:
+def _equivalent(
+    baseline: Curve, candidate: Curve, base: Floats, own: Floats, *, bend: bool
+) -> Floats:
     """Return ln f_eq of each candidate point, NaN outside, shape (rows, points)."""
-    ends = invert_lines(np.log(baseline.computes), base, own, extrapolate=False, bend=False)
+    ends = invert_lines(np.log(baseline.computes), base, own, extrapolate=False, bend=bend)
     with np.errstate(invalid="ignore"):
         return np.where(ends[:, 0] == ends[:, 1], ends[:, 0], np.nan)
 
@@ -118,16 +125,15 @@ def _bootstrap(
     replicates: int,
     rng: np.random.Generator,
 ) -> Floats:
-    noise = seed_noise([curve for pair in pairs for curve in pair])
-    sigma = noise.sigma * np.sqrt(noise.freedom / rng.chisquare(noise.freedom, (replicates, 1)))
+    noise = SizeNoise.of(seed_noise([curve for pair in pairs for curve in pair]))
     drawn = []
     for pair in pairs:
         logs = []
-        for curve in pair:
+        for curve, sigma in zip(pair, noise.draw(pair, replicates, rng), strict=True):
             counts = np.array([len(point.losses) for point in curve.points])
             normal = rng.standard_normal((replicates, len(counts)))
             logs.append(np.log(curve.means) + sigma / np.sqrt(counts) * normal)
-        drawn.append(_equivalent(*pair, *logs))
+        drawn.append(_equivalent(*pair, *logs, bend=True))
     return _regress(x, drawn)[0]
 
 

@@ -3,8 +3,8 @@
 A straight line in (log C, log L) is the estimate. The true curve bends below it (every loss law is
 convex there), so a line makes the baseline look worse and M larger, by up to a per cent where sizes
 are far apart. The interval allows for it: its draws are inverted on the line lowered by the bend
-that the neighbouring segments show. The noise of a point is that of its seeds, pooled over all
-points of both curves, or what the caller says.
+that the neighbouring segments show. The noise of a point is that of the seeds of its size, pooled
+over optimizers, or what the caller says.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from adana.laws.curves import Curve
 from adana.laws.lines import invert_lines
-from adana.laws.multiplier import LEVEL, pooled_variance
+from adana.laws.multiplier import COPIES, LEVEL
 from adana.laws.multiplier_result import MultiplierCurve, interval_excludes_one, separability
-from adana.laws.resampling import Noise
+from adana.laws.resampling import FARTHEST, Noise
+from adana.laws.size_noise import SizeNoise, noise_of_sizes
 
 Floats = NDArray[np.float64]
 
@@ -34,6 +35,7 @@ def piecewise_multiplier(
     *,
     extrapolate: bool = False,
     noise: Noise | None = None,
+    others: Sequence[Curve] = (),
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> MultiplierCurve:
@@ -41,7 +43,8 @@ def piecewise_multiplier(
 
     Outside of the losses that the baseline reached the value is NaN and a statement says so, or,
     with `extrapolate`, the first or last segment goes on with its slope. `noise` (of the log loss
-    of one point) is measured from seeds where it is not given, and without it there is no interval.
+    of one run) is measured from seeds where it is not given, those of `others` included, and
+    without it there is no interval.
     """
     if not 0 < level < 1:
         raise ValueError(f"level is the coverage of the interval, between 0 and 1, got {level}")
@@ -52,11 +55,12 @@ def piecewise_multiplier(
     value = np.exp(np.where(open_ends[0] == open_ends[1], open_ends[0], np.nan)) / at
     inside = (targets <= y[0]) & (targets >= y[-1]) & monotone
     low, high = np.full(len(at), np.nan), np.full(len(at), np.nan)
-    found = noise or seed_noise((baseline, candidate))
-    if found.freedom and monotone:
+    curves = (baseline, candidate)
+    known = noise_of_sizes((*curves, *others)) if noise is None else SizeNoise.of(noise)
+    if known.usable and monotone:
         low, high = _interval(
-            (baseline, candidate),
-            found,
+            curves,
+            known,
             level=level,
             extrapolate=extrapolate,
             replicates=replicates,
@@ -79,20 +83,15 @@ def piecewise_multiplier(
         level,
         (),
     )
-    words = _statements(curve, monotone=monotone, extrapolate=extrapolate, noise=found)
+    words = _statements(
+        curve, monotone=monotone, extrapolate=extrapolate, noise=known, sizes=len(baseline.points)
+    )
     return replace(curve, statements=words)
-
-
-def seed_noise(curves: Sequence[Curve]) -> Noise:
-    """Return the noise of one run's log loss between seeds, pooled over all points."""
-    groups = [np.log(point.losses).tolist() for curve in curves for point in curve.points]
-    variance, freedom = pooled_variance(groups)
-    return Noise(float(np.sqrt(variance)), freedom, f"seeds ({freedom} degrees of freedom)")
 
 
 def _interval(
     curves: tuple[Curve, Curve],
-    noise: Noise,
+    noise: SizeNoise,
     *,
     level: float,
     extrapolate: bool,
@@ -100,12 +99,12 @@ def _interval(
     seed: int,
 ) -> tuple[Floats, Floats]:
     rng = np.random.default_rng(seed)
-    sigma = noise.sigma * np.sqrt(noise.freedom / rng.chisquare(noise.freedom, (replicates, 1)))
     drawn = []
-    for curve in curves:
+    for curve, sigma in zip(curves, noise.draw(curves, replicates, rng), strict=True):
         counts = np.array([len(point.losses) for point in curve.points])
         normal = rng.standard_normal((replicates, len(counts)))
-        drawn.append(np.log(curve.means) + sigma / np.sqrt(counts) * normal)
+        step = np.clip(sigma / np.sqrt(counts) * normal, -FARTHEST, FARTHEST)
+        drawn.append(np.log(curve.means) + step)
     ends = invert_lines(np.log(curves[0].computes), drawn[0], drawn[1], extrapolate, bend=True)
     tail = (1 - level) / 2
     low = np.quantile(ends[:, 0], tail, axis=0, method="lower")
@@ -118,7 +117,7 @@ def _interval(
 
 
 def _statements(
-    found: MultiplierCurve, *, monotone: bool, extrapolate: bool, noise: Noise
+    found: MultiplierCurve, *, monotone: bool, extrapolate: bool, noise: SizeNoise, sizes: int
 ) -> tuple[str, ...]:
     said = []
     if not monotone:
@@ -133,8 +132,15 @@ def _statements(
             f"piecewise: {found.name} at compute {where} has a loss outside of what "
             f"{found.baseline} reached; {what}"
         )
-    if not noise.freedom:
+    if not noise.rest.freedom:
         said.append("piecewise: no interval, every point has one seed; run two seeds somewhere")
+    elif not noise.usable:
+        said.append(f"piecewise: no interval, {COPIES}")
     elif monotone:
         said.append(f"piecewise: {separability(found)}")
+    if monotone and sizes == 2 and np.isfinite(found.value).any():
+        said.append(
+            f"piecewise: two sizes of {found.baseline} do not show how its curve bends, so the "
+            "interval does not allow for that; M is too high, the more the farther they lie apart"
+        )
     return tuple(said)

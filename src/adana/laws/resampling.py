@@ -2,10 +2,10 @@
 
 Two kinds. ``residuals`` (default) puts new noise on the fitted law. Its size is that of the
 residuals, divided by the degrees of freedom that the fit left instead of by the number of points,
-and drawn itself for every draw (``s^2 df / chi2(df)``), since a few sizes know it only roughly:
-without both, a ladder of four sizes gets intervals that hold the truth far too rarely. Curves get
-independent noise; where a size was easy for all optimizers alike, differences between curves are
-surer than this says.
+larger at points that have fewer seeds than others, and drawn itself for every draw
+(``s^2 df / chi2(df)``), since a few sizes know it only roughly: without that, a ladder of four
+sizes gets intervals that hold the truth far too rarely. Curves get independent noise; where a size
+was easy for all optimizers alike, differences between curves are surer than this says.
 
 ``sizes`` draws whole sizes with replacement, all curves of a size together, and the seeds within
 each: no assumption about the noise, and what curves share stays shared, but it needs many sizes.
@@ -43,6 +43,8 @@ class Noise:
     """Degrees of freedom behind `sigma`; 0 where nothing tells the noise."""
     source: str
     """Where it comes from, in words."""
+    relative: tuple[float, ...] = ()
+    """By point: its noise in units of `sigma`, where points differ in it."""
 
 
 def measure_noise(
@@ -55,7 +57,9 @@ def measure_noise(
         # Weights say which sizes matter to the fit, not how noisy they are.
         cost = float(robust_cost(residuals, np.ones_like(problem.weights), delta)[0])
         return Noise(
-            float(np.sqrt(cost / freedom)), freedom, f"the residuals ({freedom} degrees of freedom)"
+            *(float(np.sqrt(cost / freedom)), freedom),
+            f"the residuals ({freedom} degrees of freedom)",
+            _relative(cost / freedom, curves),
         )
     groups = [np.log(point.losses).tolist() for curve in curves for point in curve.points]
     variance, freedom = pooled_variance(groups)
@@ -65,6 +69,20 @@ def measure_noise(
     return Noise(
         float(np.sqrt(variance * seeds)), freedom, f"seeds only ({freedom} degrees of freedom)"
     )
+
+
+def _relative(variance: float, curves: Sequence[Curve]) -> tuple[float, ...]:
+    """Return by how much points of few seeds are noisier; empty where all have equally many.
+
+    Of the residuals' variance a part is that of seeds, over their number, and the rest the law's.
+    """
+    groups = [np.log(point.losses).tolist() for curve in curves for point in curve.points]
+    shares = 1 / np.array([len(group) for group in groups])
+    seeds, freedom = pooled_variance(groups)
+    if not freedom or np.ptp(shares) == 0:
+        return ()
+    own = max(0.0, variance - seeds * shares.mean()) + seeds * shares
+    return tuple(np.sqrt(own / own.mean()).tolist()) if own.mean() else ()
 
 
 def draw_residuals(
@@ -78,6 +96,8 @@ def draw_residuals(
     law = problem.predict(parameters[None])
     sigma = noise.sigma * np.sqrt(noise.freedom / rng.chisquare(noise.freedom, (draws, 1)))
     normal = rng.standard_normal((draws, law.shape[1]))
+    if noise.relative:
+        normal = normal * np.array(noise.relative)
     # With one degree of freedom a draw of sigma may be astronomic: kept where exp() is finite.
     drawn: Floats = np.clip(law + sigma * normal, law - FARTHEST, law + FARTHEST)
     return drawn

@@ -32,8 +32,11 @@ BOOTSTRAP = 200
 """Bootstrap draws over sizes behind the intervals unless asked otherwise."""
 RESOLUTION = 0.01
 """No tuned optimum is known better than this, relatively: residuals below it are not evidence."""
-FEW = 6
-"""Below this many sizes, a bootstrap over them is known to be too sure."""
+USUAL = "power"
+"""Name of the form that is taken unless another is clearly better."""
+FEW = 12
+"""Below this many sizes, a bootstrap over them is too sure: simulated 90 % intervals of a power
+law's exponent held the truth in 65, 74 and 84 % with 4, 6 and 8 sizes."""
 
 
 @dataclass(frozen=True)
@@ -125,9 +128,11 @@ def compare_rules(
 ) -> list[RuleFit]:
     """Fit every form that the sizes allow, the best first.
 
-    First come the forms whose parameters are all identified, then by the error at the held-out
-    largest training (rounded to 1 %, the resolution of a tuned optimum), then by fewer parameters.
-    Of those, forms with too few sizes for a hold-out come last.
+    First come the forms whose parameters are all identified; of these `a P^d` (``power``), unless
+    another is nearer to the held-out largest training by more than the scatter of the optima: the
+    nearest of many forms at one size is mostly the luckiest, and worse at the next. Then by that
+    error (rounded to 1 %, the resolution of a tuned optimum), then by fewer parameters. Forms with
+    too few sizes for a hold-out come last.
 
     Raises:
         ValueError: there is no optimum at all.
@@ -140,12 +145,28 @@ def compare_rules(
         for name, form in FORMS.items()
         if len(_problem(optima, form).free) <= distinct
     ]
-    return sorted(fits, key=_rank)
+    usual = next((fit for fit in fits if fit.form.name == USUAL), None)
+    return sorted(fits, key=lambda fit: _rank(fit, usual))
 
 
-def _rank(fit: RuleFit) -> tuple[bool, bool, float, int]:
+def _rank(fit: RuleFit, usual: RuleFit | None) -> tuple[bool, bool, bool, float, int]:
     error = 0 if fit.holdout is None else round(abs(fit.holdout) / RESOLUTION)
-    return bool(fit.not_identified), fit.holdout is None, error, len(fit.form.parameters)
+    passed_over = usual is not None and not _better(fit, usual)
+    return (
+        *(bool(fit.not_identified), fit.holdout is None, passed_over),
+        *(error, len(fit.form.parameters)),
+    )
+
+
+def _better(fit: RuleFit, usual: RuleFit) -> bool:
+    """Whether a form is to be taken before the usual one, as far as the optima tell; or is that."""
+    if fit is usual or usual.not_identified or usual.holdout is None or fit.holdout is None:
+        return True
+    parameters = len(usual.form.parameters)
+    if len(fit.form.parameters) < parameters and fit.rms <= max(usual.rms, RESOLUTION):
+        return True  # as near with less
+    scatter = usual.rms * math.sqrt(usual.sizes / max(1, usual.sizes - parameters))
+    return abs(fit.holdout) < abs(usual.holdout) - max(scatter, RESOLUTION)
 
 
 def _problem(optima: Sequence[Optimum], form: Form) -> Problem:
@@ -213,5 +234,5 @@ def _statements(fit: RuleFit) -> tuple[str, ...]:
     if not fit.intervals:
         said.append("too few sizes for intervals")
     elif fit.sizes < FEW:
-        said.append(f"intervals from only {fit.sizes} sizes are too narrow, if anything")
+        said.append(f"intervals from only {fit.sizes} sizes are too narrow")
     return tuple(said)

@@ -193,11 +193,12 @@ def find_with_head(
 
 
 def _piecewise(curves: Mapping[str, Curve], baseline: str) -> dict[str, MultiplierCurve]:
-    return {
-        name: piecewise_multiplier(curves[baseline], curve)
-        for name, curve in curves.items()
-        if name != baseline
-    }
+    found = {}
+    for name, curve in curves.items():
+        if name != baseline:
+            others = [own for own in curves.values() if own.name not in (baseline, name)]
+            found[name] = piecewise_multiplier(curves[baseline], curve, others=others)
+    return found
 
 
 def _sentence(text: str) -> str:

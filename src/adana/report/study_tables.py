@@ -124,7 +124,8 @@ OPTIMA = (
     Column(
         "fitted",
         "lowest point of the parabola through the losses near the best rate, ± its standard error "
-        "for seed noise; for information, nothing was trained at it",
+        "for seed noise, with the rates that it goes through taken for given: up to a third too "
+        "small; for information, nothing was trained at it",
         _optimum,
     ),
     Column("twice costs", "nats lost at twice the fitted rate, by the parabola", _doubled),

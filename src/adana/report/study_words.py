@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from adana.laws.multiplier import LEVEL
 from adana.report import words
 from adana.report.cells import Scale
 from adana.report.choice import unfinished
@@ -61,6 +62,8 @@ def verdict(study: Study) -> tuple[str, ...]:
         found = [f"There are only runs of {study.baseline}: nothing is compared with it."]
     found += _with_head(study)
     counts = {len(result.choice.losses) for result in study.results if result.choice.losses}
+    found += words.caution([r.difference for r in study.results if r.difference is not None])
+    found += _by_chance(study)
     if counts:
         low, high = min(counts), max(counts)
         seeds = words.seeds(low) if low == high else f"{low} to {high} seeds"
@@ -70,6 +73,17 @@ def verdict(study: Study) -> tuple[str, ...]:
             "larger ones."
         )
     return tuple(found)
+
+
+def _by_chance(study: Study) -> Iterable[str]:
+    """Say how many of so many intervals exclude 1 where nothing is there."""
+    made = [r.worth for r in study.results if r.worth and (r.worth.low or r.worth.high)]
+    if len(made) > 1:
+        expected = len(made) * (1 - LEVEL)
+        yield (
+            f"{len(made)} multipliers have intervals of {100 * LEVEL:g} %: were all optimizers "
+            f"equal, {expected:.2g} of these would exclude 1 by chance."
+        )
 
 
 def _with_head(study: Study) -> Iterable[str]:

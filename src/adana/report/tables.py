@@ -109,8 +109,8 @@ def notes(comparison: Comparison) -> list[str]:
     sampling = [row.sampling_error for row in comparison.rows if row.sampling_error is not None]
     if sampling:
         found.append(
-            f"The validation set is a sample: another one would move every loss by about "
-            f"{max(sampling):.3f}; all runs see the same one."
+            f"The validation set is a sample of documents: others would move every loss by about "
+            f"{max(sampling):.2g}; all runs see the same ones."
         )
     found += [
         f"{row.label} first reached the final loss of {comparison.baseline} after "

@@ -16,7 +16,7 @@ NONE = "-"
 OPEN = "open at both ends"
 """An interval whose ends both lie outside what the baseline's horizons can measure."""
 
-FEW_SEEDS = 4
+FEW_SEEDS = 10
 """Up to this many seeds the verdict says how easily chance alone looks like a difference."""
 
 
@@ -142,8 +142,8 @@ def verdict(comparison: Comparison) -> tuple[str, ...]:
         for text in (_finding(row, baseline), _worth(row, baseline))
         if text
     ]
-    caution = _caution([row.difference for row in comparison.rows[1:] if row.difference])
-    return (*found, *caution)
+    gaps = [row.difference for row in comparison.rows[1:] if row.difference]
+    return (*found, *caution(gaps))
 
 
 def _finding(row: Row, baseline: Row) -> str:
@@ -182,7 +182,7 @@ def _worth(row: Row, baseline: Row) -> str:
     return f"{baseline.label} needs {found.value:.2f} times the compute to match {row.label}{sure}."
 
 
-def _caution(differences: Sequence[Estimate]) -> tuple[str, ...]:
+def caution(differences: Sequence[Estimate]) -> tuple[str, ...]:
     """Say how often noise alone passes the two-standard-errors mark with so few seeds."""
     counts = [gap.count for gap in differences if gap.count > 1]
     if not counts or min(counts) > FEW_SEEDS:

@@ -26,7 +26,7 @@ class Evaluation:
     loss: float
     """Mean cross-entropy in nats per token, without any z-loss."""
     standard_error: float | None
-    """Sampling error of `loss` over the windows (nats); None for a single window."""
+    """Sampling error of `loss` over the documents (nats); None for a single one."""
     bits_per_byte: float
     """Bits per byte of the text the target tokens stand for; comparable between tokenizers."""
 
@@ -48,12 +48,15 @@ def evaluate(
     windows: np.ndarray,
     token_bytes: np.ndarray,
     world: World,
+    *,
+    documents: np.ndarray,
 ) -> Evaluation:
     """Evaluate `model` through `forward` on `windows`, int64 of shape (n, time + 1).
 
-    `token_bytes[i]` is how many bytes of text token i stands for. Every window has the same number
-    of tokens, so the mean over windows is the mean over tokens, and their scatter its error. The
-    ranks share the windows out; which are computed together does not depend on how many they are.
+    `token_bytes[i]` is how many bytes of text token i stands for; `documents` (n,) says which
+    document each window is of. Every window has the same number of tokens, so the mean over windows
+    is the mean over tokens. The ranks share the windows out; which are computed together does not
+    depend on how many they are.
     """
     model.eval()
     size = max(1, EVAL_BATCH_TOKENS // (windows.shape[1] - 1))
@@ -71,14 +74,24 @@ def evaluate(
         model.reshard()
     found = {index: losses for part in world.gather(own) for index, losses in part.items()}
     losses = np.concatenate([found[index] for index in range(len(batches))])
-    return _summarise(losses, windows[:, 1:], token_bytes)
-
-
-def _summarise(losses: np.ndarray, targets: np.ndarray, token_bytes: np.ndarray) -> Evaluation:
+    targets = windows[:, 1:]
     bits = losses.mean() * targets.size / math.log(2)
-    error = float(losses.std(ddof=1)) / math.sqrt(len(losses)) if len(losses) > 1 else None
     return Evaluation(
         loss=float(losses.mean()),
-        standard_error=error,
+        standard_error=error_of_mean(losses, documents),
         bits_per_byte=float(bits / max(int(token_bytes[targets].sum()), 1)),
     )
+
+
+def error_of_mean(losses: np.ndarray, documents: np.ndarray) -> float | None:
+    """Return the standard error of the mean of `losses` (n,) if other documents had been drawn.
+
+    Documents are what is drawn: losses of one are alike (on the demo's corpus the scatter of single
+    windows would give a quarter of this). None where there is one document only.
+    """
+    own = np.unique(documents, return_inverse=True)[1]
+    count = int(own.max()) + 1
+    if count < 2:
+        return None
+    sums = np.bincount(own, losses - losses.mean())
+    return float(np.sqrt(count / (count - 1) * np.sum(sums**2))) / len(losses)

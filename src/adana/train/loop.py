@@ -22,6 +22,7 @@ from adana.data import (
     ShardError,
     Shards,
     save_tokenizer,
+    validation_documents,
     validation_windows,
 )
 from adana.dtensors import whole
@@ -81,7 +82,9 @@ class Trainer:
         self.share = share_of(config, world)
         stream = BatchStream(shards.train, length, config.seed)
         self.batches = Prefetcher(stream, following=self.share.following)
-        self.windows = validation_windows(shards.validation, length, config.eval_tokens)
+        held_out = shards.validation, length, config.eval_tokens
+        self.windows = validation_windows(*held_out)
+        self.documents = validation_documents(*held_out, shards.tokenizer.end_of_text)
         self.token_bytes = shards.tokenizer.token_bytes()
         self.gamma = config.schedule.gamma(config.steps)
         self.model = place_model(config.model, config.seed, config.layout, world)
@@ -283,7 +286,10 @@ class Trainer:
 
     def _measure(self) -> Evaluation:
         state = self.state
-        return evaluate(state.model, self._forward, self.windows, self.token_bytes, self.world)
+        return evaluate(
+            *(state.model, self._forward, self.windows, self.token_bytes, self.world),
+            documents=self.documents,
+        )
 
     def _record(self, columns: dict[str, Any], timing: dict[str, float] | None = None) -> None:
         """Append a row to the metrics, of the step that was made last."""

@@ -90,7 +90,8 @@ def _judge(name: str, sweeps: Mapping[Scale, Sweep], delta2: float) -> Sensitivi
         cost=cost,
         spread=max(finite, default=math.nan),
         moved_by=moved_by,
-        statement=f"{name}: {_state(verdict, common, worst, moved_by, len(sweeps))}",
+        statement=f"{name}: "
+        + _state(verdict, common, worst, moved_by, scales=len(sweeps), delta2=delta2),
     )
 
 
@@ -116,13 +117,18 @@ def _state(
     common: tuple[Any, ...],
     worst: Mapping[Any, float],
     moved_by: tuple[str, ...],
+    *,
     scales: int,
+    delta2: float,
 ) -> str:
     if scales < 2:
         return "one scale cannot tell whether its optimum moves"
     if verdict == "insensitive":
         values = ", ".join(map(str, common))
-        return f"insensitive, {values} near-optimal at all {scales} scales"
+        return (
+            f"insensitive, {values} near-optimal at all {scales} scales: less than {delta2:.2g} "
+            "from the best"
+        )
     if verdict == "unknown":
         return f"cannot tell, no value was tried at all {scales} scales"
     value = min(worst, key=lambda v: worst[v])
