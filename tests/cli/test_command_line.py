@@ -246,6 +246,22 @@ def test_a_run_may_be_called_as_a_built_in_corpus(capsys, monkeypatch, tmp_path)
     assert "already trained" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("verb", "message"),
+    [
+        ("train", "adana: interrupted; the same command goes on where it was\n"),
+        ("plrf", "adana: interrupted\n"),
+    ],
+)
+def test_only_what_can_go_on_is_said_to_when_interrupted(verb, message, monkeypatch, capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("adana.cli.load_verb", interrupted)
+    assert adana(verb) == 130
+    assert capsys.readouterr().err == message
+
+
 def test_data_describes_the_corpus(capsys):
     assert adana("data", "--data", "corpus", "--vocab-size", "300") == 0
     out = capsys.readouterr().out

@@ -48,6 +48,8 @@ A verb's own module takes seconds to import, with torch, scipy or altair: it is 
 MODULES = {"runs": "manage"}
 """Modules of verbs that have another name."""
 
+GOING_ON = ("train", "branch", "tune", "compare", "ladder", "data")
+"""Verbs that keep what they have done when they are stopped."""
 WITHOUT_LOCKS = ("win32",)
 NO_LOCKS = (
     "the commands need Linux or macOS, whose file locks and signals keep run directories whole. On "
@@ -68,7 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         verb, carry_out = _parse(words)
         code = carry_out(verb)
     except KeyboardInterrupt:
-        code = _complain("interrupted; the same command goes on where it was", 130)
+        goes_on = words and words[0] in GOING_ON
+        more = "; the same command goes on where it was" if goes_on else ""
+        code = _complain(f"interrupted{more}", 130)
     except ValueError as error:
         code = _complain(error, 2)
     except (RuntimeError, OSError) as error:
