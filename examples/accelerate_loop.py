@@ -37,7 +37,7 @@ class Walks(torch.utils.data.Dataset):
 
 
 def main(
-    steps: int = 150,
+    steps: int = 200,
     folder: str | Path | None = None,
     resume_from: str | Path | None = None,
     accumulate: int = 2,
@@ -92,6 +92,6 @@ if __name__ == "__main__":
     folder = Path(tempfile.gettempdir()) / "accelerate_loop"
     losses = main(folder=folder)
     state.print(f"trained: loss {losses[0]:.3f} -> {losses[-1]:.3f}")
-    resumed = main(resume_from=folder / "step-75")
+    resumed = main(resume_from=folder / "step-100")
     state.print(f"resumed: loss {resumed[0]:.3f} -> {resumed[-1]:.3f}")
     state.destroy_process_group()

@@ -77,12 +77,12 @@ class ADanaTrainer(Trainer):
 
 
 def main(
-    steps: int = 80,
+    steps: int = 200,
     folder: str | Path = "huggingface_trainer",
     resume_from: str | Path | None = None,
     subclass: bool = False,
 ) -> list[float]:
-    """Train and return the losses that were logged; checkpoints go to `folder`."""
+    """Train and return the losses that this run logged; checkpoints go to `folder`."""
     args = TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
@@ -94,6 +94,7 @@ def main(
         warmup_steps=default_warmup_steps(steps),
         save_steps=steps // 2,
         logging_steps=steps // 8,
+        logging_first_step=True,
         report_to=[],
         disable_tqdm=True,
         use_cpu=True,  # only so that the example does the same everywhere
@@ -105,12 +106,15 @@ def main(
         optimizers = optimizer_and_scheduler(model, args)
         trainer = Trainer(model, args, train_dataset=Walks(), optimizers=optimizers)
     trainer.train(resume_from_checkpoint=resume_from)
-    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    # A checkpoint brings back the log of the run that wrote it, up to its step.
+    begun = 0 if resume_from is None else int(Path(resume_from).name.removeprefix("checkpoint-"))
+    log = trainer.state.log_history
+    return [entry["loss"] for entry in log if "loss" in entry and entry["step"] > begun]
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         losses = main(folder=folder)
         print(f"trained: loss {losses[0]:.3f} -> {losses[-1]:.3f}")
-        resumed = main(folder=folder, resume_from=Path(folder) / "checkpoint-40")
+        resumed = main(folder=folder, resume_from=Path(folder) / "checkpoint-100")
         print(f"resumed: loss {resumed[0]:.3f} -> {resumed[-1]:.3f}")

@@ -34,6 +34,45 @@ def test_names_of_the_package_are_listed_and_others_refused():
         adana.Adana  # noqa: B018
 
 
+WITHOUT_EXTRAS = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("jax", "optax", "transformers", "timm"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+import adana
+assert not {"optax", "hf"} & set(adana.__all__)
+from adana import *
+for ask in (lambda: adana.optax, lambda: adana.hf, adana.integrations.register_with_timm):
+    try:
+        ask()
+    except ImportError as error:
+        print(error)
+"""
+
+
+def test_what_needs_an_extra_says_which():
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_EXTRAS], capture_output=True, text=True, check=True
+    )
+    jax, transformers, timm = done.stdout.splitlines()
+    assert jax.endswith('pip install "adana[jax]"')
+    assert transformers.endswith('pip install "adana[hf]"')
+    assert timm.endswith("pip install timm")
+
+
+@pytest.mark.libraries
+@pytest.mark.parametrize(("name", "member"), [("optax", "adana"), ("hf", "AdanaForCausalLM")])
+def test_the_subpackages_of_other_libraries_are_attributes(name, member):
+    pytest.importorskip({"optax": "optax", "hf": "transformers"}[name])
+    code = f"import adana; print('{name}' in dir(adana), adana.{name}.{member}.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", member]
+
+
 def test_the_list_of_verbs_and_the_verbs_of_runs_do_without_torch():
     assert "torch" not in imported("import adana.cli")
     assert not {"torch", "adana.train"} & imported("import adana.cli.manage, adana.cli.report")

@@ -86,12 +86,21 @@ GAMMAS = [s.warmup_cosine, s.warmup_linear, s.warmup_stable_decay]
 @given(st.sampled_from(GAMMAS), st.integers(1, 500), st.data())
 def test_multipliers_stay_between_zero_and_one_for_any_horizon(gamma, total, data):
     warmup = data.draw(st.integers(0, total))
-    t = data.draw(st.integers(1, total + 10))
+    t = data.draw(st.integers(0, total + 10))
     assert 0.0 <= gamma(t, total, warmup) <= 1.0
 
 
+@pytest.mark.parametrize("warmup", [0, 1, 20, 1000])
+def test_before_the_first_step_multipliers_are_zero(warmup):
+    for gamma in GAMMAS:
+        assert gamma(0, 2000, warmup) == 0.0
+        assert float(gamma(torch.tensor(0), 2000, warmup)) == 0.0
+        assert gamma(1, 2000, warmup) == (s.WARMUP_START if warmup else 1.0)
+    assert s.warmup_constant(0, warmup) == 0.0
+
+
 @pytest.mark.parametrize("gamma", GAMMAS)
-@pytest.mark.parametrize("t", [1, 5, 10, 11, 60, 95, 100, 120])
+@pytest.mark.parametrize("t", [0, 1, 5, 10, 11, 60, 95, 100, 120])
 def test_one_definition_serves_floats_tensors_and_arrays(gamma, t):
     expected = gamma(t, 100, 10)
     for x in (torch.tensor(float(t), dtype=torch.float64), np.asarray(float(t))):

@@ -39,12 +39,19 @@ def register_with_timm(
         optimizer: a class of this package.
 
     Raises:
-        ImportError: timm is not installed.
+        ImportError: timm is not installed; the message says how to install it.
         ValueError: timm could not find an optimizer of this name.
     """
     if not name.isalnum():
         raise ValueError(f"timm finds only names of letters and digits, got {name!r}")
-    timm_optim = importlib.import_module("timm.optim")
+    try:
+        timm_optim = importlib.import_module("timm.optim")
+    except ModuleNotFoundError as error:
+        if error.name != "timm":  # what timm itself needs
+            raise
+        raise ModuleNotFoundError(
+            "register_with_timm needs timm, which is not installed: pip install timm", name="timm"
+        ) from error
     registry = importlib.import_module("timm.optim._optim_factory").default_registry
 
     def build(

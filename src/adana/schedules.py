@@ -9,7 +9,8 @@ Three groups:
 * what a log-time optimizer computes from `t`: `ema_weight`, `damping`, `log_time_decay`, the
   undamped multipliers of the ablations, and AdEMAMix's warm-ups;
 * learning-rate multipliers `gamma(t)` in [0, 1]: `warmup_cosine`, `warmup_linear`,
-  `warmup_stable_decay`;
+  `warmup_stable_decay`, `warmup_constant`. Before the first step, at `t = 0`, they are 0, so that a
+  count from 0 that somebody forgot to raise by 1 costs a step and never goes uphill;
 * conversions between the ways people state weight decay: `omega`, `weight_decay`, and timescales
   in steps and epochs.
 
@@ -353,8 +354,9 @@ def total_decay(decay: Schedule, gamma: Schedule, total_steps: int) -> float:
 
 
 def _warmup(k: Any, warmup_steps: int, start: float) -> Any:
+    """The line from `start` at k = 0 to 1 at `warmup_steps`; 0 before the first step."""
     progress = k / max(warmup_steps, 1)
-    return progress + (1 - progress) * start
+    return _select(k < 0, 0.0, progress + (1 - progress) * start)
 
 
 def _half_life_exponent(t: Any, start: float, log_final: Any, warmup_steps: float) -> Any:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from adana.schedules import log_time_decay, warmup_cosine
+from adana.strength import STRONG
 
 from .conftest import Recording, library, load, recorded
 
@@ -29,9 +30,9 @@ class Example:
 
 TABLE = [
     Example("plain_loop", None, 200, "halfway.pt"),
-    Example("huggingface_trainer", "transformers", 80, "checkpoint-40"),
+    Example("huggingface_trainer", "transformers", 200, "checkpoint-100"),
     Example("lightning_module", "lightning", 200, "epoch=1.ckpt"),
-    Example("accelerate_loop", "accelerate", 150, "step-75"),
+    Example("accelerate_loop", "accelerate", 200, "step-100"),
 ]
 
 
@@ -72,6 +73,11 @@ def test_the_schedule_reaches_the_optimizer_at_every_step(example, folder):
     assert record.gammas == pytest.approx(expected, rel=1e-12)
 
 
+def test_the_decay_of_an_example_is_none_to_be_warned_of(example, folder):
+    _, record = whole_run(example, folder / example.name)
+    assert 0 < record.optimizer.decay(record.optimizer.param_groups[0], 1) <= STRONG
+
+
 def test_matrices_decay_and_embeddings_gains_and_biases_do_not(example, folder):
     _, record = whole_run(example, folder / example.name)
     decayed, spared = record.optimizer.param_groups
@@ -94,7 +100,7 @@ def test_a_resumed_run_ends_with_the_same_bits(example, folder, tmp_path):
     half = example.steps // 2
     assert resumed.gammas == record.gammas[half:]
     assert resumed.decays == record.decays[half:]
-    assert resumed_losses[-1] == losses[-1]
+    assert resumed_losses == losses[-(len(losses) // 2) :], "of the second half, and no others"
     assert {int(state["step"]) for state in resumed.optimizer.state.values()} == {example.steps}
     for one, other in zip(resumed.weights(), record.weights(), strict=True):
         assert torch.equal(one, other)

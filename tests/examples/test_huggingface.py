@@ -41,9 +41,15 @@ def test_the_subclass_trains_like_a_passed_optimizer(example, tmp_path):
     assert losses[0] > 2.4
     assert losses[-1] < 0.85
     assert [group["omega"] for group in record.optimizer.param_groups] == [4.0, 0.0]
-    assert record.optimizer.param_groups[0]["total_steps"] == 80
+    assert record.optimizer.param_groups[0]["total_steps"] == 200
     assert max(record.gammas) == 1.0
     assert record.gammas[-1] == pytest.approx(0.1, abs=0.01)
+
+
+def test_the_number_of_steps_of_the_arguments_is_refused_where_epochs_are_given(example, tmp_path):
+    args = arguments(tmp_path, max_steps=-1, num_train_epochs=1)
+    with pytest.raises(ValueError, match="total_steps"):
+        example.optimizer_and_scheduler(example.tiny_llama(), args)
 
 
 def test_the_subclass_knows_the_number_of_steps_when_epochs_are_given(example, tmp_path):

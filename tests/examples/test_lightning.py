@@ -76,6 +76,31 @@ def test_the_learning_rate_finder_needs_a_peak(example, loader):
     assert len(find(Peaked())["loss"]) == 20
 
 
+def test_training_without_an_end_has_no_number_of_steps(example, loader):
+    with pytest.raises(OverflowError):
+        trainer(max_steps=-1).fit(example.LanguageModel(), loader)
+
+
+def test_stochastic_weight_averaging_needs_a_peak(example, loader):
+    from lightning.pytorch.callbacks import StochasticWeightAveraging  # noqa: PLC0415
+
+    def train(**peak):
+        class Model(example.LanguageModel):
+            def configure_optimizers(self):
+                return adana.ADana(adana.param_groups(self), lr=1e-2, **peak)
+
+        averaging = StochasticWeightAveraging(swa_lrs=5e-3, swa_epoch_start=1)
+        with recorded() as record:
+            trainer(max_steps=-1, max_epochs=3, limit_train_batches=2, callbacks=[averaging]).fit(
+                Model(), loader
+            )
+        return record.gammas
+
+    with pytest.raises(ValueError, match="peak_lr"):
+        train()
+    assert train(peak_lr=1e-2)[0] == 1.0
+
+
 @pytest.fixture
 def command_line(monkeypatch):
     """A function from a module class and options to the trainer that `LightningCLI` ran."""

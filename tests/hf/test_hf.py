@@ -130,6 +130,103 @@ def test_padding_that_a_token_would_see_is_refused(exported, tokens):
         loaded.generate(tokens, attention_mask=right, max_new_tokens=1, do_sample=False)
 
 
+UPPER = torch.ones(2, 1, 20, 20).tril()
+REFUSED = [
+    ({"past_key_values": ()}, "past_key_values: there is no cache"),
+    ({"inputs_embeds": torch.zeros(2, 20, 16)}, "inputs_embeds: pass the tokens"),
+    ({"output_hidden_states": True}, "output_hidden_states"),
+    ({"output_attentions": True}, "output_attentions"),
+    ({"position_ids": torch.arange(20) % 10}, "position_ids must count"),
+    ({"position_ids": torch.arange(19)}, "position_ids must count"),
+    ({"cache_position": torch.arange(1, 21)}, "cache_position must count"),
+    ({"token_type_ids": torch.ones(2, 20)}, "token_type_ids must be 0"),
+    ({"attention_mask": UPPER}, r"in the shape \(batch, time\); got \(2, 1, 20, 20\)"),
+    ({"attention_mask": {"full": UPPER}}, "got dict"),
+]
+
+
+@pytest.mark.parametrize(("given", "message"), REFUSED)
+def test_what_would_be_ignored_and_change_the_result_is_refused(exported, tokens, given, message):
+    with pytest.raises(ValueError, match=message):
+        load(exported[1])(tokens, **given)
+
+
+def test_misspelt_arguments_and_missing_tokens_are_refused(exported, tokens):
+    loaded = load(exported[1])
+    with pytest.raises(TypeError, match="no argument 'atention_mask'; they take input_ids"):
+        loaded(tokens, atention_mask=torch.ones_like(tokens))
+    with pytest.raises(TypeError, match="need input_ids"):
+        loaded()
+
+
+def test_arguments_that_say_what_is_so_anyway_are_taken(exported, tokens):
+    loaded = load(exported[1])
+    right = torch.ones_like(tokens)
+    right[1, 15:] = 0
+    positions = (right.cumsum(1) - 1).masked_fill(right == 0, 1)
+    usual = {
+        "past_key_values": None,
+        "output_hidden_states": False,
+        "use_cache": False,
+        "position_ids": positions,
+        "cache_position": torch.arange(20),
+        "token_type_ids": torch.zeros_like(tokens),
+    }
+    seen = loaded(tokens, attention_mask=right, **usual).logits
+    assert torch.equal(seen, loaded(tokens).logits)
+
+
+def test_a_tuple_is_returned_where_one_is_asked_for(exported, tokens):
+    loaded = load(exported[1])
+    expected = loaded(tokens, labels=tokens)
+    (logits,) = loaded(tokens, return_dict=False)
+    loss, also = loaded(tokens, labels=tokens, return_dict=False)
+    assert torch.equal(logits, expected.logits)
+    assert torch.equal(also, expected.logits)
+    assert torch.equal(loss, expected.loss)
+
+
+def test_generation_refuses_to_return_what_the_model_does_not_keep(exported, tokens):
+    with pytest.raises(ValueError, match="output_hidden_states"):
+        load(exported[1]).generate(
+            tokens, max_new_tokens=1, output_hidden_states=True, return_dict_in_generate=True
+        )
+
+
+def test_beams_find_a_text_as_likely_as_the_greedy_one_or_more(exported, tokens):
+    """Beams call the model from another place, and reorder what there is of a cache."""
+    loaded, prompt = load(exported[1]), tokens[:1, :6]
+
+    @torch.no_grad()
+    def likelihood(text):
+        rows = torch.log_softmax(loaded(text).logits[0, 5:-1, :TOKENS], -1)
+        return float(rows.gather(1, text[0, 6:, None]).sum())
+
+    made = {
+        beams: loaded.generate(
+            prompt, max_new_tokens=2, num_beams=beams, do_sample=False, eos_token_id=TOKENS - 1
+        )
+        for beams in (1, 270)
+    }
+    assert likelihood(made[270]) >= likelihood(made[1]) - 1e-5
+
+
+def test_trainer_trains_and_evaluates_it(exported, tokens, tmp_path):
+    pytest.importorskip("accelerate", reason="Trainer needs accelerate")
+    loaded = load(exported[1])
+    row = {"input_ids": tokens[0], "attention_mask": torch.ones(20, dtype=torch.int64)}
+    rows = [{**row, "labels": tokens[0]}] * 8
+    arguments = transformers.TrainingArguments(
+        output_dir=str(tmp_path), max_steps=3, per_device_train_batch_size=2, learning_rate=1e-3,
+        gradient_accumulation_steps=2, report_to=[], save_strategy="no", disable_tqdm=True,
+        use_cpu=True, logging_steps=1,
+    )  # fmt: skip
+    trainer = transformers.Trainer(loaded, arguments, train_dataset=rows, eval_dataset=rows)
+    before = trainer.evaluate()["eval_loss"]
+    trainer.train()
+    assert trainer.evaluate()["eval_loss"] < before
+
+
 def test_the_usual_names_say_the_shape(exported):
     model, folder = exported
     config = transformers.AutoConfig.from_pretrained(folder)

@@ -1,13 +1,16 @@
 """What every optimizer of the port promises, whatever its schedules."""
 
 import functools
+import inspect
 import math
+import warnings
 from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 
-from adana import schedules
+from adana import ADana, schedules
 
 from .common import CONFIGURATIONS, ao, close, gradients, jax, jnp, optax, run, warmup_cosine, x64
 
@@ -314,6 +317,24 @@ def test_the_usual_mask_decays_matrices_but_no_embeddings_norms_or_biases():
         ao.decay_mask(params, no_decay=["head", "haed"])
 
 
+def test_a_pattern_may_match_the_parameters_of_another_member():
+    """Each member of `multi_transform` gets a tree in which the others' are masked."""
+    spared = functools.partial(ao.decay_mask, no_decay="^head$")
+    hidden = functools.partial(ao.muon_mask, exclude="^head$")
+    together = optax.multi_transform(
+        {
+            "matrices": ao.log_muon(0.01, total_steps=1000, muon=hidden, mask=spared),
+            "others": ao.adana(0.01, total_steps=1000, mask=spared),
+        },
+        {"w": "matrices", "head": "others"},
+    )
+    params = {"w": jnp.ones((3, 4)), "head": jnp.ones((3, 4))}
+    zero = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = together.update(zero, together.init(params), params)
+    assert jnp.all(updates["w"] < 0)
+    assert jnp.all(updates["head"] == 0)
+
+
 # --- under JAX's transformations ------------------------------------------------------------------
 
 
@@ -593,6 +614,9 @@ def test_hyperparameters_out_of_range_are_refused_by_name(function, arguments, n
         (ao.add_weight_decay, {"decay": 0.1}, "decay"),
         (ao.add_weight_decay, {"decay": lambda t: 0.1, "gamma": "x"}, "gamma"),
         (ao.add_log_time_decay, {"gamma": None}, "gamma"),
+        (ao.add_log_time_decay, {"gamma": 30}, "gamma"),
+        (ao.add_log_time_decay, {"gamma": -1.0}, "gamma"),
+        (ao.add_weight_decay, {"decay": lambda t: 0.1, "gamma": math.nan}, "gamma"),
         (ao.scale_by_schedules, {"ema_m": 0.1, "alpha": lambda t: 1.0}, "ema_m"),
         (ao.scale_by_schedules, {"ema_m": lambda t: 0.1, "alpha": 1.0}, "alpha"),
         (ao.decay_mask, {"params": PARAMS, "no_decay": 3}, "no_decay"),
@@ -651,3 +675,131 @@ def test_a_schedule_above_its_peak_does_not_decay_more_than_the_peak_would():
     above = ao.adana(lambda count: 0.1, peak_lr=1e-2, total_steps=100)
     updates, _ = above.update(jnp.zeros(2), above.init(params), params)
     assert jnp.allclose(params + updates, 1 - 4 / 11)
+
+
+def test_a_schedule_below_zero_does_not_grow_the_weights():
+    params = jnp.ones(2)
+    for optimizer in (
+        ao.adana(lambda count: -0.1, peak_lr=0.1, total_steps=1000),
+        ao.adana(jnp.asarray(-0.1), peak_lr=0.1, total_steps=1000),
+    ):
+        updates, _ = optimizer.update(jnp.zeros(2), optimizer.init(params), params)
+        assert jnp.all(updates == 0)
+
+
+def test_a_count_that_was_not_raised_by_one_takes_no_step_uphill():
+    optimizer = ao.adana(
+        lambda count: 1e-3 * schedules.warmup_cosine(count, 1000, 20),
+        peak_lr=1e-3,
+        total_steps=1000,
+    )
+    params = jnp.ones(2)
+    state = optimizer.init(params)
+    first, state = optimizer.update(jnp.ones(2), state, params)
+    second, _ = optimizer.update(jnp.ones(2), state, params)
+    assert jnp.all(first == 0)
+    assert jnp.all(second < 0)
+
+
+def test_a_rate_above_its_peak_by_rounding_decays_as_at_the_peak():
+    params = jnp.ones(2)
+    seen = []
+    for rate in (0.1 * (1 + 1e-7), 0.1):
+        optimizer = ao.adana(rate, peak_lr=0.1, total_steps=1000)
+        seen.append(optimizer.update(jnp.zeros(2), optimizer.init(params), params)[0])
+    assert jnp.array_equal(*seen)
+
+
+# --- warnings and advice --------------------------------------------------------------------------
+
+
+def warned(make, *arguments, **given):
+    """Return the warning that a call gives, or None."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        make(*arguments, **given)
+    assert len(caught) <= 1
+    return caught[0] if caught else None
+
+
+def at_the_call(warning):
+    """Whether a warning points to the line of `warned` that made the optimizer."""
+    lines = {line for _, _, line in warned.__code__.co_lines()}
+    return warning.filename == __file__ and warning.lineno in lines
+
+
+STRONG = [{"total_steps": 20}, {"total_steps": 150}, {"decay_offset": 4.0}]
+STRONG += [{"decay": "constant", "total_steps": 5}, {"omega": 1.0, "decay_offset": 3.0}]
+
+
+@pytest.mark.parametrize("given", STRONG)
+def test_decay_that_wipes_weights_is_warned_of_as_in_torch_at_the_line_of_the_user(given):
+    seen = warned(ao.adana, 1e-3, **given)
+    parameters = [torch.nn.Parameter(torch.ones(2))]
+    in_torch = warned(ADana, parameters, lr=1e-3, **given)
+    assert str(seen.message) == str(in_torch.message)
+    assert at_the_call(seen)
+    if "decay" not in given:
+        behind = warned(ao.add_log_time_decay, **given)
+        assert str(behind.message) == str(seen.message)
+        assert at_the_call(behind)
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"total_steps": 190}, {"omega": 0.0}, {"decay": "constant", "total_steps": 20}]
+)
+def test_decay_that_weights_survive_is_not_warned_of(given):
+    assert warned(ao.adana, 1e-3, **given) is None
+
+
+def test_traced_numbers_are_not_warned_of():
+    def first(omega):
+        optimizer = ao.adana(1e-3, omega=omega, decay_offset=4.0)
+        return optimizer.update(jnp.zeros(2), optimizer.init(jnp.ones(2)), jnp.ones(2))[0]
+
+    assert warned(jax.jit(first), 4.0) is None
+
+
+FOREIGN = [
+    (ao.adana, {"weight_decay": 0.1, "total_steps": 10_000}, "omega=10 "),
+    (ao.adana, {"weight_decay": 0.1}, r"omega = lr \* weight_decay \* total_steps"),
+    (ao.adana, {"b1": 0.9, "b2": 0.95}, "'b1', 'b2': .*delta"),
+    (ao.adana, {"betas": (0.9, 0.95)}, "'betas': .*delta"),
+    (ao.log_adamw, {"b1": 0.9}, r"betas=\(b1, b2\)"),
+    (ao.log_muon, {"nesterov": True}, "leave it out"),
+    (ao.dana, {"weight_decay": 0.1}, "no weight decay"),
+    (ao.dana_star, {"omgea": 1.0}, "'omgea': it takes learning_rate, .*omega"),
+]
+
+
+@pytest.mark.parametrize(("function", "given", "advice"), FOREIGN)
+def test_arguments_of_other_optimizers_are_refused_with_what_to_pass_instead(
+    function, given, advice
+):
+    with pytest.raises(TypeError, match=f"{function.__name__} has no argument .*{advice}"):
+        function(1e-2, **given)
+
+
+def test_the_strength_in_other_units_is_that_at_the_peak():
+    given = {"peak_lr": 0.1, "weight_decay": 0.1, "total_steps": 1000}
+    with pytest.raises(TypeError, match="'weight_decay': pass omega=10 "):
+        ao.adana(lambda count: 0.0, **given)
+    with pytest.raises(TypeError, match=r"'lr': pass learning_rate.*omega=1 "):
+        ao.adana(lr=0.01, weight_decay=0.1, total_steps=1000)
+
+
+@pytest.mark.parametrize("function", [*EVERY, ao.ademamix, ao.dana])
+def test_every_optimizer_shows_its_own_arguments(function):
+    assert "learning_rate" in inspect.signature(function).parameters
+    with pytest.raises(TypeError, match="'lr': pass learning_rate"):
+        function(lr=1e-2)
+
+
+def test_injected_hyperparameters_of_float16_parameters_need_a_dtype():
+    """By default optax casts them to that of the parameters, and eps vanishes."""
+    zero = {"w": jnp.zeros((2, 2), jnp.float16)}
+    for dtype, works in ((None, False), (jnp.float32, True)):
+        make = optax.inject_hyperparams(ao.adana, hyperparam_dtype=dtype)
+        optimizer = make(0.01, peak_lr=0.01, total_steps=1000)
+        updates, _ = optimizer.update(zero, optimizer.init(zero), zero)
+        assert bool(jnp.isfinite(updates["w"]).all()) == works

@@ -2,6 +2,9 @@
 
 import functools
 import inspect
+import os
+import subprocess
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -209,3 +212,35 @@ def test_iterations_may_be_injected_or_mapped_over():
     mapped = jax.vmap(lambda n: run(MUON(ns_steps=n), PARAMS, grads))(jnp.asarray([1, 3]))
     alone = run(MUON(ns_steps=3), PARAMS, grads)
     assert close(jax.tree.map(lambda p: p[1], mapped), alone, 1e-5)
+
+
+ON_FOUR_DEVICES = """
+import jax, jax.numpy as jnp
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from adana.optax import log_muon
+
+mesh = jax.make_mesh((4,), ("x",), axis_types=(AxisType.Auto,))
+optimizer = log_muon(1e-3, total_steps=1000)
+w = jax.random.normal(jax.random.key(0), (8, 4))
+alone, _ = optimizer.update({"w": w}, optimizer.init({"w": w}), {"w": w})
+for spec in (PartitionSpec("x"), PartitionSpec(None, "x")):
+    with jax.set_mesh(mesh):
+        params = {"w": jax.device_put(w, NamedSharding(mesh, spec))}
+        state = jax.jit(optimizer.init)(params)
+        updates, _ = jax.jit(optimizer.update)(params, state, params)
+    assert len(updates["w"].sharding.device_set) == 4
+    assert bool(jnp.allclose(updates["w"], alone["w"], rtol=1e-4, atol=1e-7))
+"""
+
+
+@pytest.mark.skipif(not hasattr(jax, "set_mesh"), reason="this jax has no meshes to set")
+def test_sharded_matrices_step_as_whole_ones_on_a_mesh_that_the_compiler_lays_out():
+    done = subprocess.run(
+        [sys.executable, "-c", ON_FOUR_DEVICES],
+        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

@@ -25,6 +25,7 @@ SCHEDULES = {
     "warmup_cosine": (lambda t: s.warmup_cosine(t, 100, 10), ()),
     "warmup_linear": (lambda t: s.warmup_linear(t, 100, 10), ()),
     "warmup_stable_decay": (lambda t: s.warmup_stable_decay(t, 100, 10), ()),
+    "warmup_constant": (lambda t: s.warmup_constant(t, 10), ()),
 }
 
 
@@ -38,3 +39,11 @@ def test_traced_values_give_what_floats_give(name):
         seen = np.broadcast_to(np.asarray(seen), len(steps))
     for t, value in zip(steps, seen, strict=True):
         assert float(value) == pytest.approx(schedule(t, *arguments), rel=1e-12, abs=1e-15)
+
+
+@pytest.mark.parametrize("name", [name for name in SCHEDULES if name.startswith("warmup")])
+def test_multipliers_of_a_count_that_nobody_raised_by_one_are_not_negative(name):
+    schedule, _ = SCHEDULES[name]
+    seen = jax.jit(jax.vmap(schedule))(jnp.arange(120))  # int32, as the counts of optax
+    assert seen[0] == 0
+    assert bool(jnp.all((seen >= 0) & (seen <= 1)))

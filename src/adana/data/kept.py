@@ -17,8 +17,8 @@ def save_tokenizer(run: Run, tokenizer: Tokenizer) -> None:
     write_bytes(run.path / TOKENIZER, tokenizer.to_json().encode())
 
 
-def run_tokenizer(run: Run, cache: Path | None = None) -> Tokenizer:
-    """Return the tokenizer that made the tokens `run` was trained on.
+def run_tokenizer(run: str | Path | Run, cache: Path | None = None) -> Tokenizer:
+    """Return the tokenizer that made the tokens `run`, a run directory, was trained on.
 
     From the run directory; for a run that keeps none, from the prepared data in `cache` (default
     `cache_folder()`) that has the fingerprint of the run's.
@@ -26,6 +26,7 @@ def run_tokenizer(run: Run, cache: Path | None = None) -> Tokenizer:
     Raises:
         RunError: it is in neither place, or the file is no tokenizer.
     """
+    run = run if isinstance(run, Run) else Run(Path(run))
     path = run.path / TOKENIZER
     if path.exists():
         try:

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
+from transformers.utils import can_return_tuple
 
 from adana.hf.config import AdanaConfig
+from adana.hf.refusals import GENERATE_FROM_EQUAL_LENGTHS, NOT_RETURNED, check_arguments
 from adana.nn import build_model
 
 
@@ -31,9 +33,10 @@ class AdanaForCausalLM(PreTrainedModel, GenerationMixin):
         self.model = build_model(config.model_config, seed=None)
         self.post_init()
 
+    @can_return_tuple
     def forward(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
         **kwargs: Any,
@@ -42,9 +45,15 @@ class AdanaForCausalLM(PreTrainedModel, GenerationMixin):
 
         With `labels` (the same tokens; -100 where there is nothing to predict) also the mean
         cross-entropy of each token given those before it. Padding must be on the right, where the
-        model cannot see it.
+        model cannot see it. `return_dict=False` gives a tuple, as everywhere in transformers.
+
+        Raises:
+            TypeError: an argument that no language model has, or no tokens.
+            ValueError: an argument that would be ignored where it changes the result elsewhere:
+                positions of one's own, a mask of what each token sees, embeddings in place of
+                tokens, a cache, hidden states or attentions to be returned.
         """
-        _check_padding(attention_mask)
+        check_arguments(input_ids, attention_mask, kwargs)
         logits = self.model(input_ids)
         loss = None
         if labels is not None:
@@ -66,7 +75,8 @@ class AdanaForCausalLM(PreTrainedModel, GenerationMixin):
             raise ValueError(GENERATE_FROM_EQUAL_LENGTHS)
         context = self.config.max_position_embeddings
         mask = None if attention_mask is None else attention_mask[:, -context:]
-        return {"input_ids": input_ids[:, -context:], "attention_mask": mask}
+        asked = {name: kwargs[name] for name in NOT_RETURNED if name in kwargs}
+        return {"input_ids": input_ids[:, -context:], "attention_mask": mask, **asked}
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the embedding."""
@@ -105,20 +115,3 @@ class AdanaForCausalLM(PreTrainedModel, GenerationMixin):
 def _missing(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
     """Return those that transformers has not marked as loaded."""
     return {name: t for name, t in tensors if not getattr(t, "_is_hf_initialized", False)}
-
-
-GENERATE_FROM_EQUAL_LENGTHS = (
-    "Generate from prompts of equal length or one at a time: the model has no mask for padding."
-)
-
-
-def _check_padding(mask: Tensor | None) -> None:
-    """Raise `ValueError` where a token would see padding before it."""
-    if mask is None or mask.ndim != 2 or mask.shape[1] < 2:
-        return
-    if bool((mask[:, 1:] > mask[:, :-1]).any()):
-        raise ValueError(
-            "there is padding before or between the tokens, which this model would read as text. "
-            f"Pad on the right (tokenizer.padding_side = 'right') to score texts. "
-            f"{GENERATE_FROM_EQUAL_LENGTHS}"
-        )

@@ -16,7 +16,7 @@ Example:
     ...     lambda count: peak * schedules.warmup_cosine(count + 1, steps, warmup_steps=2),
     ...     peak_lr=peak,
     ...     total_steps=steps,
-    ...     mask=decay_mask(params),
+    ...     mask=decay_mask,
     ... )
     >>> @jax.jit
     ... def step(params, state):
@@ -31,6 +31,15 @@ Example:
 
 Needs the extra `jax`: `pip install 'adana[jax]'`.
 """
+
+try:
+    import jax as _jax  # noqa: F401 - here for the error
+    import optax as _optax  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f'adana.optax needs {error.name}, which is not installed: pip install "adana[jax]"',
+        name=error.name,
+    ) from error
 
 from adana.optax.baselines import ademamix, dana, log_adamw, log_ademamix
 from adana.optax.blocks import (

@@ -8,8 +8,10 @@ from adana import schedules
 from adana.optax import blocks
 from adana.optax.chain import LearningRate, check_learning_rate, optimizer
 from adana.optax.decay import Decay, DecayOrder, Mask
+from adana.optax.refusals import explain_unknown_arguments
 
 
+@explain_unknown_arguments
 def log_adamw(
     learning_rate: LearningRate,
     *,
@@ -48,6 +50,7 @@ def log_adamw(
     )
 
 
+@explain_unknown_arguments
 def ademamix(
     learning_rate: LearningRate,
     *,
@@ -103,6 +106,7 @@ def ademamix(
     )
 
 
+@explain_unknown_arguments
 def log_ademamix(
     learning_rate: LearningRate,
     *,
@@ -146,6 +150,7 @@ def log_ademamix(
     )
 
 
+@explain_unknown_arguments
 def dana(
     learning_rate: LearningRate,
     *,

@@ -30,13 +30,16 @@ def optimizer(
     decay_order: DecayOrder,
     mask: Mask,
 ) -> optax.GradientTransformation:
-    """Chain a building block with the learning rate and with independent weight decay."""
+    """Chain a building block with the learning rate and with independent weight decay.
+
+    To be called by the functions that people call, behind `explain_unknown_arguments`.
+    """
     check_learning_rate(learning_rate)
     return optax.chain(
         block,
         optax.scale_by_learning_rate(learning_rate),
         add_weight_decay(
-            decay_schedule(decay, omega, total_steps, decay_offset),
+            decay_schedule(decay, omega, total_steps, decay_offset, stacklevel=4),
             gamma=_gamma(learning_rate, peak_lr),
             decay_order=decay_order,
             mask=mask,
@@ -71,7 +74,7 @@ def check_learning_rate(learning_rate: LearningRate) -> None:
 def _gamma(learning_rate: LearningRate, peak_lr: float | None) -> Any:
     """Return the learning-rate multiplier, `learning_rate / peak_lr`: a number or a schedule.
 
-    Values that are not known before the step are cut off at 1, since traced code cannot raise.
+    What is not known before the step is cut off at 0 and 1, since traced code cannot raise.
     """
     if peak_lr is None:
         if known(learning_rate):
@@ -84,7 +87,7 @@ def _gamma(learning_rate: LearningRate, peak_lr: float | None) -> Any:
     check_range("peak_lr", peak_lr, low=0.0, low_open=True)
     if callable(learning_rate):
         schedule = learning_rate
-        return lambda count: jnp.minimum(schedule(count) / peak_lr, 1.0)
+        return lambda count: jnp.clip(schedule(count) / peak_lr, 0.0, 1.0)
     highest = peak_lr * (1 + schedules.PEAK_TOLERANCE)
     if known(learning_rate) and known(peak_lr) and learning_rate > highest:
         raise ValueError(
@@ -92,4 +95,4 @@ def _gamma(learning_rate: LearningRate, peak_lr: float | None) -> Any:
             "peak_lr is the highest learning rate of the run"
         )
     gamma = learning_rate / peak_lr
-    return gamma if known(gamma) else jnp.minimum(gamma, 1.0)
+    return min(gamma, 1.0) if known(gamma) else jnp.clip(gamma, 0.0, 1.0)

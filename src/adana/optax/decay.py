@@ -14,6 +14,7 @@ from adana import schedules
 from adana.checks import check_choice
 from adana.optax.checks import check_mask, check_range, check_schedule, known
 from adana.schedules import Schedule
+from adana.strength import check_first_decay, warn_of_strong_decay
 
 Decay = Literal["log-time", "constant"]
 DecayOrder = Literal["before", "after"]
@@ -53,8 +54,9 @@ def add_weight_decay(
 
     Args:
         decay: step t (from 1) -> fraction, for instance of `schedules.log_time_decay`.
-        gamma: learning-rate multiplier in [0, 1]: a number, or as optax's schedules a function
-            of the count (from 0).
+        gamma: learning-rate multiplier in [0, 1], which is not the learning rate itself but
+            `learning_rate / peak_lr`: a number, or as optax's schedules a function of the count
+            (from 0).
         decay_order: "before" (default) or "after".
         mask: which parameters are decayed, as for `optax.adamw`. Default: all of them; see
             `decay_mask` for the usual choice.
@@ -63,11 +65,13 @@ def add_weight_decay(
         A transformation whose `update` needs the parameters. State: `DecayState`.
 
     Raises:
-        ValueError: an unknown `decay_order`, an argument of the wrong kind, or `update` was called
-            without parameters.
+        ValueError: an unknown `decay_order`, an argument of the wrong kind, a number `gamma`
+            outside [0, 1], or `update` was called without parameters.
     """
     check_schedule("decay", decay)
     check_schedule("gamma", gamma, number=True)
+    if not callable(gamma):
+        check_range("gamma", gamma, low=0.0, high=1.0 + schedules.PEAK_TOLERANCE)
     check_choice("decay_order", decay_order, ("before", "after"))
     check_mask(mask)
 
@@ -116,7 +120,8 @@ def add_log_time_decay(
         gamma, decay_order, mask: as for `add_weight_decay`.
 
     Raises:
-        ValueError: a number is out of range, or the first step would remove a whole weight.
+        ValueError: a number is out of range, or the first step would remove a whole weight. Where
+            it removes more than a fifth, there is a warning.
 
     Example, decay behind an optimizer of optax's own with a learning rate of `1e-3 * gamma`:
 
@@ -129,7 +134,7 @@ def add_log_time_decay(
     ... )
     """
     return add_weight_decay(
-        decay_schedule("log-time", omega, total_steps, decay_offset),
+        decay_schedule("log-time", omega, total_steps, decay_offset, stacklevel=2),
         gamma=gamma,
         decay_order=decay_order,
         mask=mask,
@@ -137,9 +142,18 @@ def add_log_time_decay(
 
 
 def decay_schedule(
-    decay: Decay, omega: float, total_steps: float | None, decay_offset: float | None
+    decay: Decay,
+    omega: float,
+    total_steps: float | None,
+    decay_offset: float | None,
+    *,
+    stacklevel: int,
 ) -> Schedule:
-    """Return t -> fraction removed before gamma, with its numbers checked and S resolved."""
+    """Return t -> fraction removed before gamma, with its numbers checked and S resolved.
+
+    Warns where known numbers remove much of the weights at once. `stacklevel` says where the user's
+    line is: it counts from the caller, which is 1.
+    """
     check_choice("decay", decay, ("log-time", "constant"))
     check_range("omega", omega, low=0.0)
     if total_steps is not None:
@@ -147,27 +161,26 @@ def decay_schedule(
     if decay_offset is not None:
         check_range("decay_offset", decay_offset, low=0.0)
     if decay == "constant":
-        return _constant(omega, total_steps)
+        return _constant(omega, total_steps, stacklevel + 1)
     if decay_offset is None:
         decay_offset = schedules.default_decay_offset(omega, total_steps)
     if known(omega) and known(decay_offset):
         first = schedules.log_time_decay(1, omega, decay_offset)
-        if first >= 1:
-            raise ValueError(
-                f"omega={omega} with decay_offset={decay_offset} would remove {first:.0%} of every "
-                "weight at the first step. decay_offset is in steps; leave it out for the default, "
-                "or choose one well above omega."
-            )
+        check_first_decay(first, omega, decay_offset)
+        warn_of_strong_decay(first, omega, decay_offset, stacklevel=stacklevel + 1)
     return lambda t: schedules.log_time_decay(t, omega, decay_offset)
 
 
-def _constant(omega: float, total_steps: float | None) -> Schedule:
+def _constant(omega: float, total_steps: float | None, stacklevel: int) -> Schedule:
     if total_steps is None:
         raise ValueError("decay='constant' removes omega / total_steps a step: pass total_steps")
-    if known(omega) and known(total_steps) and omega >= total_steps:
-        raise ValueError(
-            f"omega={omega} with total_steps={total_steps} would remove whole weights each step"
-        )
+    if known(omega) and known(total_steps):
+        if omega >= total_steps:
+            raise ValueError(
+                f"omega={omega} with total_steps={total_steps} would remove whole weights each step"
+            )
+        each = schedules.constant_decay(omega, total_steps)
+        warn_of_strong_decay(each, omega, None, stacklevel=stacklevel + 1)
     return lambda t: schedules.constant_decay(omega, total_steps)
 
 
@@ -192,6 +205,7 @@ def decay_mask(
 
     Raises:
         ValueError: a pattern of `no_decay` matches no parameter, or is not a regular expression.
+            Among some parameters of more (`optax.MaskedNode`) a pattern need not match.
 
     >>> import jax.numpy as jnp
     >>> params = {"embed": jnp.ones((9, 2)), "kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
@@ -222,9 +236,15 @@ def check_patterns(
             re.compile(pattern)
         except re.error as error:
             raise ValueError(f"{name}: {pattern!r} is no regular expression: {error}") from error
-        if params is not None and not found:
+        if params is not None and not found and not _has_masked_parts(params):
             raise ValueError(f"{name} pattern {pattern!r} matches no parameter; paths: {paths}")
     return tuple(own)
+
+
+def _has_masked_parts(params: optax.Params) -> bool:
+    """Whether these are some parameters of more: what `optax.multi_transform` gives each member."""
+    nodes = jax.tree.leaves(params, is_leaf=lambda node: isinstance(node, optax.MaskedNode))
+    return any(isinstance(node, optax.MaskedNode) for node in nodes)
 
 
 def path_name(path: Sequence[Any]) -> str:

@@ -12,10 +12,12 @@ from adana.optax import blocks
 from adana.optax.chain import LearningRate, cooled_down, optimizer
 from adana.optax.checks import check_range
 from adana.optax.decay import Decay, DecayOrder, Mask
+from adana.optax.refusals import explain_unknown_arguments
 
 Variant = Literal["paper", "released"]
 
 
+@explain_unknown_arguments
 def adana(
     learning_rate: LearningRate,
     *,
@@ -81,6 +83,7 @@ def adana(
     Raises:
         ValueError: a hyperparameter is out of range, or `peak_lr` is needed and missing.
             Values traced by JAX are not checked.
+        TypeError: an argument of another optimizer; the message says what to pass instead.
 
     State: 2 tensors of the parameter's shape, float32 at least (8 bytes a parameter).
     """
@@ -111,6 +114,7 @@ def adana(
     )
 
 
+@explain_unknown_arguments
 def dana_mk4(
     learning_rate: LearningRate,
     *,
@@ -169,6 +173,7 @@ def dana_mk4(
     )
 
 
+@explain_unknown_arguments
 def dana_star(
     learning_rate: LearningRate,
     *,
@@ -224,6 +229,7 @@ def dana_star(
     )
 
 
+@explain_unknown_arguments
 def dana_star_mk4(
     learning_rate: LearningRate,
     *,

@@ -27,6 +27,7 @@ from adana.optax.decay import (
     path_name,
 )
 from adana.optax.orthogonal import Axes, check_muon, matrix_axes
+from adana.optax.refusals import explain_unknown_arguments
 from adana.optax.update import LogTimeState, scale_by_schedules
 from adana.schedules import Schedule
 
@@ -52,6 +53,7 @@ def muon_mask(params: optax.Params, *, heads: str = HEAD, exclude: str | Sequenc
 
     Raises:
         ValueError: a pattern of `exclude` matches no parameter, or is not a regular expression.
+            Among some parameters of more (`optax.MaskedNode`) a pattern need not match.
 
     >>> import jax.numpy as jnp
     >>> matrix = jnp.ones((2, 2))
@@ -162,6 +164,7 @@ def _joined(axes: Any, matrices: Any, rest: Any) -> Any:
     return jax.tree.map(lambda a, x, y: x if a else y, axes, matrices, rest)
 
 
+@explain_unknown_arguments
 def log_muon(
     learning_rate: LearningRate,
     *,

@@ -86,7 +86,7 @@ class LogTimeOptimizer(SteppingOptimizer):
         for writer in writers - known:
             raise ValueError(
                 f"this state dict was written by {writer}, whose averages are not those of "
-                f"{type(self).__name__}. Load it into a {writer}, or start with a fresh state."
+                f"{type(self).__name__}. Load it into one of {writer}, or start with a fresh state."
             )
 
     def state_dict(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from adana.checks import check_range
 from adana.dtensors import local
 from adana.optim.base import LogTimeOptimizer
 from adana.optim.peak import multiplier
-from adana.optim.strength import check_first_decay, warn_of_strong_decay
+from adana.strength import check_first_decay, warn_of_strong_decay
 
 AnyOptimizer = TypeVar("AnyOptimizer", bound=torch.optim.Optimizer)
 _PREFIX = "log_decay_"

@@ -30,8 +30,8 @@ from adana.optim.refusals import (
     refuse_unequal_averages,
     unknown_argument,
 )
-from adana.optim.strength import check_first_decay, warn_of_strong_decay
 from adana.optim.update import Form, Hyper
+from adana.strength import check_first_decay, warn_of_strong_decay
 
 if TYPE_CHECKING:
     from adana.optim.offload import OffloadedStates

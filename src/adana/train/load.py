@@ -17,14 +17,15 @@ from adana.train.config import config_from_dict
 from adana.train.state import WEIGHTS
 
 
-def load_trained(run: Run, step: int | None = None) -> Decoder[Any]:
-    """Return the model of `run` with the weights after `step` steps, in eval mode.
+def load_trained(run: str | Path | Run, step: int | None = None) -> Decoder[Any]:
+    """Return the model of a run directory with the weights after `step` steps, in eval mode.
 
     `step` must have a checkpoint; by default the newest is taken. Every file of it is checked.
 
     Raises:
         RunError: there is no such checkpoint, it is damaged, or another version wrote the run.
     """
+    run = run if isinstance(run, Run) else Run(Path(run))
     path = find_checkpoint(run, step)
     verify_checkpoint(path)
     return load_weights(path, config_from_dict(run.config()).model).eval()
