@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from adana.plrf.blocks import block_lengths, integrate
+from adana.plrf.blocks import MOST_STEPS, block_lengths, integrate
 from adana.plrf.momentum import (
     ademamix,
     damped_average,
@@ -126,3 +126,15 @@ def test_a_risk_too_small_for_a_number_is_zero_and_no_divergence():
     curve = integrate(spectrum, sgd(0.5), batch=float("inf"), total_steps=10**5)
     assert not curve.diverged
     assert curve.risk[-1] == 0
+
+
+def test_steps_are_counted_up_to_a_limit_and_refused_beyond():
+    """Beyond 2^63 steps their numbers would wrap to negative ones."""
+    found = integrate(power_law(4), sgd(0.3), batch=4, total_steps=MOST_STEPS)
+    assert not found.diverged
+    assert found.steps[-1] == MOST_STEPS
+    for steps in (MOST_STEPS + 1, 10**19):
+        with pytest.raises(
+            ValueError, match=r"total_steps must be an integer .* at most 10{18}, got"
+        ):
+            integrate(power_law(4), sgd(0.3), batch=4, total_steps=steps)

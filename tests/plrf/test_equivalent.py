@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from adana.plrf.atoms import power_law_atoms
-from adana.plrf.equivalent import deterministic_spectrum, resolvent
+from adana.plrf.equivalent import deterministic_spectrum, largest_alpha, resolvent
 from adana.plrf.problem import PLRF
 from tests.plrf.targets_of import grouped_rows
 
@@ -131,3 +131,19 @@ def test_wrong_arguments_are_named():
         deterministic_spectrum(0.3, 0.1, 100)
     with pytest.raises(ValueError, match="hidden must be more than dimension"):
         deterministic_spectrum(1.0, 0.1, 100, 100)
+
+
+@pytest.mark.parametrize("d", [100, 10**6, 10**10])
+def test_all_eigenvalues_are_there_up_to_the_largest_alpha_and_no_further(d):
+    alpha = largest_alpha(4 * d)
+    assert deterministic_spectrum(alpha, 0.3, d).counts.sum() == pytest.approx(d, rel=1e-3)
+    with pytest.raises(ValueError, match=r"alpha must be at most .* hidden inputs, got"):
+        deterministic_spectrum(1.01 * alpha, 0.3, d)
+
+
+def test_the_trace_is_as_exact_as_is_said():
+    for alpha, tolerance in ((0.51, 3e-5), (5.0, 3e-5), (7.5, 1e-3)):
+        trace = np.sum(np.arange(1.0, 4e6 + 1) ** (-2 * alpha))
+        assert deterministic_spectrum(alpha, 0.3, 10**6).trace == pytest.approx(
+            trace, rel=tolerance
+        )

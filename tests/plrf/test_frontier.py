@@ -106,3 +106,12 @@ def test_the_frontiers_of_the_spec_are_found_again(alpha, beta, algorithm):
         assert eta == pytest.approx(expected, abs=0.023 if alpha == 0.45 else 0.02)
     if (alpha, beta, algorithm) != (1.0, 1.3, "danac"):  # where the optimum is nearly flat
         assert xi == pytest.approx(float(row["measured_dstar_exponent"]), abs=0.025)
+
+
+def test_a_method_that_diverges_everywhere_is_said_to():
+    found = {
+        d: RiskCurve("DANA", np.arange(3), np.ones(3), np.zeros(3), diverged=True)
+        for d in (10.0, 100.0, 1000.0)
+    }
+    with pytest.raises(ValueError, match="DANA diverges at every dimension d: take a smaller gain"):
+        frontier(found, np.geomspace(1e5, 1e9, 5))

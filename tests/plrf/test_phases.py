@@ -167,3 +167,18 @@ def test_wrong_arguments_are_named():
         exponents(1.0, 0.3, "Adam")
     with pytest.raises(ValueError, match="2 alpha"):
         phase(0.2, 0.1)
+
+
+def test_the_best_size_jumps_between_the_two_parts_of_phase_iv():
+    below, above = (exponents(IV_BORDER + side * 1e-7, 0.8, "SGD") for side in (-1, 1))
+    assert below.size == pytest.approx(0.6048, abs=1e-3)
+    assert above.size == pytest.approx(0.5, abs=1e-3)
+
+
+def test_the_exponent_in_time_jumps_where_noise_begins_to_lead():
+    """From IVa, where F_pp leads, to III, where K_pp does: 2 beta against 1."""
+    left, right = (exponents(alpha, 0.8, "SGD") for alpha in (0.5, 0.5 + 1e-9))
+    assert (left.phase, right.phase) == ("IVa", "III")
+    assert left.time == pytest.approx(1.6)
+    assert right.time == pytest.approx(1.0)
+    assert right.compute == pytest.approx(left.compute)

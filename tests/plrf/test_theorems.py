@@ -105,3 +105,10 @@ def test_the_bound_is_refused_where_it_does_not_hold(betas):
 def test_probabilities_are_checked():
     with pytest.raises(ValueError, match="each probability"):
         sparse_gradients([0.5, 0.0])
+
+
+def test_runs_and_deltas_are_checked():
+    with pytest.raises(ValueError, match="runs must be an integer of at least 1"):
+        sparse_gradients([0.5], runs=0)
+    with pytest.raises(ValueError, match=r"deltas must be different numbers, got 0\.5, 0\.5"):
+        absolute_value([0.5, 0.5], total_steps=2)

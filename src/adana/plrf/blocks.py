@@ -22,6 +22,9 @@ from adana.plrf.moments import apply, compose, moment_change, steps_together, tw
 from adana.plrf.momentum import Momentum
 from adana.plrf.spectrum import Spectrum
 
+MOST_STEPS = 10**18
+"""Steps up to which blocks are counted exactly: 64-bit integers end at nine times that."""
+
 
 @dataclass(frozen=True)
 class BlockMap:
@@ -48,7 +51,7 @@ def integrate(
     The curve is marked `diverged`, and ends, once the risk is negative, not finite or a
     million times its start. Raises `ValueError` for arguments out of range.
     """
-    check_integer("total_steps", total_steps, low=1)
+    check_integer("total_steps", total_steps, low=1, high=MOST_STEPS)
     maps = block_maps(spectrum, method, batch, block_lengths(total_steps, block))
     advances = ((end, partial(advance, spectrum, steps)) for end, steps in maps)
     return follow(spectrum, method.name, advances)
@@ -57,8 +60,10 @@ def integrate(
 def block_lengths(total_steps: int, block: float) -> list[int]:
     """Return powers of two that sum to `total_steps`, each at most `block` times the steps before.
 
-    The first ones are 1, whatever the steps before. Raises `ValueError` unless `0 < block <= 1`.
+    The first ones are 1, whatever the steps before. Raises `ValueError` unless `0 < block <= 1`,
+    and for more than `MOST_STEPS` steps.
     """
+    check_integer("total_steps", total_steps, low=0, high=MOST_STEPS)
     check_range("block", block, low=0.0, high=1.0, low_open=True)
     lengths = []
     t = 0

@@ -58,7 +58,8 @@ class SimulatedRisk:
         runs = self.risk.shape[1]
         if runs < 2:
             return np.full(self.mean().shape, np.nan)
-        return self.risk.std(axis=1, ddof=1) / np.sqrt(runs)
+        with np.errstate(over="ignore", invalid="ignore"):  # runs that diverge
+            return self.risk.std(axis=1, ddof=1) / np.sqrt(runs)
 
 
 def log_steps(total_steps: int, per_decade: int = 20) -> np.ndarray:

@@ -35,9 +35,28 @@ CHUNK = 32
 
 
 def resolvent(alpha: float, beta: float, dimension: int, hidden: int | None = None) -> Resolvent:
-    """Return the fixed point of a problem with arguments as of `adana.plrf.problem.PLRF`."""
+    """Return the fixed point of a problem with arguments as of `adana.plrf.problem.PLRF`.
+
+    Raises `ValueError` as `PLRF` does, and for an alpha above `largest_alpha`.
+    """
     check_exponents(alpha, beta)
-    return Resolvent(power_law_atoms(alpha, beta, hidden_inputs(dimension, hidden)), dimension)
+    inputs = hidden_inputs(dimension, hidden)
+    limit = largest_alpha(inputs)
+    if alpha > limit:
+        raise ValueError(
+            f"alpha must be at most {limit:.3g} with {inputs:,} hidden inputs, got {alpha:g}: "
+            "features fall off too fast for float64; take a smaller alpha or dimension"
+        )
+    return Resolvent(power_law_atoms(alpha, beta, inputs), dimension)
+
+
+def largest_alpha(hidden: int) -> float:
+    """Return the alpha up to which the deterministic equivalent of so many inputs is computed.
+
+    Beyond 10 the cells are too wide for such a fall; and powers of the variances, which span
+    `hidden^(2 alpha)`, must fit into float64.
+    """
+    return min(10.0, 50 / np.log10(max(hidden, 2)))
 
 
 def deterministic_spectrum(
@@ -46,8 +65,9 @@ def deterministic_spectrum(
     """Return the expected spectrum of `PLRF(alpha, beta, dimension, hidden)` for large d.
 
     About 100 weighted eigenvalues at d = 400 and 270 at 1e6, largest first. `counts` sum to d,
-    `counts @ eigenvalues` to the trace and `start` is the risk of `theta = 0`, each to about 1e-6
-    (1e-3 at alpha = 10). Raises `ValueError` as `PLRF` does. Source: spec/plrf.md section 5.2.
+    `counts @ eigenvalues` to the trace and `start` is the risk of `theta = 0`, each to about
+    3e-5 up to alpha = 5, and to 1e-3 at 10 from d = 100 on. Raises `ValueError` as `PLRF` and
+    `resolvent` do. Source: spec/plrf.md section 5.2.
     """
     fixed_point = resolvent(alpha, beta, dimension, hidden)
     edges = fixed_point.curve(_radii(fixed_point, alpha))

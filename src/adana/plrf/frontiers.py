@@ -56,7 +56,8 @@ def frontier(
 
     Between dimensions the risk is a parabola through the best and its two neighbours, in
     logarithms. A curve counts where it reaches: from its first step, or 1, to its last.
-    Raises `ValueError` for fewer than three dimensions or none that is best inside.
+    Raises `ValueError` for fewer than three dimensions, where all curves diverged, and where none
+    but the smallest or largest dimension is ever best.
     """
     check_range("batch", batch, low=0.0, low_open=True)
     if len(curves) < 3:
@@ -71,6 +72,9 @@ def frontier(
     around = logs[[middle - 1, middle, middle + 1], columns]
     whole = np.isfinite(around).all(axis=0)
     if not whole.any():
+        if all(curve.diverged for curve in curves.values()):
+            name = next(iter(curves.values())).name
+            raise ValueError(f"{name} diverges at every dimension d: take a smaller gain or step")
         raise ValueError(
             "at every compute the best dimension is the smallest or the largest given: "
             "give more dimensions or other computes"

@@ -93,7 +93,8 @@ class Exponents:
 def phase(alpha: float, beta: float) -> str:
     """Return the phase: "Ia", "Ib", "Ic", "II", "III", "IVa" or "IVb" (spec section 7.1).
 
-    On a border the phase of smaller alpha, or else of smaller beta; exponents are equal there.
+    On a border the phase of smaller alpha, or else of smaller beta. Exponents in compute are equal
+    on both sides; those in time jump where 2 alpha = 1, and that of the best size at `IV_BORDER`.
     Raises `ValueError` unless `alpha > 0` and `2 alpha + 2 beta > 1`.
     """
     check_exponents(alpha, beta)

@@ -96,7 +96,8 @@ class Resolvent:
         for _ in range(NEWTON_STEPS):
             below = rest + 4 * y * turn[:, None]
             load = np.sum(top / below, axis=1)
-            slope = np.sum(4 * y * top / below**2, axis=1)
+            with np.errstate(over="ignore"):  # what is divided by so much is nothing
+                slope = np.sum(4 * y * top / below**2, axis=1)
             step = np.clip(turn + load * (load - 1) / slope, 0.0, 1.0) - turn
             turn = turn + step
             if (np.abs(step) <= 1e-13 * turn).all():

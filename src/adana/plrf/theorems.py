@@ -92,12 +92,15 @@ def absolute_value(
     """Run Log-AdamW of each `delta`, and Adam, on f(theta) = |theta| from theta = 1.
 
     No randomness. `furthest` is the largest |theta| since the step recorded before. Takes some
-    0.2 ms a step and optimizer.
+    0.2 ms a step and optimizer. Raises `ValueError` for a delta given twice.
     """
+    names = [f"Log-AdamW, delta = {delta:g}" for delta in deltas]
+    if len(set(names)) < len(names):
+        raise ValueError(f"deltas must be different numbers, got {', '.join(map(str, deltas))}")
     check_integer("total_steps", total_steps, low=2)
     contenders = {
-        f"Log-AdamW, delta = {delta:g}": Contender(partial(LOG_ADAMW, delta=delta))
-        for delta in deltas
+        name: Contender(partial(LOG_ADAMW, delta=delta))
+        for name, delta in zip(names, deltas, strict=True)
     }
     contenders["Adam"] = CONTENDERS["Adam"]
     sparse = _Sparse(contenders, torch.ones(1), start=1.0, runs=1)
@@ -173,6 +176,7 @@ def sparse_gradients(
     for value in probabilities:
         check_range("each probability", value, low=0.0, high=1.0, low_open=True)
     check_integer("events", events, low=2)
+    check_integer("runs", runs, low=1)
     last = (events / p).round()
     sparse = _Sparse(contenders, p, start=1.0, runs=runs)
     furthest = sparse.distance()

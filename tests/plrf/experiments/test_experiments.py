@@ -1,10 +1,14 @@
 """Every experiment, small: what it finds is what the theory says, in its tables and its words."""
 
 import math
+import re
 
 import numpy as np
 import pytest
 
+from adana.plrf.blocks import integrate
+from adana.plrf.curve import RiskCurve, SimulatedRisk
+from adana.plrf.equivalent import deterministic_spectrum
 from adana.plrf.experiments.alpha_tilde import alpha_tilde_experiment
 from adana.plrf.experiments.clock import clock_experiment
 from adana.plrf.experiments.frontier import frontier_experiment
@@ -13,8 +17,12 @@ from adana.plrf.experiments.instability import instability_experiment
 from adana.plrf.experiments.kappa import kappa_experiment
 from adana.plrf.experiments.phases import EXAMPLES, phases_experiment
 from adana.plrf.experiments.risk import risk_experiment
-from adana.plrf.experiments.tau import tau_experiment
+from adana.plrf.experiments.simulated import agreement
+from adana.plrf.experiments.tau import _order, tau_experiment
+from adana.plrf.experiments.terms import leading_decade, noise_level, too_short_memory
 from adana.plrf.experiments.theorems import theorems_experiment
+from adana.plrf.momentum import default_step, sgd
+from adana.plrf.phases import exponents
 
 
 def table(result, name):
@@ -52,6 +60,66 @@ def test_risk_compares_simulated_runs_with_the_recursion():
     assert {plot.name for plot in result.plots} == {"risk", "risk-simulated"}
 
 
+def test_a_divergence_of_simulated_runs_is_a_result():
+    result = risk_experiment(
+        dimension=100, total_steps=1000, gain=40.0, runs=2, simulated_dimension=20,
+        simulated_steps=200,
+    )  # fmt: skip
+    sgd, dana = table(result, "risk-simulated-agreement")
+    assert sgd["mean ratio"] > 0
+    assert dana["mean ratio"] is dana["standard error"] is dana["largest gap"] is None
+    assert "risk of DANA-decaying diverges after step" in result.findings[-1]
+    steps = [r["step"] for r in table(result, "risk-simulated") if r["method"] == "DANA-decaying"]
+    assert 0 < max(steps) < 100
+
+
+def test_a_divergence_after_the_comparison_began_is_compared_until_then():
+    steps = np.array([10, 100, 200, 300])
+    curve = RiskCurve("DANA", steps[:3], np.array([4.0, 2.0, 8.0]), np.zeros(3), diverged=True)
+    risk = np.array([[[9.0, 2.0, 8.0, np.nan], [9.0, 4.0, 16.0, 1e300]]])
+    (row,) = agreement([curve], SimulatedRisk(("DANA",), steps, risk))
+    assert row["mean ratio"] == pytest.approx(1.5)
+    assert row["standard error"] == pytest.approx(0.5)
+    assert row["largest gap"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("alpha", "beta", "least"), [(0.55, 1.0, None), (1.0, 1.3, 1e3)])
+def test_in_phase_iii_a_slope_is_compared_once_noise_leads(alpha, beta, least):
+    """F_pp and K_pp cross at step 246 and 125, as found from their laws."""
+    spectrum = deterministic_spectrum(alpha, beta, 1_000_000)
+    theory = exponents(alpha, beta, "SGD")
+    found = integrate(spectrum, sgd(default_step(spectrum.trace)), batch=1, total_steps=10**6)
+    crossing = np.interp(-noise_level(spectrum, theory), -found.risk, found.steps)
+    assert crossing == pytest.approx(246 if alpha < 1 else 125, rel=0.2)
+    span = leading_decade(spectrum, theory, found, 2)
+    assert (span and span[0]) == least
+
+
+def test_risk_says_where_noise_has_not_yet_taken_over():
+    result = risk_experiment(0.55, 1.0, dimension=1_000_000, total_steps=10**6, runs=0)
+    assert "SGD: no decade in which" in result.findings[0]
+    assert "gradient noise (K_pp) takes over from F_pp at a risk of about" in result.findings[0]
+    assert not any("theory says" in said for said in result.findings)
+
+
+def test_a_memory_that_is_too_short_is_not_compared_with_the_theory():
+    """Spec 7.2: 1.5 p - kappa/2 = 0.95 at alpha = 1, beta = 0.3."""
+    short = risk_experiment(dimension=10_000, total_steps=10**4, delta=0.5, runs=0)
+    rows = {row["method"]: row for row in table(short, "risk-slopes")}
+    assert rows["SGD"]["confirmed"]
+    assert not rows["DANA-decaying"]["confirmed"]
+    assert "DANA-decaying: delta = 0.5 is not above 0.95" in short.findings[1]
+    long = risk_experiment(dimension=10_000, total_steps=10**4, delta=1.0, runs=0)
+    rows = {row["method"]: row for row in table(long, "risk-slopes")}
+    assert rows["DANA-decaying"]["confirmed"]
+    assert not rows["DANA-constant"]["confirmed"]  # of kappa 0: 2 p = 1.6
+    average = exponents(1.0, 0.3, "damped average")  # one more, for its own normalisation
+    assert too_short_memory(average, 1.9) == pytest.approx(1.95)
+    assert too_short_memory(average, 2.0) is None
+    clock = clock_experiment((1.0,), dimension=10_000, total_steps=1000, delta=0.5)
+    assert "delta = 0.5 is not above 0.95: the memory is too short" in clock.findings[0]
+
+
 def test_the_best_kappa_lies_below_one_over_two_alpha_and_follows_it():
     best = {}
     for alpha in (0.8, 1.5):
@@ -71,6 +139,24 @@ def test_kappa_says_where_the_floor_decides_and_where_the_best_is_at_the_edge():
     assert table(result, "kappa-best")[-1]["floor / lowest"] > 0.3
     assert any("the floor is" in sentence for sentence in result.findings)
     assert any("edge of the values tried" in sentence for sentence in result.findings)
+    assert table(result, "kappa-best")[-1]["edge"] == "end"
+
+
+def test_kappa_tells_a_neighbour_that_diverges_from_the_edge():
+    result = kappa_experiment(dimension=10_000, total_steps=10**4, spacing=0.2)
+    assert table(result, "kappa-best")[-1]["edge"] == "divergence"
+    assert any("take a finer spacing" in sentence for sentence in result.findings)
+    assert not any("edge of the values tried" in sentence for sentence in result.findings)
+
+
+def test_kappa_says_what_a_batch_does_to_the_best_value():
+    best = {}
+    for batch in (1, 16):
+        result = kappa_experiment(dimension=100_000, batch=batch, total_steps=10**5, spacing=0.1)
+        best[batch] = table(result, "kappa-best")[-1]["best kappa"]
+        assert any("grows with the batch" in said for said in result.findings) == (batch > 1)
+    assert "ln(batch)/ln T = 0.24" in result.findings[1]
+    assert best[1] - best[16] == pytest.approx(0.24, abs=0.05)
 
 
 def test_the_best_straight_multiplier_falls_as_the_theory_says():
@@ -78,6 +164,25 @@ def test_the_best_straight_multiplier_falls_as_the_theory_says():
     one, four = table(result, "alpha-tilde-law")
     assert one["exponent"] == pytest.approx(-0.5, abs=0.06)
     assert four["factor"] / one["factor"] == pytest.approx(4, rel=0.35)
+
+
+def test_a_batch_without_a_law_does_not_take_the_others_with_it():
+    result = alpha_tilde_experiment(dimension=10_000, batches=(1, 100_000), total_steps=10**4)
+    one, many = table(result, "alpha-tilde-law")
+    assert one["exponent"] == pytest.approx(-0.5, abs=0.1)
+    assert many["exponent"] is many["factor"] is None
+    rows = [row for row in table(result, "alpha-tilde-best") if row["batch"] == 100_000]
+    assert all(0.3 < row["best a"] < 1 and row["edge"] == "divergence" for row in rows)
+    assert "from about a = 0.75 on the fastest direction oscillates" in result.findings[1]
+    assert "theory" not in result.findings[1]
+
+
+def test_left_of_the_line_the_best_multiplier_is_not_compared_with_a_theory():
+    result = alpha_tilde_experiment(0.4, 0.6, dimension=1000, batches=(1, 4), total_steps=10**4)
+    assert all(row["theory"] is None for row in table(result, "alpha-tilde-law"))
+    assert any("momentum cannot help there" in said for said in result.findings)
+    assert not any("theory says" in said for said in result.findings)
+    assert "(theory)" not in result.plots[0].chart.to_json()
 
 
 def test_phases_gives_every_phase_its_exponents_and_measures_those_above_the_line():
@@ -102,12 +207,22 @@ def test_the_clock_runs_as_two_minus_one_over_two_alpha():
         clock_experiment((0.5,))
 
 
+def test_the_clock_is_not_compared_where_momentum_is_not_yet_ahead():
+    result = clock_experiment((1.0,), dimension=10_000, total_steps=1000, gain=0.001)
+    assert table(result, "clock-slopes")[0]["of theory"] is None
+
+
 def test_the_frontier_has_the_exponents_of_the_theory():
     result = frontier_experiment(smallest=100, largest=10_000, most_compute=1e9)
     rows = {row["method"]: row for row in table(result, "frontier-exponents")}
     for row in rows.values():
         assert row["P exponent"] == pytest.approx(row["P theory"], abs=0.03)
     assert rows["SGD"]["d exponent"] == pytest.approx(rows["SGD"]["d theory"], abs=0.05)
+
+
+def test_a_method_that_diverges_at_every_size_has_no_frontier():
+    with pytest.raises(ValueError, match="DANA-decaying diverges at every dimension d"):
+        frontier_experiment(smallest=100, largest=10_000, most_compute=1e9, gain=20.0)
 
 
 def test_undamped_momentum_explodes_at_every_batch_but_not_without_noise():
@@ -154,6 +269,19 @@ def test_tau_orders_experts_by_how_often_they_are_trained():
     assert [row["expert"] for row in rows] == list(range(1, 9))
     assert rows[0]["tau"] > rows[2]["tau"] > rows[7]["tau"]
     assert all(0.5 < row["ratio"] < 1.1 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("active", "tau", "said"),
+    [
+        ([0.9, 0.5, 0.1], [0.3, 0.2, 0.1], "It orders the experts by their activity"),
+        ([0.9, 0.5, 0.1], [0.1, 0.2, 0.3], "does not order the experts .* correlation -1.000"),
+        ([1.0, 1.0, 1.0], [0.1, 0.2, 0.3], "no order to find"),
+    ],
+)
+def test_tau_says_whether_it_orders_the_experts(active, tau, said):
+    rows = [{"active": q, "tau": t} for q, t in zip(active, tau, strict=True)]
+    assert re.search(said, _order(rows))
 
 
 def test_hummingbird_has_a_curve_for_every_optimizer_and_kappa():

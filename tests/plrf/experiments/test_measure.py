@@ -34,14 +34,17 @@ def test_the_lowest_point_of_a_parabola_lies_between_the_grid() -> None:
     x = np.linspace(0, 1, 11)
     found = lowest(x, 2 + 3 * (x - 0.437) ** 2)
     assert (found.x, found.y) == pytest.approx((0.437, 2.0))
-    assert not found.edge
+    assert found.edge is None
 
 
-def test_a_lowest_point_at_the_end_is_an_edge_and_lost_values_are_left_out() -> None:
+def test_a_lowest_point_at_the_end_is_told_from_one_beside_a_divergence() -> None:
     x = np.linspace(0, 1, 11)
-    assert lowest(x, x) == (0.0, 0.0, True)
+    assert lowest(x, x) == (0.0, 0.0, "end")
     found = lowest(x, np.where(x < 0.35, np.nan, (x - 0.5) ** 2))
     assert found.x == pytest.approx(0.5)
+    assert found.edge is None
+    assert lowest(x, np.where(x < 0.45, np.nan, x)) == (0.5, 0.5, "divergence")
+    assert lowest(x, np.where(x < 0.45, x + 1, np.where(x < 0.55, np.inf, x))).edge == "divergence"
     with pytest.raises(ValueError, match="diverged"):
         lowest(x, np.full_like(x, np.nan))
 

@@ -63,6 +63,22 @@ def test_a_folder_and_formats_can_be_chosen(tmp_path):
         (("frontier", "--compute", "1"), "--compute must be"),
         (("hummingbird", "--lr", "1", "1", "--dimension", "4"), "--lr must be different numbers"),
         (("kappa", "--gain", "-1"), "gain must be"),
+        (
+            ("kappa", "--gain", "1e9", "--dimension", "100"),
+            "every kappa diverges before step 1,000",
+        ),
+        (("kappa", "--alpha", "50", "--dimension", "100"), "alpha must be at most 10 with 400"),
+        (("risk", "--runs", "1"), "runs (unless 0) must be"),
+        (("risk", "--alpha", "2.5"), "take a smaller --simulated-dimension, or runs = 0"),
+        (("instability", "--alpha", "2.5", "--run-dimension", "500"), "a smaller --run-dimension"),
+        (("risk", "--steps", "1e20", "--runs", "0"), "--steps must be"),
+        (("phases", "--steps", "1e19"), "--steps must be"),
+        (("clock", "--steps", "1e15"), "--steps must be"),
+        (("frontier", "--compute", "inf"), "--compute must be a finite number in (1e+08, 1e+20]"),
+        (("frontier", "--compute", "1e25"), "--compute must be"),
+        (("frontier", "--smallest", "1e2", "--largest", "500"), "largest must be"),
+        (("theorems", "--deltas", "0.5", "0.5"), "deltas must be different"),
+        (("theorems", "--runs", "0"), "runs must be"),
     ],
 )
 def test_what_cannot_be_computed_is_refused_in_one_line(capsys, tmp_path, arguments, words):
@@ -87,6 +103,18 @@ def test_an_experiment_that_is_stopped_says_that_nothing_is_kept(capsys, tmp_pat
     assert adana("kappa") == 130
     assert "nothing was written, the same command begins again" in capsys.readouterr().err
     assert not (tmp_path / "plrf").exists()
+
+
+def test_an_experiment_that_is_stopped_while_it_is_written_says_so(capsys, tmp_path, monkeypatch):
+    def stopped(*_args, **_more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("adana.plrf.experiments.writer.save_static", stopped)
+    assert adana("kappa", "--dimension", "100", "--steps", "1000", "--spacing", "0.2") == 130
+    said = capsys.readouterr().err
+    assert "plrf/kappa may be incomplete, the same command writes it anew" in said
+    assert "nothing" not in said
+    assert (tmp_path / "plrf" / "kappa" / "kappa.csv").exists()
 
 
 def test_every_verb_of_the_issue_is_there_and_its_help_teaches(capsys):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,35 @@ def test_every_table_chart_and_curve_is_a_file(folder: Path) -> None:
     assert names == {"demo.html", "demo.svg", "demo.png", "demo-table.csv", "demo-points.csv"}
     assert "A title" not in (folder / "demo.svg").read_text()
     assert "Risk" in (folder / "demo.svg").read_text()
+
+
+def test_what_an_earlier_run_left_of_the_same_experiment_goes_and_the_rest_stays(
+    tmp_path: Path,
+) -> None:
+    first = replace(result(), sometimes=("demo-more",))
+    others = ("demo-more.csv", "demo-more.svg", "demo-mine.csv", "other.html", "demo.txt")
+    for name in others:
+        (tmp_path / name).write_text("")
+    write_result(first, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "demo.html", "demo.svg", "demo.png", "demo-table.csv", "demo-points.csv", *others[2:],
+    }  # fmt: skip
+    write_result(first, tmp_path, images=("svg",))
+    assert not (tmp_path / "demo.png").exists()
+
+
+def test_a_folder_that_was_not_written_to_its_end_has_no_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_result(result(), tmp_path, images=("svg",))
+
+    def stopped(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("adana.plrf.experiments.writer.save_static", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        write_result(result(), tmp_path, images=("svg",))
+    assert not (tmp_path / "demo.html").exists()
 
 
 def test_csv_keeps_numbers_as_computed_and_leaves_unknown_fields_empty(folder: Path) -> None:

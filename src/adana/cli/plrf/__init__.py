@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -19,7 +18,6 @@ from adana.cli.plrf.phases import PlotPhases, phases_command
 from adana.cli.plrf.risk import PlotRisk, risk_command
 from adana.cli.plrf.tau import PlotTau, tau_command
 from adana.cli.plrf.theorems import PlotTheorems, theorems_command
-from adana.cli.train import CTRL_C
 
 Action = (
     Annotated[PlotRisk, tyro.conf.subcommand("risk")]
@@ -74,12 +72,5 @@ class PlrfArguments:
 
 
 def plrf_command(arguments: PlrfArguments) -> int:
-    """Run `adana plrf`; return the exit code. Nothing is kept of an experiment that is stopped."""
-    try:
-        return _ACTIONS[type(arguments.action)](arguments.action)
-    except KeyboardInterrupt:
-        print(
-            "adana: interrupted; nothing was written, the same command begins again",
-            file=sys.stderr,
-        )
-        return CTRL_C
+    """Run `adana plrf`; return the exit code."""
+    return _ACTIONS[type(arguments.action)](arguments.action)

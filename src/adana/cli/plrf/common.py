@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -18,6 +19,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 from adana.cli.grid import Grid
 from adana.cli.run_folders import check_folder
 from adana.cli.terminal import say
+from adana.cli.train import CTRL_C
 from adana.plrf.experiments.defaults import (
     ALPHA,
     BETA,
@@ -65,7 +67,8 @@ class OutputFlags:
     """Where an experiment is written, and as what."""
 
     output: Path | None = None
-    """Folder of the page, the pictures and the CSV files. Default: plrf/VERB."""
+    """Folder of the page, the pictures and the CSV files. Default: plrf/VERB. Those of an earlier
+    run of the same verb are replaced."""
     images: tuple[Image, ...] = ("svg", "png")
     """What every chart is saved as, beside the page: any of svg, pdf, png."""
 
@@ -119,26 +122,37 @@ def carry_out(
 ) -> int:
     """Run an experiment with a bar, write it and print what it found; return the exit code.
 
-    Every flag but those of the output is an argument of the experiment: of the same name, or as
-    `arguments` say.
+    One that is stopped says what is kept of it: nothing until files are written. Every flag but
+    those of the output is an argument of the experiment: of the same name, or as `arguments` say.
     """
     folder = flags.output or Path("plrf") / name
     check_folder("--output", folder)
     console = Console()
     begun = time.monotonic()
-    with Bar(console, name) as bar:
-        result = _computed(experiment, flags, arguments, bar.tell)
-        seconds = time.monotonic() - begun
-        bar.tell(1.0, "writing the page and the pictures")
-        page = write_result(result, folder, flags.images)
+    kept = "nothing was written, the same command begins again"
+    try:
+        with Bar(console, name) as bar:
+            result = _computed(experiment, flags, arguments, bar.tell)
+            seconds = time.monotonic() - begun
+            bar.tell(1.0, "writing the page and the pictures")
+            kept = f"{folder} may be incomplete, the same command writes it anew"
+            page = write_result(result, folder, flags.images)
+        kept = f"{folder} is complete"
+        _print_found(console, result)
+        say(console, f"page: {page.resolve()} (computed in {seconds:.1f} s)")
+        say(console, f"charts and CSV beside it: {folder}")
+    except KeyboardInterrupt:
+        print(f"adana: interrupted; {kept}", file=sys.stderr)
+        return CTRL_C
+    return 0
+
+
+def _print_found(console: Console, result: Result) -> None:
     for sheet in result.tables:
         if len(sheet.rows) <= PRINTED:
             console.print(_grid(sheet).fitting(console))
     for sentence in result.findings:
         console.print(Text(sentence))
-    say(console, f"page: {page.resolve()} (computed in {seconds:.1f} s)")
-    say(console, f"charts and CSV beside it: {folder}")
-    return 0
 
 
 def _computed(

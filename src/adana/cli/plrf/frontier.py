@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adana.cli.plrf.common import OutputFlags, carry_out, defaults
+from adana.cli.plrf.common import OutputFlags, Whole, carry_out, defaults
 from adana.plrf.experiments.frontier import frontier_experiment
 
 OWN = defaults(frontier_experiment)
@@ -25,9 +25,9 @@ class PlotFrontier(OutputFlags):
     """How fast the features' scales fall: the j-th is j^-alpha."""
     beta: float = OWN.beta
     """How fast the target's weights fall: j^-beta. Needs 2 alpha + 2 beta > 1."""
-    smallest: int = OWN.smallest
+    smallest: Whole = OWN.smallest
     """Smallest d; four times as many hidden inputs."""
-    largest: int = OWN.largest
+    largest: Whole = OWN.largest
     """Largest d; three sizes in a factor of ten."""
     compute: float = OWN.most_compute
     """Largest compute d B t."""

@@ -17,7 +17,7 @@ from adana.plrf.curve import SimulatedRisk, log_steps
 from adana.plrf.experiments.charts import curve, guide, log_chart
 from adana.plrf.experiments.result import Plot, Progress, Row, points, table
 from adana.plrf.momentum import spectral_kappa
-from adana.plrf.problem import PLRF
+from adana.plrf.problem import DrawnProblem
 from adana.report.study_tables import Sheet
 
 RATES = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
@@ -47,7 +47,8 @@ class AblatedRuns:
 
 
 def ablated_part(
-    problem: PLRF,
+    drawn: DrawnProblem,
+    alpha: float,
     *,
     batch: int,
     total_steps: int,
@@ -56,8 +57,7 @@ def ablated_part(
     part: tuple[float, float],
 ) -> AblatedRuns:
     """Train a drawn problem with every method at every learning rate of `RATES`."""
-    drawn = problem.draw()
-    kappa = spectral_kappa(problem.alpha)
+    kappa = spectral_kappa(alpha)
     keys = [(name, lr) for name in METHODS for lr in RATES]
     share = (part[1] - part[0]) / total_steps
     found = simulate_adaptive(

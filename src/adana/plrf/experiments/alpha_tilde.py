@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from adana.plrf.experiments.result import (
 )
 from adana.plrf.momentum import default_step, linear_average, spectral_kappa
 from adana.plrf.spectrum import Spectrum
+from adana.plrf.stability import lipschitz_bound
 from adana.schedules import DELTA
 
 FIRST_HORIZON = 1000
@@ -36,6 +37,10 @@ PER_DECADE = 2
 """Horizons in a factor of ten."""
 VALUES = 8
 """Values of the slope `a` in a factor of ten."""
+FEWEST = 3
+"""Horizons that a law is fitted to."""
+EVERYTHING = 1.0
+"""A slope that the fastest direction does not bear at the default step, at any batch."""
 VISIBLE = 30.0
 """Risks above this multiple of a horizon's lowest are not drawn."""
 
@@ -75,7 +80,8 @@ def alpha_tilde_experiment(
         risks = _sweep(spectrum, slopes, batch, horizons, delta, progress=progress, part=part)
         sweeps[batch] = (slopes, risks)
     best = [row for batch in batches for row in _best(batch, *sweeps[batch], horizons)]
-    laws = [_law(batch, best, kappa) for batch in batches]
+    laws = [_law(batch, best, kappa, helps=alpha > 0.5) for batch in batches]
+    limits = {batch: _fastest_limit(spectrum, batch, delta) for batch in batches}
     return Result(
         name="alpha-tilde",
         title=f"How strong the momentum should be at alpha = {alpha:g}",
@@ -93,9 +99,9 @@ def alpha_tilde_experiment(
             "gamma2": ", ".join(f"{default_step(spectrum.trace, b):.4g}" for b in batches),
             "delta": f"{delta:g}",
         },
-        findings=_findings(laws, kappa, best, spectrum.floor),
+        findings=_findings(laws, best, spectrum.floor, limits),
         plots=(
-            _best_plot(best, laws, kappa, batches),
+            _best_plot(best, laws),
             _bowls_plot(batches[0], *sweeps[batches[0]], horizons),
         ),
         tables=(
@@ -105,9 +111,11 @@ def alpha_tilde_experiment(
                 {
                     "batch": "samples a step",
                     "exponent": "fitted over the horizons: the best slope goes like T^exponent",
-                    "theory": "minus 1/(2 alpha), at least -1",
+                    "theory": "minus 1/(2 alpha); - where 2 alpha is at most 1: momentum cannot "
+                    "help there",
                     "factor": "mean of a T^(1/(2 alpha)) over the horizons, geometric",
-                    "horizons": "number of training lengths fitted, those at an edge left out",
+                    "horizons": "number of training lengths fitted, those at an edge left out; "
+                    f"there is no law of less than {FEWEST}",
                 },
                 laws,
             ),
@@ -120,7 +128,8 @@ def alpha_tilde_experiment(
                     "best a": "lowest point, by a parabola through the three values around it",
                     "multiplier at T": "best a times (1 + T)",
                     "risk": "risk at the best slope",
-                    "edge": "whether the best is the first or last value that was tried",
+                    "edge": "end: the best is the first or last value that was tried; divergence: "
+                    "a value beside it diverges",
                 },
                 best,
             ),
@@ -130,8 +139,12 @@ def alpha_tilde_experiment(
 
 
 def _slopes(kappa: float, batch: int, total_steps: int) -> np.ndarray:
-    """Return the slopes to try, around those that theory expects from the first horizon on."""
-    high, low = batch * FIRST_HORIZON**-kappa, batch * float(total_steps) ** -kappa
+    """Return the slopes to try, around those that theory expects from the first horizon on.
+
+    None are much above what any batch bears: large ones would expect all of theirs there.
+    """
+    ends = (batch * FIRST_HORIZON**-kappa, batch * float(total_steps) ** -kappa)
+    high, low = (min(end, EVERYTHING) for end in ends)
     count = int(np.ceil(VALUES * np.log10(high / low))) + VALUES * 2
     return np.geomspace(low / 30, 10 * high, count + 1)
 
@@ -178,55 +191,111 @@ def _best(
     return rows
 
 
-def _law(batch: int, best: Sequence[Row], kappa: float) -> dict[str, Any]:
-    used = [row for row in best if row["batch"] == batch and not row["edge"]]
-    if len(used) < 3:
-        raise ValueError(
-            f"batch {batch}: the best slope lies outside the values tried at most horizons; take "
-            "more steps"
-        )
+def _of(batch: int, best: Sequence[Row]) -> list[Row]:
+    return [row for row in best if row["batch"] == batch]
+
+
+def _inside(batch: int, best: Sequence[Row]) -> list[Row]:
+    """Return the horizons of a batch whose best slope is not at an edge."""
+    return [row for row in _of(batch, best) if row["edge"] is None]
+
+
+def _law(batch: int, best: Sequence[Row], kappa: float, *, helps: bool) -> dict[str, Any]:
+    """Return the law of the best slopes; its numbers are None where too few are left to fit.
+
+    Theory is that of momentum, so None unless it `helps`.
+    """
+    used = _inside(batch, best)
+    law = {
+        "batch": batch,
+        "exponent": None,
+        "theory": -kappa if helps else None,
+        "factor": None,
+        "horizons": len(used),
+    }
+    if len(used) < FEWEST:
+        return law
     horizons, values = [row["T"] for row in used], np.array([row["best a"] for row in used])
     exponent, _ = power_law(horizons, values)
     factor = float(np.exp(np.mean(np.log(values * np.array(horizons, dtype=float) ** kappa))))
-    return {
-        "batch": batch,
-        "exponent": exponent,
-        "theory": -kappa,
-        "factor": factor,
-        "horizons": len(used),
-    }
+    return {**law, "exponent": exponent, "factor": factor}
+
+
+def _fastest_limit(spectrum: Spectrum, batch: int, delta: float) -> float:
+    """Return the slope from which on the fastest direction oscillates, at any batch (spec 8.1)."""
+    steps = np.geomspace(1, FIRST_HORIZON, 100)
+    method = linear_average(default_step(spectrum.trace, batch), 1.0, delta=delta)
+    at = method.at(steps)
+    return float(np.min(lipschitz_bound(spectrum, method, steps=steps) / (at.gamma1 * at.gamma3)))
 
 
 def _findings(
-    laws: Sequence[Row], kappa: float, best: Sequence[Row], floor: float
+    laws: Sequence[Row], best: Sequence[Row], floor: float, limits: Mapping[int, float]
 ) -> tuple[str, ...]:
-    exponents = " and ".join(f"T^{law['exponent']:.3f} (batch {law['batch']})" for law in laws)
-    said = [
-        f"The best slope falls like {exponents}; theory says T^{-kappa:.3f}, which makes the best "
-        f"multiplier at T grow like T^{1 - kappa:.3f}."
-    ]
-    if len(laws) > 1:
-        first, last = laws[0], laws[-1]
+    fitted = [law for law in laws if law["exponent"] is not None]
+    said = [_exponents(fitted)] if fitted else []
+    if len(fitted) > 1 and fitted[0]["theory"] is not None:
+        first, last = fitted[0], fitted[-1]
         said.append(
             f"From batch {first['batch']} to {last['batch']} the best slope grows by a factor "
             f"{last['factor'] / first['factor']:.3g}; theory says "
             f"{last['batch'] / first['batch']:g}, as the batch."
         )
+    if laws[0]["theory"] is None:
+        said.append(
+            "Theory has no law to compare with where 2 alpha is at most 1: momentum cannot help "
+            "there, and the best slope is what does the least harm."
+        )
+    said += [_no_law(law, best, limits) for law in laws if law["exponent"] is None]
     lowest_risk = min(best, key=lambda row: row["risk"])
     return (*said, *floor_caution(floor / lowest_risk["risk"], lowest_risk["T"]))
 
 
-def _best_plot(
-    best: Sequence[Row], laws: Sequence[Row], kappa: float, batches: Sequence[int]
-) -> Plot:
-    labels = [f"batch {batch}" for batch in batches]
+def _exponents(laws: Sequence[Row]) -> str:
+    exponents = " and ".join(f"T^{law['exponent']:.3f} (batch {law['batch']})" for law in laws)
+    theory = laws[0]["theory"]
+    if theory is None:
+        return f"The best slope goes like {exponents}."
+    return (
+        f"The best slope falls like {exponents}; theory says T^{theory:.3f}, which makes the best "
+        f"multiplier at T grow like T^{1 + theory:.3f}."
+    )
+
+
+def _no_law(law: Row, best: Sequence[Row], limits: Mapping[int, float]) -> str:
+    """Say why a batch has no law."""
+    batch = law["batch"]
+    rows = _of(batch, best)
+    beside = [row for row in rows if row["edge"] == "divergence"]
+    ends = sum(row["edge"] == "end" for row in rows)
+    places = [f"beside one that diverges at {len(beside)}"] if beside else []
+    places += [f"at the end of the values tried at {ends}"] if ends else []
+    said = (
+        f"Batch {batch}: the best slope lies {' and '.join(places)} of {len(rows)} horizons, which "
+        "leaves too few for a law."
+    )
+    limit = limits[batch]
+    if any(limit < 2 * row["best a"] for row in beside):
+        said += (
+            f" Noise is not what ends the bowls there: from about a = {limit:.2g} on the fastest "
+            "direction oscillates and everything soon diverges, whatever the batch."
+        )
+    return said
+
+
+def _best_plot(best: Sequence[Row], laws: Sequence[Row]) -> Plot:
+    labels = [f"batch {law['batch']}" for law in laws]
     lines, guides = [], []
-    for label, batch, law in zip(labels, batches, laws, strict=True):
-        rows = [row for row in best if row["batch"] == batch and not row["edge"]]
+    for label, law in zip(labels, laws, strict=True):
+        fitted = law["factor"] is not None
+        rows = _inside(law["batch"], best) if fitted else _of(law["batch"], best)
         lines += curve(label, [row["T"] for row in rows], [row["best a"] for row in rows])
+        theory = law["theory"]
+        if theory is None or not fitted:
+            continue
         first, last = float(rows[0]["T"]), float(rows[-1]["T"])
-        anchor = (first, law["factor"] * first**-kappa)
-        guides += guide(label, -kappa, anchor, (first, last), f"slope {-kappa:.3g} (theory)")
+        anchor = (first, law["factor"] * first**theory)
+        guides += guide(label, theory, anchor, (first, last), f"slope {theory:.3g} (theory)")
     chart = log_chart(
         lines,
         labels,
@@ -236,8 +305,8 @@ def _best_plot(
         marks=lines,
     )
     caption = (
-        "Points: the slope a with the lowest risk after T steps. Dotted: the power law of theory, "
-        "with the factor that fits best."
+        "Points: the slope a with the lowest risk after T steps; those at an edge are left out of "
+        "batches that have a law. Dotted: the power law of theory, with the factor that fits best."
     )
     return Plot("alpha-tilde", "The best straight multiplier at each horizon", caption, chart)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from adana.checks import check_integer, check_range
-from adana.plrf.blocks import integrate
+from adana.plrf.blocks import MOST_STEPS, integrate
 from adana.plrf.clocks import clock, clock_rate, needed_delta, sgd_equivalent
 from adana.plrf.curve import RiskCurve
 from adana.plrf.equivalent import deterministic_spectrum
@@ -28,6 +28,7 @@ from adana.plrf.experiments.result import (
     table,
     tracked,
 )
+from adana.plrf.experiments.terms import too_short_memory
 from adana.plrf.momentum import (
     Momentum,
     dana_constant,
@@ -36,7 +37,7 @@ from adana.plrf.momentum import (
     sgd,
     spectral_kappa,
 )
-from adana.plrf.phases import spectrum_exponent
+from adana.plrf.phases import exponents, spectrum_exponent
 from adana.plrf.spectrum import Spectrum
 from adana.plrf.stability import noise_gain
 from adana.schedules import DELTA
@@ -44,6 +45,10 @@ from adana.schedules import DELTA
 FIRST_DECADE = 2
 SGD_STEPS = 10**13
 """How far SGD is followed; its blocks grow with time, so this costs no more than a second."""
+
+FURTHER = 100
+"""How many times as many steps DANA-constant takes for about the clock of DANA-decaying, and SGD
+for that of DANA-constant."""
 
 
 class Case(NamedTuple):
@@ -81,7 +86,9 @@ def clock_experiment(
     for alpha in alphas:
         check_range("alphas", alpha, low=0.5, low_open=True)
     check_range("gain", gain, low=0.0, low_open=True)
-    check_integer("total_steps", total_steps, low=10 ** (FIRST_DECADE + 1))
+    check_integer(
+        "total_steps", total_steps, low=10 ** (FIRST_DECADE + 1), high=MOST_STEPS // FURTHER**2
+    )
     cases = [
         _case(alpha, beta, dimension, total_steps, gain=gain, delta=delta)
         for alpha in tracked(list(alphas), progress, lambda a: f"alpha = {a:g}", (0.0, 0.9))
@@ -105,7 +112,7 @@ def clock_experiment(
             "gain c, delta": f"{gain:g}, {delta:g}",
             "gamma2": "0.5 / trace: " + ", ".join(f"{case.step:.4g}" for case in cases),
         },
-        findings=_findings(rows, cases),
+        findings=_findings(rows, cases, beta, delta),
         plots=(
             _plot(cases, rows, total_steps),
             _collapse(cases[0], dimension, total_steps, gain, delta),
@@ -139,7 +146,8 @@ def _columns(spans: Sequence[tuple[float, float]]) -> dict[str, str]:
         },
         "ratio": "SGD's steps for the last risk of DANA, over DANA's steps",
         "of theory": "SGD's time at the end over that of theory with its constants, from the clock "
-        "of the momentum alone and the noise gains; - in phase III, or where delta is too small",
+        "of the momentum alone and the noise gains; - in phase III, where delta is too small, or "
+        "where momentum's clock is not yet ahead of that of its own SGD steps",
     }
 
 
@@ -167,16 +175,21 @@ def _predicted(case: Case, beta: float, gain: float, delta: float) -> float | No
         return None
     end = float(case.dana.steps[-1])
     method = _decaying(case.alpha, case.step, gain, delta)
-    momentum = float(clock(method, [end])[0]) - 2 * case.step * end
+    plain = 2 * case.step * end
+    momentum = clock_rate(p, delta, kappa) * (float(clock(method, [end])[0]) - plain)
+    if momentum < plain:
+        return None
     noise = [
         float(noise_gain(case.spectrum, each, batch=1, steps=end))
         for each in (method, sgd(case.step))
     ]
     quieter = ((1 - noise[0]) / (1 - noise[1])) ** (1 / p)
-    return clock_rate(p, delta, kappa) * momentum / (2 * case.step) * quieter
+    return momentum / (2 * case.step) * quieter
 
 
-def _findings(rows: Sequence[Row], cases: Sequence[Case]) -> tuple[str, ...]:
+def _findings(
+    rows: Sequence[Row], cases: Sequence[Case], beta: float, delta: float
+) -> tuple[str, ...]:
     said = []
     for row, case in zip(rows, cases, strict=True):
         if case.dana.diverged:
@@ -186,10 +199,17 @@ def _findings(rows: Sequence[Row], cases: Sequence[Case]) -> tuple[str, ...]:
             )
             continue
         spans = [key for key in row if "-" in key]
+        needed = too_short_memory(exponents(case.alpha, beta, case.dana.name), delta)
+        theory = (
+            f"theory says t^{row['theory']:.3f}"
+            if needed is None
+            else f"delta = {delta:g} is not above {needed:.2f}: the memory is too short for the "
+            f"t^{row['theory']:.3f} of theory"
+        )
         said.append(
             f"alpha = {row['alpha']:g}: SGD's time grows like t^{row[spans[-1]]:.3f} over steps "
-            f"{spans[-1]} of DANA; theory says t^{row['theory']:.3f}. After "
-            f"{case.dana.steps[-1]:,} steps of DANA, SGD needs {row['ratio']:.3g} times as many."
+            f"{spans[-1]} of DANA; {theory}. After {case.dana.steps[-1]:,} steps of DANA, SGD "
+            f"needs {row['ratio']:.3g} times as many."
         )
         share = case.spectrum.floor / float(case.dana.risk[-1])
         said += floor_caution(share, int(case.dana.steps[-1]))
@@ -226,10 +246,10 @@ def _plot(cases: Sequence[Case], rows: Sequence[Row], total_steps: int) -> Plot:
 def _collapse(case: Case, dimension: int, total_steps: int, gain: float, delta: float) -> Plot:
     spectrum, step = case.spectrum, case.step
     constant = dana_constant(step, dimension, gain=gain, delta=delta)
-    long = 100 * total_steps  # both end at about the same clock
+    long = FURTHER * total_steps  # both end at about the same clock
     methods = [sgd(step), constant, _decaying(case.alpha, step, gain, delta)]
     lines: list[Any] = []
-    for method, steps in zip(methods, (100 * long, long, total_steps), strict=True):
+    for method, steps in zip(methods, (FURTHER * long, long, total_steps), strict=True):
         found = integrate(spectrum, method, batch=1, total_steps=steps)
         theta = clock(method, found.steps)
         lines += curve(method.name, theta, found.risk)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from adana.checks import check_integer
-from adana.plrf.blocks import integrate
+from adana.checks import check_integer, check_range
+from adana.plrf.blocks import MOST_STEPS, integrate
 from adana.plrf.curve import RiskCurve
 from adana.plrf.equivalent import deterministic_spectrum
 from adana.plrf.experiments.charts import curve, guide, log_chart
@@ -62,8 +62,9 @@ def frontier_experiment(
     """
     check_integer("smallest", smallest, low=2)
     check_integer("largest", largest, low=10 * smallest)
-    if not most_compute > 1e3 * LEAST_COMPUTE:
-        raise ValueError(f"most_compute must be above {1e3 * LEAST_COMPUTE:g}, got {most_compute}")
+    check_integer("batch", batch, low=1)
+    most = float(MOST_STEPS) * smallest * batch  # the smallest d takes most of the steps
+    check_range("most_compute", most_compute, low=1e3 * LEAST_COMPUTE, high=most, low_open=True)
     decades = np.log10(largest / smallest)
     dimensions = np.unique(
         np.geomspace(smallest, largest, round(decades * PER_DECADE) + 1).round().astype(int)

@@ -116,7 +116,12 @@ def hummingbird_experiment(
             ),
         ),
         data=(points("hummingbird", "Risk of the mixture", _points(found)),),
+        sometimes=tuple(map(_file_name, OPTIMIZERS)),
     )
+
+
+def _file_name(optimizer: str) -> str:
+    return f"hummingbird-{optimizer.lower()}"
 
 
 def _rows(found: Hummingbird, rates: Sequence[float]) -> list[Row]:
@@ -200,7 +205,7 @@ def _curves_plot(found: Hummingbird, index: int, start: float) -> Plot:
         lines += curve(label, found.steps, np.where(risk < TOP * start, risk, np.nan))
     chart = log_chart(lines, labels, "step t", "risk P of the mixture")
     caption = f"{name} with every kappa, each at its best learning rate, and Adam at its own."
-    return Plot(f"hummingbird-{name.lower()}", f"{name}, by damping", caption, chart)
+    return Plot(_file_name(name), f"{name}, by damping", caption, chart)
 
 
 def _points(found: Hummingbird) -> list[Row]:

@@ -18,6 +18,7 @@ from adana.plrf.equivalent import deterministic_spectrum
 from adana.plrf.experiments.ablated import ablated_data, ablated_findings, ablated_part
 from adana.plrf.experiments.charts import BY, curve, log_chart
 from adana.plrf.experiments.defaults import ALPHA, BETA, DIMENSION
+from adana.plrf.experiments.drawn import draw_problem
 from adana.plrf.experiments.measure import power_law
 from adana.plrf.experiments.result import (
     Plot,
@@ -71,7 +72,8 @@ def instability_experiment(
         raise ValueError("batches must name at least one value, say 1")
     check_range("first_step", first_step, low=0.0, high=1.0, low_open=True)
     check_integer("runs", runs, low=0)
-    problem = PLRF(alpha, beta, ablated_dimension)
+    if runs:
+        drawn = draw_problem(PLRF(alpha, beta, ablated_dimension), "ablated_dimension")
     progress(0.0, "the deterministic spectrum")
     spectrum = deterministic_spectrum(alpha, beta, dimension)
     method = log_nesterov(first_step / float(spectrum.eigenvalues.max()), delta=delta)
@@ -89,7 +91,8 @@ def instability_experiment(
     data = [points("instability", "Risk of undamped momentum", _points(curves, rows))]
     if runs:
         runs_of = ablated_part(
-            problem,
+            drawn,
+            alpha,
             batch=ablated_batch,
             total_steps=ablated_steps,
             runs=runs,
@@ -131,6 +134,7 @@ def instability_experiment(
         plots=tuple(plots),
         tables=tuple(tables),
         data=tuple(data),
+        sometimes=("instability-optimizers", "instability-optimizers-rates"),
     )
 
 

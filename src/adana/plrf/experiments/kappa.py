@@ -90,7 +90,7 @@ def kappa_experiment(
             "delta": f"{delta:g}",
             "kappa": f"{len(kappas)} values from 0 to {kappas[-1]:.4g}",
         },
-        findings=_findings(rows, theory, kappas, risks),
+        findings=_findings(rows, theory, kappas, risks, batch),
         plots=(_plot(kappas, risks, horizons, rows, theory),),
         tables=(
             table(
@@ -102,7 +102,8 @@ def kappa_experiment(
                     "1/(2 alpha)": "what it tends to, by theory; at most 1",
                     "lowest risk": "risk at the best of the values tried",
                     "floor / lowest": "share of it that no parameters can remove",
-                    "edge": "whether the best is the smallest or largest value tried",
+                    "edge": "end: the best is the smallest or largest value tried; divergence: a "
+                    "value beside it diverges",
                     "cost of theory": "risk at the value tried nearest to 1/(2 alpha), divided by "
                     "the lowest",
                     "smallest stable": "smallest kappa whose risk is within 100 times the lowest",
@@ -125,6 +126,8 @@ def kappa_experiment(
 
 
 def _best(kappas: np.ndarray, risks: np.ndarray, horizon: int, theory: float, floor: float) -> Row:
+    if not np.isfinite(risks).any():
+        raise ValueError(f"every kappa diverges before step {horizon:,}: take a smaller gain")
     best = lowest(kappas, np.log(risks))
     nearest = int(np.argmin(np.abs(kappas - theory)))
     lowest_risk = float(np.nanmin(risks))
@@ -142,22 +145,40 @@ def _best(kappas: np.ndarray, risks: np.ndarray, horizon: int, theory: float, fl
 
 
 def _findings(
-    rows: list[Row], theory: float, kappas: np.ndarray, risks: np.ndarray
+    rows: list[Row], theory: float, kappas: np.ndarray, risks: np.ndarray, batch: int
 ) -> tuple[str, ...]:
     first, last = rows[0], rows[-1]
     sgd_like = float(risks[-1, int(np.argmin(np.abs(kappas - 1)))])
-    edge = (
-        (f"That is the edge of the values tried (0 to {kappas[-1]:g}); the best may lie beyond.",)
-        if last["edge"]
-        else ()
-    )
+    edges = {
+        None: (),
+        "end": (
+            f"That is the edge of the values tried (0 to {kappas[-1]:g}); the best may lie beyond.",
+        ),
+        "divergence": (
+            "The value tried beside it diverges, so the best may lie between the two; take a finer "
+            "spacing.",
+        ),
+    }
     return (
         f"After {last['T']:,} steps the best kappa is {last['best kappa']:.3f} (after "
         f"{first['T']:,}: {first['best kappa']:.3f}); theory puts it at {theory:.3f} in the limit.",
-        *edge,
+        *_batch_finding(batch, last["T"]),
+        *edges[last["edge"]],
         *floor_caution(last["floor / lowest"], last["T"]),
         f"At the last horizon kappa = 1/(2 alpha) {_cost(last['cost of theory'])}, kappa = 1 "
         f"{_cost(sgd_like / last['lowest risk'])}.",
+    )
+
+
+def _batch_finding(batch: int, total_steps: int) -> tuple[str, ...]:
+    """Say what a batch does to the best kappa (spec/plrf.md sections 8.1 and 12.4)."""
+    if batch == 1:
+        return ()
+    lower = np.log(batch) / np.log(total_steps)
+    return (
+        f"The noise allows a gain c that grows with the batch, but c is kept: at batch {batch} "
+        "that makes the best kappa lower than at batch 1, by about ln(batch)/ln T = "
+        f"{lower:.2f} after {total_steps:,} steps. Theory's 1/(2 alpha) is for the best c.",
     )
 
 

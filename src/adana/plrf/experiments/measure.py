@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+Edge = Literal["end", "divergence"]
+"""Why a lower point may be near: the lowest is the first or last value that was tried, or beside
+one that diverged."""
+
 
 class Lowest(NamedTuple):
-    """The lowest point of a sweep; at an `edge` it is the first or last value that was tried."""
+    """The lowest point of a sweep; `edge` is None where it lies between finite values."""
 
     x: float
     y: float
-    edge: bool
+    edge: Edge | None
 
 
 def slope(x: Any, y: Any, low: float, high: float) -> float:
@@ -39,22 +43,24 @@ def decades(first: int, total_steps: float) -> list[tuple[float, float]]:
 def lowest(x: Any, y: Any) -> Lowest:
     """Return the lowest point of y over increasing x, refined by the parabola through its sides.
 
-    Values that are not finite are left out. Pass logarithms where the axis has them.
+    Values that are not finite diverged. Pass logarithms where the axis has them.
 
     Raises:
         ValueError: no value is finite.
     """
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    x, y = x[np.isfinite(y)], y[np.isfinite(y)]
-    if x.size == 0:
-        raise ValueError("every value of the sweep diverged; try a smaller step or gain")
-    i = int(np.argmin(y))
+    finite = np.isfinite(y)
+    if not finite.any():
+        raise ValueError("every value of the sweep diverged")
+    i = int(np.argmin(np.where(finite, y, np.inf)))
+    if not finite[max(i - 1, 0) : i + 2].all():
+        return Lowest(float(x[i]), float(y[i]), "divergence")
     if i in (0, x.size - 1):
-        return Lowest(float(x[i]), float(y[i]), True)
+        return Lowest(float(x[i]), float(y[i]), "end")
     a, b, c = np.polyfit(x[i - 1 : i + 2] - x[i], y[i - 1 : i + 2], 2)
     if a <= 0:
-        return Lowest(float(x[i]), float(y[i]), False)
-    return Lowest(float(x[i] - b / (2 * a)), float(c - b * b / (4 * a)), False)
+        return Lowest(float(x[i]), float(y[i]), None)
+    return Lowest(float(x[i] - b / (2 * a)), float(c - b * b / (4 * a)), None)
 
 
 def power_law(x: Any, y: Any) -> tuple[float, float]:

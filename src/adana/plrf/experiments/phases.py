@@ -92,8 +92,9 @@ COLUMNS = {
     "method": "algorithm",
     "terms": "the terms of the risk in the order in which they lead",
     "time": "theory: P ~ t^-time while the first term leads and the last clock runs",
-    "measured": "minus the slope over the last decade in which the later terms are small; - where "
-    "there is none, or where the method's last clock starts too late",
+    "measured": "minus the slope over the last decade in which the later terms are small and, in "
+    "phase III, noise has taken over from F_pp; - where there is none, or where the method's last "
+    "clock starts too late",
     "compute": "theory: P ~ (d t)^-compute with the best d for each compute",
     "size": "theory: that d grows like (d t)^size",
     "confirmed": "whether the exponents are known or were confirmed numerically",

@@ -40,6 +40,7 @@ class Result:
 
     `findings` are sentences made of the numbers computed, the most important one first. `tables`
     stand on the page and are written as CSV; `data`, the points of the curves, only as CSV.
+    `sometimes` are the names of files that other arguments would have written.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Result:
     plots: tuple[Plot, ...]
     tables: tuple[Sheet, ...] = ()
     data: tuple[Sheet, ...] = ()
+    sometimes: tuple[str, ...] = ()
 
 
 def silent(share: float, what: str) -> None:
@@ -125,6 +127,14 @@ def floor_caution(share: float, horizon: int) -> tuple[str, ...]:
         f"After {horizon:,} steps the floor is {share:.0%} of the lowest risk, so what is best "
         "there says little about speed: weaker momentum wins once nothing is left to learn. Take "
         "fewer steps or a larger d.",
+    )
+
+
+def memory_caution(who: str, delta: float, needed: float, exponent: float) -> str:
+    """Say that a memory is too short for an exponent in time (`adana.plrf.clocks.needed_delta`)."""
+    return (
+        f"{who}: delta = {delta:g} is not above {needed:.2f}: the memory is too short for the "
+        f"t^-{exponent:.3f} of theory, which is not compared; take a larger delta."
     )
 
 

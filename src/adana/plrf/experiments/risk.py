@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from adana.plrf.curve import RiskCurve
 from adana.plrf.equivalent import deterministic_spectrum
 from adana.plrf.experiments.charts import curve, guide, log_chart
 from adana.plrf.experiments.defaults import ALPHA, BETA, DIMENSION
+from adana.plrf.experiments.drawn import draw_problem
 from adana.plrf.experiments.measure import decades, slope
 from adana.plrf.experiments.methods import compared_methods
 from adana.plrf.experiments.result import (
@@ -20,6 +21,7 @@ from adana.plrf.experiments.result import (
     Progress,
     Result,
     Row,
+    memory_caution,
     points,
     silent,
     size_in_words,
@@ -27,8 +29,14 @@ from adana.plrf.experiments.result import (
     table,
     tracked,
 )
-from adana.plrf.experiments.simulated import simulation_part
-from adana.plrf.experiments.terms import distorted_decade, leading_decade, slopes_in_words
+from adana.plrf.experiments.simulated import check_simulation, simulation_part
+from adana.plrf.experiments.terms import (
+    distorted_decade,
+    leading_decade,
+    noise_level,
+    slopes_in_words,
+    too_short_memory,
+)
 from adana.plrf.momentum import GAIN, default_step, spectral_kappa
 from adana.plrf.phases import Exponents, exponents, phase
 from adana.plrf.problem import PLRF
@@ -66,7 +74,10 @@ def risk_experiment(
         ValueError: parameters outside their range.
     """
     check_integer("runs", runs, low=0)
-    problem = PLRF(alpha, beta, simulated_dimension)
+    if runs:
+        check_simulation(runs, simulated_steps)
+        progress(0.0, f"drawing a problem of {simulated_dimension} parameters")
+        drawn = draw_problem(PLRF(alpha, beta, simulated_dimension), "simulated_dimension")
     progress(0.0, "the deterministic spectrum")
     spectrum = deterministic_spectrum(alpha, beta, dimension)
     step = default_step(spectrum.trace, batch)
@@ -82,14 +93,17 @@ def risk_experiment(
     ]
     theories = [exponents(alpha, beta, found.name) for found in curves]
     spans = decades(FIRST_DECADE, total_steps)
-    slopes = [_slopes(found, spans, theory) for found, theory in zip(curves, theories, strict=True)]
-    plots = [_plot(spectrum, curves, theories)]
-    findings = _findings(spectrum, curves, theories)
+    slopes = [
+        _slopes(found, spans, theory, delta) for found, theory in zip(curves, theories, strict=True)
+    ]
+    compared = _Compared(spectrum, batch, delta)
+    plots = [_plot(compared, curves, theories)]
+    findings = _findings(compared, curves, theories)
     tables = [table("risk-slopes", "Slopes, decade by decade", _columns(spans), slopes)]
     data = [points("risk", "Risk of every method", _points(curves))]
     if runs:
         checked = simulation_part(
-            problem,
+            drawn,
             lambda own: compared_methods(
                 alpha, own, simulated_dimension, MEASURED, gain=gain, delta=delta
             ),
@@ -127,7 +141,22 @@ def risk_experiment(
         plots=tuple(plots),
         tables=tuple(tables),
         data=tuple(data),
+        sometimes=("risk-simulated", "risk-simulated-agreement"),
     )
+
+
+class _Compared(NamedTuple):
+    """What curves are compared with the theory by."""
+
+    spectrum: Spectrum
+    batch: int
+    delta: float
+
+    def decade(self, theory: Exponents, found: RiskCurve) -> tuple[float, float] | None:
+        """Return the last decade in which the theory's first exponent is expected."""
+        if too_short_memory(theory, self.delta) is not None:
+            return None
+        return leading_decade(self.spectrum, theory, found, FIRST_DECADE, batch=self.batch)
 
 
 def _columns(spans: Sequence[tuple[float, float]]) -> dict[str, str]:
@@ -135,7 +164,8 @@ def _columns(spans: Sequence[tuple[float, float]]) -> dict[str, str]:
         "method": "what is integrated",
         "theory": "slopes of the theory, in the order in which they appear; then the floor is "
         "reached",
-        "confirmed": "whether the theory's exponents were confirmed numerically; no: see Findings",
+        "confirmed": "whether the theory's exponents were confirmed numerically and hold for this "
+        "delta; no: see Findings",
         **{
             span_text(span): "slope of ln P against ln t, least squares over this decade of steps"
             for span in spans
@@ -144,13 +174,13 @@ def _columns(spans: Sequence[tuple[float, float]]) -> dict[str, str]:
 
 
 def _slopes(
-    found: RiskCurve, spans: Sequence[tuple[float, float]], theory: Exponents
+    found: RiskCurve, spans: Sequence[tuple[float, float]], theory: Exponents, delta: float
 ) -> dict[str, Any]:
     measured = {span_text(span): _measured(found, span) for span in spans}
     return {
         "method": found.name,
         "theory": slopes_in_words(theory),
-        "confirmed": theory.confirmed,
+        "confirmed": theory.confirmed and too_short_memory(theory, delta) is None,
         **measured,
     }
 
@@ -160,54 +190,68 @@ def _measured(found: RiskCurve, span: tuple[float, float]) -> float:
 
 
 def _findings(
-    spectrum: Spectrum, curves: Sequence[RiskCurve], theories: Sequence[Exponents]
+    compared: _Compared, curves: Sequence[RiskCurve], theories: Sequence[Exponents]
 ) -> list[str]:
     said = []
     for found, theory in zip(curves, theories, strict=True):
-        if found.name not in MEASURED or found.diverged:
-            continue
-        span = leading_decade(spectrum, theory, found, FIRST_DECADE)
-        if span is None:
-            said.append(
-                f"{found.name}: no decade in which the first power law is known to stand alone; "
-                "the table has the slopes of all."
-            )
-            continue
-        said.append(
-            f"{found.name} falls like t^{_measured(found, span):.3f} over steps {span_text(span)}; "
-            f"theory says t^{-theory.time:.3f}."
+        if found.name in MEASURED and not found.diverged:
+            said += _against_theory(compared, found, theory)
+    return [*said, _against_sgd(compared.spectrum, curves[0], curves[-1])]
+
+
+def _against_theory(compared: _Compared, found: RiskCurve, theory: Exponents) -> list[str]:
+    """Say how fast a method falls where the theory's first exponent is expected."""
+    needed = too_short_memory(theory, compared.delta)
+    if needed is not None:
+        return [memory_caution(found.name, compared.delta, needed, theory.time)]
+    span = compared.decade(theory, found)
+    if span is None:
+        level = noise_level(compared.spectrum, theory, compared.batch)
+        why = (
+            f"; gradient noise (K_pp) takes over from F_pp at a risk of about {level:.2g}"
+            if np.isfinite(level)
+            else ""
         )
-        if theory.note:
-            said.append(f"Not confirmed for {found.name}: {theory.note}.")
-    sgd_curve, dana = curves[0], curves[-1]
+        return [
+            f"{found.name}: no decade in which the first power law is known to stand alone{why}; "
+            "the table has the slopes of all."
+        ]
+    said = (
+        f"{found.name} falls like t^{_measured(found, span):.3f} over steps {span_text(span)}; "
+        f"theory says t^{-theory.time:.3f}."
+    )
+    return [said, f"Not confirmed for {found.name}: {theory.note}."] if theory.note else [said]
+
+
+def _against_sgd(spectrum: Spectrum, sgd_curve: RiskCurve, dana: RiskCurve) -> str:
+    """Say how DANA-decaying compares with SGD at the end."""
     last = float(sgd_curve.risk[-1])
     reached = np.flatnonzero(dana.risk <= last)
     if dana.diverged:
-        said.append(f"DANA-decaying diverged after {dana.steps[-1]:,} steps.")
-    elif reached.size:
+        return f"DANA-decaying diverged after {dana.steps[-1]:,} steps."
+    if reached.size:
         steps = int(dana.steps[reached[0]])
-        said.append(
+        return (
             f"DANA-decaying needs {steps:,} steps for the risk {last:.3g} that SGD has after "
             f"{sgd_curve.steps[-1]:,}: {sgd_curve.steps[-1] / steps:.3g} times fewer."
         )
-    else:
-        ratio = float(dana.risk[-1]) / last
-        share = spectrum.floor / last
-        said.append(
-            f"DANA-decaying ends at {ratio:.4g} times the risk of SGD, of which the floor is "
-            f"{share:.0%}."
-        )
-    return said
+    ratio = float(dana.risk[-1]) / last
+    share = spectrum.floor / last
+    return (
+        f"DANA-decaying ends at {ratio:.4g} times the risk of SGD, of which the floor is "
+        f"{share:.0%}."
+    )
 
 
-def _plot(spectrum: Spectrum, curves: Sequence[RiskCurve], theories: Sequence[Exponents]) -> Plot:
+def _plot(compared: _Compared, curves: Sequence[RiskCurve], theories: Sequence[Exponents]) -> Plot:
+    spectrum = compared.spectrum
     labels = [found.name for found in curves]
     lines: list[Any] = []
     guides: list[Any] = []
     for found, theory in zip(curves, theories, strict=True):
         lines += curve(found.name, found.steps, found.risk)
         if found.name in MEASURED:
-            guides += _guides(spectrum, found, theory)
+            guides += _guides(compared, found, theory)
     ends = (1.0, float(curves[0].steps[-1]))
     guides += guide(labels[0], 0.0, (1.0, spectrum.floor), ends, "floor")
     bottom = 0.5 * min(spectrum.floor, *(row["y"] for row in lines))
@@ -227,12 +271,12 @@ def _plot(spectrum: Spectrum, curves: Sequence[RiskCurve], theories: Sequence[Ex
     return Plot("risk", "Risk of SGD and DANA", caption, chart)
 
 
-def _guides(spectrum: Spectrum, found: RiskCurve, theory: Exponents) -> list[dict[str, Any]]:
+def _guides(compared: _Compared, found: RiskCurve, theory: Exponents) -> list[dict[str, Any]]:
     rows = []
     later = theory.terms[1].clock * theory.clocks[-1].time if len(theory.terms) > 1 else None
     for exponent, span in (
-        (theory.time, leading_decade(spectrum, theory, found, FIRST_DECADE)),
-        (later, distorted_decade(spectrum, theory, found, FIRST_DECADE)),
+        (theory.time, compared.decade(theory, found)),
+        (later, distorted_decade(compared.spectrum, theory, found, FIRST_DECADE)),
     ):
         if exponent is not None and span is not None:
             middle = float(np.sqrt(span[0] * span[1]))

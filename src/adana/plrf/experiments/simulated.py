@@ -13,7 +13,7 @@ from adana.plrf.curve import RiskCurve, SimulatedRisk, log_steps
 from adana.plrf.experiments.charts import BY, curve, log_chart
 from adana.plrf.experiments.result import Plot, Progress, Row, points, table, tracked
 from adana.plrf.momentum import Momentum, default_step
-from adana.plrf.problem import PLRF
+from adana.plrf.problem import DrawnProblem
 from adana.plrf.recursion import exact_moments
 from adana.plrf.simulation import simulate
 from adana.report.study_tables import Sheet
@@ -36,7 +36,7 @@ class SimulationPart:
 
 
 def simulation_part(
-    problem: PLRF,
+    problem: DrawnProblem,
     methods: Callable[[float], Sequence[Momentum]],
     *,
     batch: int,
@@ -45,6 +45,7 @@ def simulation_part(
     name: str,
     progress: Progress,
     part: tuple[float, float],
+    seed: int = 0,
 ) -> SimulationPart:
     """Simulate `methods`, made for the default step of the drawn problem, and compare.
 
@@ -52,11 +53,9 @@ def simulation_part(
     files; `part` the share of the experiment's whole work. Raises `ValueError` for less than two
     runs, or for steps that end before the comparison has begun.
     """
-    check_integer("runs (unless 0)", runs, low=2)
-    check_integer("simulated_steps", total_steps, low=2 * SETTLED)
+    check_simulation(runs, total_steps)
     start, end = part
-    progress(start, f"drawing a problem of {problem.dimension} parameters")
-    spectrum = problem.draw().spectrum()
+    spectrum = problem.spectrum()
     chosen = methods(default_step(spectrum.trace, batch))
     steps = log_steps(total_steps, PER_DECADE)
     middle = (start + end) / 2
@@ -72,7 +71,7 @@ def simulation_part(
         batch=batch,
         total_steps=total_steps,
         runs=runs,
-        seed=problem.seed,
+        seed=seed,
         steps=steps,
         progress=lambda done: progress(middle + share * done, what),
     )
@@ -80,33 +79,43 @@ def simulation_part(
     return SimulationPart(
         simulation_plot(name, exact, found),
         table(f"{name}-agreement", "Simulation against prediction", COLUMNS, rows),
-        _finding(rows, problem),
+        _finding(rows, exact, len(problem.eigenvalues)),
         points(name, "Simulated and expected risk", _rows(exact, found)),
     )
+
+
+def check_simulation(runs: int, total_steps: int) -> None:
+    """Raise `ValueError` unless so many runs of so many steps leave something to compare."""
+    check_integer("runs (unless 0)", runs, low=2)
+    check_integer("simulated_steps", total_steps, low=2 * SETTLED)
 
 
 def agreement(exact: Sequence[RiskCurve], found: SimulatedRisk) -> list[Row]:
     """Return how the runs compare with the expectation from step 100 on, a row for each method.
 
     A run's ratio is averaged over the recorded steps first, so that its standard error over runs
-    counts a spike that several steps share once.
+    counts a spike that several steps share once. Where the expectation diverges, the steps after
+    that are left out; numbers are None where it does so before step 100.
     """
-    used = found.steps >= SETTLED
     rows: list[Row] = []
     for i, expected in enumerate(exact):
-        ratios = found.risk[i][:, used] / expected.risk[used]
-        each = ratios.mean(axis=1)
-        error = each.std(ddof=1) / np.sqrt(len(each))
-        rows.append(
-            {
-                "method": expected.name,
-                "runs": len(each),
-                "mean ratio": float(each.mean()),
-                "standard error": float(error),
-                "largest gap": float(np.abs(ratios.mean(axis=0) - 1).max()),
-            }
-        )
+        known = len(expected.steps)  # those of `found`, up to a divergence
+        used = found.steps[:known] >= SETTLED
+        ratios = found.risk[i][:, :known][:, used] / expected.risk[used]
+        rows.append({"method": expected.name, "runs": len(ratios), **_compared(ratios)})
     return rows
+
+
+def _compared(ratios: np.ndarray) -> dict[str, float | None]:
+    """Return what ratios of shape (runs, steps) come to."""
+    if not ratios.size:
+        return dict.fromkeys(("mean ratio", "standard error", "largest gap"))
+    each = ratios.mean(axis=1)
+    return {
+        "mean ratio": float(each.mean()),
+        "standard error": float(each.std(ddof=1) / np.sqrt(len(each))),
+        "largest gap": float(np.abs(ratios.mean(axis=0) - 1).max()),
+    }
 
 
 def simulation_plot(name: str, exact: Sequence[RiskCurve], found: SimulatedRisk) -> Plot:
@@ -117,7 +126,10 @@ def simulation_plot(name: str, exact: Sequence[RiskCurve], found: SimulatedRisk)
     mean, error = found.mean(), found.standard_error()
     for i, expected in enumerate(exact):
         lines += curve(expected.name, expected.steps, expected.risk)
-        for step, value, width in zip(found.steps, mean[i], error[i], strict=True):
+        known = len(expected.steps)  # beyond a divergence there is nothing to compare with
+        for step, value, width in zip(
+            expected.steps, mean[i, :known], error[i, :known], strict=True
+        ):
             if step > 0 and value > 0:
                 low = max(value - 2 * width, value / 10)
                 bar = {"low": float(low), "high": float(value + 2 * width)}
@@ -137,21 +149,31 @@ COLUMNS = {
     "method": "what was simulated",
     "runs": "independent runs, each with its own batches",
     "mean ratio": "risk divided by the expected one, averaged over runs and over the recorded "
-    f"steps from {SETTLED} on",
+    f"steps from {SETTLED} on; - where that diverges before",
     "standard error": "of the mean ratio, over runs; too small where rare spikes carry the mean",
     "largest gap": "largest relative difference of the mean over runs at one of those steps",
 }
 
 
-def _finding(rows: Sequence[Row], problem: PLRF) -> str:
+def _finding(rows: Sequence[Row], exact: Sequence[RiskCurve], dimension: int) -> str:
     ratios = " and ".join(
         f"{row['mean ratio']:.3f} \N{PLUS-MINUS SIGN} {row['standard error']:.3f} times "
         f"({row['method']})"
         for row in rows
+        if row["mean ratio"] is not None
     )
+    where = f"a drawn problem with d = {dimension}"
+    diverged = "".join(
+        f" On {'it' if ratios else where} the expected risk of {expected.name} diverges after step "
+        f"{expected.steps[-1]:,}; nothing later is compared."
+        for expected in exact
+        if expected.diverged
+    )
+    if not ratios:
+        return diverged.strip()
     return (
-        f"Simulated on a drawn problem with d = {problem.dimension}, the risk is {ratios} the "
-        f"expected one, averaged over {rows[0]['runs']} runs and steps from {SETTLED} on."
+        f"Simulated on {where}, the risk is {ratios} the expected one, averaged over "
+        f"{rows[0]['runs']} runs and steps from {SETTLED} on.{diverged}"
     )
 
 
@@ -166,5 +188,5 @@ def _rows(exact: Sequence[RiskCurve], found: SimulatedRisk) -> list[Row]:
             "standard error": float(error[i, j]),
         }
         for i, expected in enumerate(exact)
-        for j, step in enumerate(found.steps)
+        for j, step in enumerate(expected.steps)
     ]

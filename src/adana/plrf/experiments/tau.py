@@ -27,6 +27,8 @@ from adana.plrf.tau import TauStatistics, expected_tau, tau_statistics
 
 FIRST = 1000
 """The first checkpoint; the others are twice the one before."""
+ORDERED = 0.9
+"""Rank correlation from which on experts are said to be in order."""
 SHOWN = 5
 """Experts named in the findings, from the most to the least used."""
 
@@ -130,12 +132,10 @@ def _findings(found: TauStatistics, rows: Sequence[Row]) -> tuple[str, ...]:
         for row in named
     )
     ratios = [row["ratio"] for row in rows]
-    order = spearmanr([row["active"] for row in rows], [row["tau"] for row in rows]).statistic
     said = [
         f"After {found.steps[-1]:,} steps the mean tau is {means}.",
-        f"It orders the experts by their activity (rank correlation {order:.3f}) and lies between "
-        f"{min(ratios):.2f} and {max(ratios):.2f} of what is expected of Gaussian gradients that "
-        "do not shrink.",
+        f"{_order(rows)}, and lies between {min(ratios):.2f} and {max(ratios):.2f} of what is "
+        "expected of Gaussian gradients that do not shrink.",
     ]
     if len(found.steps) > 1:
         change = np.abs(found.tau[-1].mean(axis=-1) / found.tau[-2].mean(axis=-1) - 1).max()
@@ -144,6 +144,16 @@ def _findings(found: TauStatistics, rows: Sequence[Row]) -> tuple[str, ...]:
             f"more than {change:.0%}."
         )
     return tuple(said)
+
+
+def _order(rows: Sequence[Row]) -> str:
+    """Say how well tau orders the experts by their activity."""
+    active, tau = ([row[key] for row in rows] for key in ("active", "tau"))
+    if min(len(set(active)), len(set(tau))) == 1:
+        return "It has no order to find, as all experts are alike"
+    correlation = float(spearmanr(active, tau).statistic)
+    verb = "orders" if correlation >= ORDERED else "does not order"
+    return f"It {verb} the experts by their activity (rank correlation {correlation:.3f})"
 
 
 def _by_activity(found: TauStatistics) -> Plot:

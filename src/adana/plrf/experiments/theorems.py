@@ -49,6 +49,7 @@ def theorems_experiment(
     """
     check_integer("rare_steps", rare_steps, low=100)
     check_integer("total_steps", total_steps, low=1000)
+    check_integer("runs", runs, low=1)
     check_range("rarest", rarest, low=1e-5, high=0.1, low_open=True)
     dense = absolute_value(
         list(deltas),

@@ -19,8 +19,9 @@ from adana.runs import RunError, write_bytes
 def write_result(result: Result, folder: Path, images: Sequence[Image] = ("svg", "png")) -> Path:
     """Write an experiment to a folder, which is made if missing; return its page.
 
-    The page is ``NAME.html``; every chart is saved in the formats `images`, every table and the
-    points of the curves as CSV, under their own names.
+    The page is ``NAME.html``, written last; every chart is saved in the formats `images`, every
+    table and the points of the curves as CSV, under their own names. Files of the same experiment
+    that were there are overwritten, and those that this one has no use for are removed.
 
     Raises:
         ValueError: an unknown image format.
@@ -32,14 +33,40 @@ def write_result(result: Result, folder: Path, images: Sequence[Image] = ("svg",
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"cannot make the folder {folder}: {error.strerror or error}") from error
+    path = folder / f"{result.name}.html"
+    _remove(folder, _unused(result, images))
     for sheet in (*result.tables, *result.data):
         write_bytes(folder / f"{sheet.name}.csv", as_csv(sheet).encode())
     for plot in result.plots:
         for suffix in images:
             save_static(_titled(plot), folder / f"{plot.name}.{suffix}")
-    path = folder / f"{result.name}.html"
     write_bytes(path, render_result(result).encode())
     return path
+
+
+def _unused(result: Result, images: Sequence[Image]) -> list[str]:
+    """Return the names of files that this experiment could have written and does not.
+
+    Its page too, until it is written: so a folder with a page is complete.
+    """
+    sheets = {sheet.name for sheet in (*result.tables, *result.data)}
+    plots = {plot.name for plot in result.plots}
+    used = {f"{name}.csv" for name in sheets}
+    used |= {f"{name}.{suffix}" for name in plots for suffix in images}
+    every = [
+        f"{name}.{suffix}"
+        for name in sorted(sheets | plots | set(result.sometimes))
+        for suffix in ("csv", *get_args(Image))
+    ]
+    return [f"{result.name}.html", *(name for name in every if name not in used)]
+
+
+def _remove(folder: Path, names: Sequence[str]) -> None:
+    for name in names:
+        try:
+            (folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise RunError(f"cannot remove {folder / name}: {error.strerror or error}") from error
 
 
 def render_result(result: Result) -> str:
