@@ -228,7 +228,8 @@ def outcome_text(outcome: Outcome) -> str:
     if outcome.summary is not None:
         s = outcome.summary
         again = f" ({outcome.reason})" if outcome.reason else ""
-        error = "" if s["val_loss_se"] is None else f" ± {s['val_loss_se']:.4f}"
+        spread = s["val_loss_se"]
+        error = "" if spread is None else f" (± {spread:.2g} for other documents)"
         return (
             f"finished{again}: validation loss {s['val_loss']:.4f}{error}, "
             f"perplexity {float(s['perplexity']):.2f}, {s['bits_per_byte']:.4f} bits per byte"
