@@ -188,6 +188,12 @@ def test_a_sweep_trains_each_rate_once_and_takes_the_best(capsys, tmp_path):
         (("train", "--heads", "0"), "heads must be at least 1"),
         (("compare", "adamw", "adan"), "unknown optimizer 'adan'"),
         (("compare", "adamw", "adamw"), "named twice"),
+        (("compare", "adamw", "adana:kappa=0.9", "--kappa", "0.8"), "--kappa holds for none of"),
+        (
+            ("compare", "adana:kappa=0.9", "--lr", "adana:kappa=0.9"),
+            "lacks the rate; write ad",
+        ),
+        (("compare", "adana", "adana:kappa=3"), "adana:kappa=3: kappa must be"),
         (("compare", "adamw", "--lr", "adana=1"), "names nothing that is compared"),
         (("compare", "adamw", "--lr", "adamw=fast"), "not NAME=VALUE"),
         (("compare", "adamw", "--seeds", "0"), "--seeds must be at least 1"),

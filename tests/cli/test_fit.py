@@ -244,6 +244,23 @@ def test_a_copy_of_a_row_is_no_second_seed(tmp_path, capsys):
     assert "has the loss 3.5 twice for adamw" in capsys.readouterr().err
 
 
+def test_two_diverged_rows_are_no_copies(tmp_path):
+    rows = ["adamw,1,0.1,inf", "adamw,1,0.1,inf", "adamw,1,0.01,3.5", "adamw,2,0.01,3.0"]
+    table = write(tmp_path / "t.csv", "optimizer,compute,lr,loss", *rows, "adamw,4,0.01,2.8")
+    assert fit(table, "--output", tmp_path / "fit.json") == 0
+
+
+def test_extrapolated_multipliers_are_not_judged(tmp_path, capsys):
+    rows = [f"adamw,{c},{s},{3 * c**-0.07 + s * 0.001}" for c in (1, 2, 4) for s in (0, 1)]
+    rows += [f"adana,{c},{s},{2.9 * c**-0.07 + s * 0.001}" for c in (1, 2, 9) for s in (0, 1)]
+    table = write(tmp_path / "t.csv", "optimizer,compute,seed,loss", *rows)
+    assert fit(table, "--extrapolate", "--output", tmp_path / "fit.json") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "extrapolated" in out
+    assert "at all 3 computes" not in out
+    assert "at all 2 computes" in out
+
+
 def test_two_sizes_at_one_place_of_the_axis_are_named(ladder, capsys):
     run_of(ladder, "wide", optimizer="adamw", size=5, loss=2.9)
     path = ladder / "wide" / "summary.json"

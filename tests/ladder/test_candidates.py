@@ -39,7 +39,7 @@ def test_values_are_read_and_the_label_reads_as_the_same_again():
 @pytest.mark.parametrize("value", [1e-8, 1 / 3, 1234567.0, 4.0])
 def test_a_label_keeps_a_value(value):
     label = Candidate("adamw", {"eps": value}).label
-    assert candidate(label).values["eps"] == pytest.approx(value, rel=1e-11)
+    assert candidate(label).values["eps"] == value
     assert candidate(label).label == label
 
 
@@ -79,6 +79,30 @@ def test_what_cannot_be_read_is_named(text, message):
 def test_the_same_candidate_written_twice_is_refused():
     with pytest.raises(ValueError, match=r"adana:delta=4,kappa=0.90 is named twice"):
         labels(["adana", "adana:kappa=0.9,delta=4", "adana:delta=4,kappa=0.90"])
+
+
+@pytest.mark.parametrize(
+    "text", ["adana:kappa=0.85", "adana:delta=8", "adana:state_dtype=fp32", "adana:omega=4"]
+)
+def test_a_candidate_that_is_another_under_a_second_name_is_refused(text):
+    with pytest.raises(ValueError, match="it is the same as adana; leave one out"):
+        labels(["adamw", "adana", text])
+
+
+def test_values_that_the_optimizer_refuses_are_refused_before_anything_is_trained():
+    with pytest.raises(ValueError, match=r"adana:kappa=-1: kappa must be a finite number"):
+        labels(["adana", "adana:kappa=-1"])
+
+
+def test_values_that_differ_in_the_last_digit_are_two_candidates():
+    close = ["adana:kappa=0.7500000000001", "adana:kappa=0.75000000000014"]
+    assert labels(close) == tuple(close)
+
+
+@pytest.mark.parametrize("name", optimizer_names())
+def test_every_optimizer_may_have_an_omega_of_its_own(name, recwarn):
+    assert labels([name, f"{name}:omega=3"]) == (name, f"{name}:omega=3")
+    assert not recwarn.list
 
 
 def test_its_own_values_hold_against_those_of_the_base_which_hold_for_the_rest():

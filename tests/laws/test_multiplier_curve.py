@@ -190,6 +190,14 @@ def test_other_optimizers_of_the_sizes_make_the_noise_better_known():
     assert with_others < 0.9 * alone
 
 
+def test_copies_of_an_optimizer_make_no_noise_better_known():
+    rng = np.random.default_rng(1)
+    curves = [drawn(rng, name) for name in ("adamw", "adana")]
+    copies = [Curve(name, curves[1].points) for name in ("b", "c")]
+    found = [piecewise_multiplier(*curves, others=others).low for others in ((), copies)]
+    assert found[0] == pytest.approx(found[1], nan_ok=True)
+
+
 def test_a_size_of_one_seed_has_the_noise_of_the_others():
     rng = np.random.default_rng(2)
     few = drawn(rng)

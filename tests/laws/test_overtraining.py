@@ -61,3 +61,24 @@ def test_a_baseline_too_short_to_read_anything_off_is_refused():
 def test_no_pairs_at_all_are_refused():
     with pytest.raises(ValueError, match="no pair of curves"):
         overtraining_exponent([])
+
+
+def test_its_interval_allows_for_the_bend_between_horizons():
+    rng, covered = np.random.default_rng(6), Coverage()
+    horizons = (1.0, 8.0, 32.0)
+    for i in range(100):
+        curves = [
+            Curve(
+                name,
+                tuple(
+                    Observation(
+                        f, tuple((1.9 + (gain * f) ** -0.28) * np.exp(1e-3 * rng.normal(size=2)))
+                    )
+                    for f in horizons
+                ),
+            )
+            for name, gain in (("adamw", 1.0), ("adana", 1.3))
+        ]
+        found = overtraining_exponent([(curves[0], curves[1])], replicates=300, seed=i)
+        covered.count("p", found.low, found.high, 1.0)
+    assert covered.shares()["p"] >= 0.84  # straight lines: 0.73

@@ -166,3 +166,15 @@ def test_what_cannot_be_fitted_is_an_error_that_says_why():
 def test_every_form_gives_a_positive_value():
     for name, (values, _) in TRUTHS.items():
         assert FORMS[name](values, LADDER[3]) > 0
+
+
+def test_a_luckier_form_is_not_taken_for_a_better_one():
+    scales, firsts = LADDER[:4], []
+    for seed in range(40):
+        optima = exact("power", {"a": 12.8, "d": -0.515}, scales, noise=0.1, seed=seed)
+        fits = compare_rules(optima, bootstrap=0)
+        power = next(fit for fit in fits if fit.form.name == "power")
+        firsts.append(fits[0].form.name)
+        if fits[0] is not power:  # by more than the scatter
+            assert abs(fits[0].holdout) < abs(power.holdout) - power.rms
+    assert firsts.count("power") > 0.6 * len(firsts)

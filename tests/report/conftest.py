@@ -101,7 +101,7 @@ def write_run(
         schedule = {"schedule": schedule_row(label, step, steps, lr)}
         rows.append(row | training | schedule)
         if step % 100 == 0 or name != run.name:
-            rows.append(row | {"val_loss": loss, "val_loss_se": 0.01})
+            rows.append(row | {"val_loss": loss, "val_loss_document_se": 0.01})
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (run.path / "metrics.jsonl").write_text(lines)
     if state == "diverged":
@@ -112,7 +112,7 @@ def write_run(
         tokens = steps * TOKENS_PER_STEP
         summary = {
             "val_loss": final,
-            "val_loss_se": 0.011,
+            "val_loss_document_se": 0.011,
             "perplexity": math.exp(final),
             "bits_per_byte": final * 0.53,
             "train_loss": final,

@@ -207,7 +207,11 @@ def test_the_multiplier_that_the_losses_were_made_with_is_found(study: Study) ->
     assert len(inside) >= 3
     for worth in inside:
         assert worth.value == pytest.approx(1.4, rel=0.12)
-    assert "adana needs less compute than adamw" in verdict(study)[0]
+    said = verdict(study)
+    assert "adana needs less compute than adamw" in said[0]
+    assert any("2 seeds are few" in text for text in said)
+    made = sum(r.worth is not None and bool(r.worth.low or r.worth.high) for r in study.results)
+    assert any(f"{made} multipliers have intervals of 90 %" in text for text in said)
 
 
 def test_a_multiplier_of_which_only_a_bound_is_known_is_drawn_as_that(study: Study) -> None:

@@ -577,7 +577,7 @@ def test_a_non_finite_validation_loss_is_divergence(config, shards, tmp_path, mo
 def test_a_single_validation_window_has_no_standard_error(config, shards, tmp_path):
     run = Run(tmp_path / "run")
     outcome = train(dataclasses.replace(config, eval_tokens=32), shards, run)
-    assert outcome.summary["val_loss_se"] is None
+    assert outcome.summary["val_loss_document_se"] is None
 
 
 def test_lost_metrics_are_noticed_at_the_end(config, shards, tmp_path):
@@ -710,6 +710,16 @@ def test_the_error_of_a_loss_is_that_of_so_many_documents():
     assert alone < 0.6 * np.std(means)
     assert error_of_mean(losses, np.arange(len(losses))) == pytest.approx(alone)
     assert error_of_mean(losses, np.zeros(len(losses), int)) is None
+
+
+@pytest.mark.parametrize("lengths", [[10] * 12, [1] * 20 + [20], [1] * 20 + [180], [99, 1]])
+def test_the_error_of_a_loss_holds_whatever_the_lengths_of_documents(lengths):
+    rng = np.random.default_rng(0)
+    documents = np.repeat(np.arange(len(lengths)), lengths)
+    draws = [rng.standard_normal(len(lengths))[documents] for _ in range(2000)]
+    true = np.std([losses.mean() for losses in draws])
+    said = np.sqrt(np.mean([error_of_mean(losses, documents) ** 2 for losses in draws]))
+    assert said == pytest.approx(true, rel=0.08)
 
 
 def test_resumed_rows_replace_those_written_after_the_checkpoint(

@@ -24,6 +24,7 @@ from adana.cli.terminal import print_rows, say
 from adana.cli.tuned import check_flags, on_new_seeds, refuse_rates, tuned_config
 from adana.data import Shards
 from adana.ladder import (
+    Candidate,
     PlannedRun,
     Rate,
     RuleBook,
@@ -34,13 +35,20 @@ from adana.ladder import (
     plan_run,
     plan_seeds_and_horizons,
     read_bests,
+    refuse_equal,
     sweep_rates,
     with_optimizer,
 )
 from adana.report import Trial, read_trials, sweep_edges, sweep_table
 from adana.runs import folder_key
 from adana.searches import Search
-from adana.train import TrainConfig, optimizer_names, refuse_unread
+from adana.train import (
+    HYPERPARAMETERS,
+    TrainConfig,
+    optimizer_entry,
+    optimizer_names,
+    refuse_unread,
+)
 
 
 @dataclass(frozen=True)
@@ -128,8 +136,10 @@ def check_arguments(arguments: CompareArguments) -> None:
     names = arguments.optimizers
     if not names:
         raise ValueError("name at least one optimizer, say: adana compare adamw adana")
-    known = [candidate(name).name for name in labels(names)]
+    own = [candidate(label) for label in labels(names)]
+    known = [each.name for each in own]
     refuse_unread(arguments.optimizer_config(known[0], 1.0), *known)
+    _refuse_unused(arguments, own)
     if arguments.seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {arguments.seeds}")
     if not all(0 < factor < math.inf for factor in arguments.horizons):
@@ -145,11 +155,27 @@ def check_arguments(arguments: CompareArguments) -> None:
         raise ValueError(f"--sweep-lr takes 2 or more rates, got {arguments.sweep_lr}")
 
 
+def _refuse_unused(arguments: CompareArguments, own: Sequence[Candidate]) -> None:
+    """Raise `ValueError` for a flag of which every candidate has a value of its own."""
+    for flag in (*HYPERPARAMETERS, "omega", "tau_epochs"):
+        if getattr(arguments, flag) is None:
+            continue
+        key = "omega" if flag == "tau_epochs" else flag
+        readers = [c for c in own if key == "omega" or key in optimizer_entry(c.name).reads]
+        if readers and all(key in reader.values for reader in readers):
+            raise ValueError(
+                f"--{flag.replace('_', '-')} holds for none of {', '.join(c.label for c in own)}: "
+                "each that reads it has a value of its own; leave it out"
+            )
+
+
 def given_rates(items: Sequence[str], optimizers: Sequence[str]) -> dict[str, float]:
     """Parse ``--lr NAME=VALUE ...``; names are those of candidates, by label."""
     rates: dict[str, float] = {}
     for item in items:
         name, _, value = item.rpartition("=")
+        if item in optimizers:
+            raise ValueError(f"--lr {item} lacks the rate; write {item}=VALUE")
         if ":" in name:  # the same may be written otherwise
             own = candidate(name)
             name = next((label for label in optimizers if candidate(label) == own), own.label)
@@ -191,6 +217,7 @@ class _Comparison:
             for name in arguments.optimizers
         }
         if not bests:
+            refuse_equal((label, config.optimizer) for label, config in configs.items())
             return configs
         check_flags(arguments, configs, bests, self._say)
         return on_new_seeds(configs, bests, arguments.seed, self._say)

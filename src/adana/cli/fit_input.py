@@ -223,7 +223,7 @@ def _best_rate(path: Path, results: Sequence[Result]) -> tuple[list[Result], Cho
                 + (f", lr {lr:g}" if lr is not None else "")
                 + ": a seed counts once; leave one row out"
             )
-        copies = [result.loss for result in own if not result.seed]
+        copies = [r.loss for r in own if not r.seed and math.isfinite(r.loss)]
         if len(set(copies)) < len(copies):
             raise ValueError(
                 f"{path} has the loss {max(copies, key=copies.count):g} twice for "

@@ -228,7 +228,7 @@ def outcome_text(outcome: Outcome) -> str:
     if outcome.summary is not None:
         s = outcome.summary
         again = f" ({outcome.reason})" if outcome.reason else ""
-        spread = s["val_loss_se"]
+        spread = s.get("val_loss_document_se")
         error = "" if spread is None else f" (± {spread:.2g} for other documents)"
         return (
             f"finished{again}: validation loss {s['val_loss']:.4f}{error}, "

@@ -1,6 +1,6 @@
 """From a size and a question to the runs that answer it."""
 
-from adana.ladder.candidates import Candidate, candidate, labels, with_optimizer
+from adana.ladder.candidates import Candidate, candidate, labels, refuse_equal, with_optimizer
 from adana.ladder.comparison import (
     PlannedRun,
     folder_name,
@@ -114,6 +114,7 @@ __all__ = [
     "read_bests",
     "read_rules",
     "read_tuned",
+    "refuse_equal",
     "rule_of",
     "run_job",
     "search_setting",

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from torch import nn
+
 from adana.ladder.learning_rates import Rate
 from adana.optim import StateDtype
-from adana.train import HYPERPARAMETERS, OptimizerConfig, TrainConfig, optimizer_entry
+from adana.train import (
+    HYPERPARAMETERS,
+    OptimizerConfig,
+    TrainConfig,
+    build_optimizer,
+    optimizer_entry,
+)
+
+CHECKED_STEPS = 10**6
+"""Steps of the training that values are tried for."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +78,47 @@ def labels(texts: Iterable[str]) -> tuple[str, ...]:
     """Return the labels of what was typed, in order.
 
     Raises:
-        ValueError: one cannot be read, or two are the same.
+        ValueError: one cannot be read or has a value that its optimizer refuses, or two are the
+            same.
     """
-    found: dict[str, Candidate] = {}
-    for text in texts:
-        own = candidate(text)
-        if own in found.values():
-            raise ValueError(f"{text} is named twice; name each candidate once")
-        found[own.label] = own
-    return tuple(found)
+    found = [(text, candidate(text)) for text in texts]
+    refuse_equal((text, own.config(1.0)) for text, own in found)
+    for text, own in found:
+        if own.values:
+            _check_values(text, own)
+    return tuple(own.label for _, own in found)
+
+
+def refuse_equal(named: Iterable[tuple[str, OptimizerConfig]]) -> None:
+    """Raise `ValueError` where two are the same but for their names and learning rates.
+
+    A copy would count as runs of its own wherever noise is measured.
+    """
+    seen: dict[Any, str] = {}
+    for text, config in named:
+        key = repr(_effective(config))
+        if key in seen:
+            raise ValueError(f"{text} is named twice: it is the same as {seen[key]}; leave one out")
+        seen[key] = text
+
+
+def _check_values(text: str, own: Candidate) -> None:
+    """Raise `ValueError` for values that the optimizer refuses, before anything is trained."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of so small a model
+            build_optimizer(nn.Linear(1, 1), own.config(1e-9), CHECKED_STEPS)
+    except ValueError as error:
+        raise ValueError(f"{text}: {error}") from error
+
+
+def _effective(config: OptimizerConfig) -> OptimizerConfig:
+    """Return what an optimizer does, whoever gave its values, at a rate of 1 and without a name."""
+    entry = optimizer_entry(config.name)
+    known: dict[str, Any] = {
+        name: x for name, x in entry.defaults.items() if getattr(config, name) is None
+    }
+    state_dtype = None if config.state_dtype == "fp32" else config.state_dtype
+    return dataclasses.replace(config, lr=1.0, label="same", state_dtype=state_dtype, **known)
 
 
 def with_optimizer(base: TrainConfig, label: str, rate: Rate) -> TrainConfig:
@@ -99,7 +143,11 @@ def with_optimizer(base: TrainConfig, label: str, rate: Rate) -> TrainConfig:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:.12g}"
+    """Return the shortest text that reads as the same value."""
+    if isinstance(value, str):
+        return value
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
 
 
 def _value(text: str, key: str, value: str) -> Any:

@@ -289,6 +289,7 @@ def _rule(study: Study, cell: Cell) -> Rate:
         return centre_rate(cell.optimizer, model)
     usual = ScheduleConfig.name
     other = "" if study.schedule == usual else f"; fitted with {usual}, this is {study.schedule}"
+    other += _by_default(own) if set(own.values) - {"kappa"} else ""
     return dataclasses.replace(rate, source=f"{rate.source}{other}")
 
 
@@ -309,14 +310,16 @@ def centre_rate(label: str, model: ModelConfig) -> Rate:
         advice = f"Pass the middle of its grid: --lr {label}=VALUE."
         raise NoLawError(model.family, own.name, _read_kappa(own), advice=advice)
     other = "" if model.family == DEMO_MODEL.family else f"; an {FAMILY_TITLES[DEMO_MODEL.family]}"
-    other += f"; of {own.name} as it is by default" if own.values else ""
+    other += _by_default(own)
     page = f"(docs/evidence/demo.md{other})"
     if law is None:
         return Rate(float(DEMO_RATES[own.name]), f"the demo's tuned rate {page}")
     p = count_parameters(model).non_embedding
     title = FAMILY_TITLES[law.family]
     if tuned is None:
-        return Rate(law(p), f"the published {title} law {law.formula}, though far below its sizes")
+        far = "; it was fitted to other sizes, or to another kappa"
+        source = f"the published {title} law {law.formula}{far}{_by_default(own)}"
+        return Rate(law(p), source)
     return Rate(
         tuned * law(p) / law(count_parameters(DEMO_MODEL).non_embedding),
         f"the demo's tuned rate {tuned:g} {page}, carried to other sizes by the "
@@ -334,6 +337,11 @@ def _law(own: Candidate, model: ModelConfig) -> PublishedLaw | None:
     if kappa is not None and not laws:
         laws = matching_laws(model.family, own.name, schedules.KAPPA)
     return min(laws, key=lambda law: law.batch, default=None)
+
+
+def _by_default(own: Candidate) -> str:
+    """Say that a rate is not of a candidate's own values."""
+    return f"; of {own.name} as it is by default" if own.values else ""
 
 
 def _kappa(own: Candidate) -> float:

@@ -52,8 +52,11 @@ def interval_excludes_one(low: Floats, high: Floats) -> NDArray[np.bool_]:
 
 def separability(found: MultiplierCurve) -> str:
     """Say at how many computes the optimizer can be told from the baseline."""
-    apart, count = int(found.separable.sum()), len(found.compute)
+    judged = found.inside | np.isnan(found.value)  # an extrapolation tells nothing
+    apart, count = int(found.separable[judged].sum()), int(judged.sum())
     level = f"{100 * found.level:g} %"
+    if not count:
+        return f"{found.name} is not told from {found.baseline}: all of it is extrapolated"
     if not apart:
         holds = f"no {level} interval excludes 1"
         return f"{found.name} is not separable from {found.baseline}: {holds}"

@@ -129,10 +129,11 @@ def compare_rules(
     """Fit every form that the sizes allow, the best first.
 
     First come the forms whose parameters are all identified; of these `a P^d` (``power``), unless
-    another is nearer to the held-out largest training by more than the scatter of the optima: the
-    nearest of many forms at one size is mostly the luckiest, and worse at the next. Then by that
-    error (rounded to 1 %, the resolution of a tuned optimum), then by fewer parameters. Forms with
-    too few sizes for a hold-out come last.
+    one with fewer parameters is as near to all optima (to 1 %), or another is nearer to the
+    held-out largest training by more than the scatter of the optima: the nearest of many forms at
+    one size is mostly the luckiest, and worse at the next. Then by that error (rounded to 1 %, the
+    resolution of a tuned optimum), then by fewer parameters. Forms with too few sizes for a
+    hold-out come last.
 
     Raises:
         ValueError: there is no optimum at all.

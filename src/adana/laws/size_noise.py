@@ -54,23 +54,29 @@ class SizeNoise(NamedTuple):
 
 def noise_of_sizes(curves: Sequence[Curve]) -> SizeNoise:
     """Return the noise of every size, pooled over the curves that have it."""
-    groups: dict[str, list[list[float]]] = {}
-    for point in (point for curve in curves for point in curve.points):
-        groups.setdefault(_size(point.compute), []).append(np.log(point.losses).tolist())
     sizes = {}
-    for size, own in groups.items():
+    for size, own in _by_size(curves).items():
         variance, freedom = pooled_variance(own)
         if freedom and variance:
             sizes[size] = Noise(float(np.sqrt(variance)), freedom, "seeds of this size")
     return SizeNoise(sizes, seed_noise(curves))
 
 
-def _size(compute: float) -> str:
-    return f"{compute:.3g}"
-
-
 def seed_noise(curves: Sequence[Curve]) -> Noise:
     """Return the noise of one run's log loss between seeds, pooled over all points."""
-    groups = [np.log(point.losses).tolist() for curve in curves for point in curve.points]
-    variance, freedom = pooled_variance(groups)
+    variance, freedom = pooled_variance([g for own in _by_size(curves).values() for g in own])
     return Noise(float(np.sqrt(variance)), freedom, f"seeds ({freedom} degrees of freedom)")
+
+
+def _by_size(curves: Sequence[Curve]) -> dict[str, list[list[float]]]:
+    """Return the log losses of every point's seeds, by size; copies, which tell no more, once."""
+    groups: dict[str, list[list[float]]] = {}
+    for point in (point for curve in curves for point in curve.points):
+        own, losses = groups.setdefault(_size(point.compute), []), np.log(point.losses).tolist()
+        if losses not in own:
+            own.append(losses)
+    return groups
+
+
+def _size(compute: float) -> str:
+    return f"{compute:.3g}"

@@ -66,7 +66,7 @@ def _results(run: Run, step: int, planned: int, summary: Mapping[str, Any]) -> s
     if step == planned and number(summary, "val_loss") is not None:
         rows = {
             "validation loss (nats a token)": words.decimal(number(summary, "val_loss"), 4),
-            "its sampling error": words.decimal(number(summary, "val_loss_se"), 4),
+            "its sampling error": words.decimal(number(summary, "val_loss_document_se"), 4),
             "perplexity": words.decimal(number(summary, "perplexity"), 2),
             "bits per byte": words.decimal(number(summary, "bits_per_byte"), 4),
             "training tokens": words.grouped(number(summary, "tokens")),

@@ -398,7 +398,7 @@ def _row(group: Group, baseline: Group) -> Row:
         learning_rate=number(group.records[0].config["optimizer"], "lr"),
         seeds=len(done),
         loss=_estimate([record.loss for record in done]),
-        sampling_error=_average(done, "val_loss_se", statistics.fmean),
+        sampling_error=_average(done, "val_loss_document_se", statistics.fmean),
         difference=None if is_baseline else _difference(group, baseline),
         perplexity=_average(done, "perplexity", statistics.fmean),
         bits_per_byte=_average(done, "bits_per_byte", statistics.fmean),

@@ -110,7 +110,8 @@ def notes(comparison: Comparison) -> list[str]:
     if sampling:
         found.append(
             f"The validation set is a sample of documents: others would move every loss by about "
-            f"{max(sampling):.2g}; all runs see the same ones."
+            f"{max(sampling):.2g}, and more where they are pieces of few long files; all runs see "
+            "the same ones."
         )
     found += [
         f"{row.label} first reached the final loss of {comparison.baseline} after "

@@ -16,7 +16,7 @@ from adana.train.world import World
 
 EVAL_BATCH_TOKENS = 4096
 """Tokens per forward pass of an evaluation; fixed, so that no layout changes the result."""
-EVALUATION_COLUMNS = ("val_loss", "val_loss_se", "perplexity", "bits_per_byte")
+EVALUATION_COLUMNS = ("val_loss", "val_loss_document_se", "perplexity", "bits_per_byte")
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,14 @@ def error_of_mean(losses: np.ndarray, documents: np.ndarray) -> float | None:
     """Return the standard error of the mean of `losses` (n,) if other documents had been drawn.
 
     Documents are what is drawn: losses of one are alike (on the demo's corpus the scatter of single
-    windows would give a quarter of this). None where there is one document only.
+    windows would give a quarter of this). The square is unbiased where documents of whatever
+    lengths differ by as much. None where there is one document only. Pieces of a long file count
+    as documents, though they are more alike.
     """
     own = np.unique(documents, return_inverse=True)[1]
-    count = int(own.max()) + 1
-    if count < 2:
+    shares = np.bincount(own) / len(losses)
+    if len(shares) < 2:
         return None
-    sums = np.bincount(own, losses - losses.mean())
-    return float(np.sqrt(count / (count - 1) * np.sum(sums**2))) / len(losses)
+    sums = np.bincount(own, losses - losses.mean()) / len(losses)
+    two, three = np.sum(shares**2), np.sum(shares**3)
+    return float(np.sqrt(np.sum(sums**2) * two / (two - 2 * three + two**2)))
