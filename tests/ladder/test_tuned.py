@@ -69,7 +69,7 @@ def test_two_kappas_are_not_mixed(tmp_path):
     runs = bowl_runs(tmp_path, "adana", heads=(2,)) + bowl_runs(
         tmp_path, "adana", heads=(2,), kappa=0.75
     )
-    with pytest.raises(ValueError, match="differ in optimizer too"):
+    with pytest.raises(ValueError, match=r"differ in optimizer \(kappa\) too"):
         read_tuned(runs)
 
 

@@ -183,10 +183,23 @@ def _check_alike(trials: Sequence[_Trial], beside: str, free: frozenset[str]) ->
             name, scale = first.config.optimizer.name, first.scale
             raise ValueError(
                 f"the runs of {name} at P = {scale.non_embedding:,.0f}, D = {scale.tokens:,.0f} "
-                f"differ in {', '.join(differing)} too (say {first.identity} and "
-                f"{other.identity}), so that they make no bowl. Name only runs that differ in "
+                f"differ in {_named(differing, first.rest, other.rest)} too (say {first.identity} "
+                f"and {other.identity}), so that they make no bowl. Name only runs that differ in "
                 f"learning rate, {beside} and seed{search}"
             )
+
+
+def _named(keys: Sequence[str], one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Name parts of a configuration that differ; of the optimizer, what of it."""
+    found = []
+    for key in keys:
+        own, theirs = one[key], other.get(key)
+        if key == "optimizer" and isinstance(theirs, Mapping):
+            inner = [k for k in dict.fromkeys((*own, *theirs)) if own.get(k) != theirs.get(k)]
+            found.append(f"{key} ({', '.join(inner)})")
+        else:
+            found.append(key)
+    return ", ".join(found)
 
 
 def _tuned(trials: Sequence[_Trial], beside: str) -> TunedSize:
