@@ -57,9 +57,10 @@ def measure_noise(
         # Weights say which sizes matter to the fit, not how noisy they are.
         cost = float(robust_cost(residuals, np.ones_like(problem.weights), delta)[0])
         return Noise(
-            *(float(np.sqrt(cost / freedom)), freedom),
-            f"the residuals ({freedom} degrees of freedom)",
-            _relative(cost / freedom, curves),
+            sigma=float(np.sqrt(cost / freedom)),
+            freedom=freedom,
+            source=f"the residuals ({freedom} degrees of freedom)",
+            relative=_relative(cost / freedom, curves),
         )
     groups = [np.log(point.losses).tolist() for curve in curves for point in curve.points]
     variance, freedom = pooled_variance(groups)

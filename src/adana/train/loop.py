@@ -287,7 +287,11 @@ class Trainer:
     def _measure(self) -> Evaluation:
         state = self.state
         return evaluate(
-            *(state.model, self._forward, self.windows, self.token_bytes, self.world),
+            state.model,
+            self._forward,
+            self.windows,
+            self.token_bytes,
+            self.world,
             documents=self.documents,
         )
 
