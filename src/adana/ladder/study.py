@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 from adana import schedules
 from adana.data import DataConfig, model_vocab_size
-from adana.ladder.candidates import Candidate, candidate, labels, with_optimizer
+from adana.ladder.candidates import Candidate, candidate, labels
 from adana.ladder.comparison import PlannedRun
 from adana.ladder.learning_rates import (
     DEMO_MODEL,
@@ -152,7 +152,7 @@ class Study:
     def config(self, cell: Cell, rate: Rate, seed: int, layout: LayoutConfig) -> TrainConfig:
         """Return the configuration of one training."""
         steps = self.steps(cell.size)
-        base = TrainConfig(
+        config = TrainConfig(
             optimizer=candidate(cell.optimizer).config(rate.lr),
             steps=steps,
             batch_size=self.batch_size,
@@ -165,10 +165,10 @@ class Study:
             eval_every=max(1, steps // self.evaluations),
             layout=layout,
             provenance={
-                "steps": budget_rule(self.tokens_per_param, self.batch_size, self.sequence_length)
+                "steps": budget_rule(self.tokens_per_param, self.batch_size, self.sequence_length),
+                "lr": rate.source,
             },
         )
-        config = with_optimizer(base, cell.optimizer, rate)
         tuned = self.tuned.get(cell.optimizer)
         return config if tuned is None else tuned.apply(config)
 

@@ -29,8 +29,8 @@ LEVEL = 0.9
 """Coverage of the interval unless asked otherwise."""
 
 COPIES = (
-    "as all seeds of a group ended at the same loss: are they copies of one run, or were the "
-    "numbers rounded?"
+    "the seeds of every group ended at one loss, as copies of one run do; leave copies out, or "
+    "give the losses with more digits"
 )
 """Why there is no interval where the noise would be zero."""
 UNEQUAL = 0.05

@@ -135,7 +135,7 @@ def _statements(
     if not noise.rest.freedom:
         said.append("piecewise: no interval, every point has one seed; run two seeds somewhere")
     elif not noise.usable:
-        said.append(f"piecewise: no interval, {COPIES}")
+        said.append(f"piecewise: no interval: {COPIES}")
     elif monotone:
         said.append(f"piecewise: {separability(found)}")
     if monotone and sizes == 2 and np.isfinite(found.value).any():

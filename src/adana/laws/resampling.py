@@ -46,6 +46,14 @@ class Noise:
     relative: tuple[float, ...] = ()
     """By point: its noise in units of `sigma`, where points differ in it."""
 
+    def draw(self, draws: int, rng: np.random.Generator) -> Floats:
+        """Return what `sigma` may truly be, ``s^2 df / chi2(df)``, shape (draws,).
+
+        Few degrees of freedom know it only roughly. There must be at least one.
+        """
+        drawn: Floats = self.sigma * np.sqrt(self.freedom / rng.chisquare(self.freedom, draws))
+        return drawn
+
 
 def measure_noise(
     problem: Problem, parameters: Floats, logs: Floats, delta: float, curves: Sequence[Curve]
@@ -95,7 +103,7 @@ def draw_residuals(
 ) -> Floats:
     """Return `draws` data sets of log losses around the fitted law, shape (draws, points)."""
     law = problem.predict(parameters[None])
-    sigma = noise.sigma * np.sqrt(noise.freedom / rng.chisquare(noise.freedom, (draws, 1)))
+    sigma = noise.draw(draws, rng)[:, None]
     normal = rng.standard_normal((draws, law.shape[1]))
     if noise.relative:
         normal = normal * np.array(noise.relative)

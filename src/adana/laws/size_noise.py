@@ -38,16 +38,11 @@ class SizeNoise(NamedTuple):
         return self.rest.freedom > 0 and self.rest.sigma > 0
 
     def draw(self, curves: Sequence[Curve], draws: int, rng: np.random.Generator) -> list[Floats]:
-        """Return standard deviations of the points of each curve, shape (draws, points).
-
-        Each noise is drawn anew, `s^2 df / chi2(df)`, as few seeds know it only roughly.
-        """
-        found = {
-            size: noise.sigma * np.sqrt(noise.freedom / rng.chisquare(noise.freedom, draws))
-            for size, noise in {**self.sizes, "": self.rest}.items()
-        }
+        """Return standard deviations of the points of each curve, shape (draws, points)."""
+        found = {size: noise.draw(draws, rng) for size, noise in self.sizes.items()}
+        rest = self.rest.draw(draws, rng)
         return [
-            np.stack([found.get(_size(point.compute), found[""]) for point in curve.points], axis=1)
+            np.stack([found.get(_size(point.compute), rest) for point in curve.points], axis=1)
             for curve in curves
         ]
 

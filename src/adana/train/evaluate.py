@@ -86,10 +86,11 @@ def evaluate(
 def error_of_mean(losses: np.ndarray, documents: np.ndarray) -> float | None:
     """Return the standard error of the mean of `losses` (n,) if other documents had been drawn.
 
-    Documents are what is drawn: losses of one are alike (on the demo's corpus the scatter of single
-    windows would give a quarter of this). The square is unbiased where documents of whatever
-    lengths differ by as much. None where there is one document only. Pieces of a long file count
-    as documents, though they are more alike.
+    In the unit of the losses; `documents` (n,) holds a number for each document. These are what is
+    drawn: losses of one are alike (on the demo's corpus the scatter of single windows would give a
+    quarter of this). It is the cluster-robust error, whose square is made unbiased for documents of
+    unequal lengths that differ by as much. None where there is one document only. Pieces of a long
+    file count as documents, though they are more alike.
     """
     own = np.unique(documents, return_inverse=True)[1]
     shares = np.bincount(own) / len(losses)
