@@ -78,6 +78,14 @@ def test_the_list_of_verbs_and_the_verbs_of_runs_do_without_torch():
     assert not {"torch", "adana.train"} & imported("import adana.cli.manage, adana.cli.report")
 
 
+def test_what_a_verb_needs_for_one_step_of_its_work_is_not_imported_for_its_help():
+    verbs = "compare, ladder, report, train, tune"
+    modules = imported(f"from adana.cli import {verbs}")
+    assert "torch" in modules
+    later = {"altair", "sympy", "scipy.optimize", "scipy.special", "torch.distributed.tensor"}
+    assert not later & modules
+
+
 POSIX = ("fcntl", "resource", "termios", "pwd", "grp")
 
 

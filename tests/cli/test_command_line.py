@@ -289,6 +289,12 @@ def test_schedules_writes_a_page_and_says_where_and_what(capsys, tmp_path):
     assert (tmp_path / "all.svg").read_text().startswith("<svg")
 
 
+def test_the_version_names_what_a_report_of_a_defect_needs(capsys):
+    assert adana("--version") == 0
+    said = capsys.readouterr().out
+    assert re.fullmatch(r"adana [\d.]+ \(Python 3[\d.]+, torch 2\.\S+\)\n", said)
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_list_of_verbs_has_the_first_lines_of_their_help(verb):
     assert load_verb(verb)[0].__doc__.split("\n")[0] == VERBS[verb]

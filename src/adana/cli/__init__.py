@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
+import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from typing import Annotated, Any, Union
 
 import tyro
 
+from adana import __version__
 from adana.cli.help_texts import improve_help
 
 DESCRIPTION = """Train language models with log-time optimizers, and measure what they save.
@@ -21,8 +24,8 @@ Start with:
 Then, on your own text:
     adana compare adamw adana --data my_texts/ --sweep-lr 5
 
-Every option is explained by `adana COMMAND --help`. Stop anything whenever you like: the same
-command goes on where it was.
+Every option is explained by `adana COMMAND --help`; `adana --version` says what is installed. Stop
+anything whenever you like: the same command goes on where it was.
 """
 
 VERBS = {
@@ -64,6 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Errors are one message that says what to do; set ADANA_DEBUG=1 for the traceback.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if words == ["--version"]:
+        print(_versions())
+        raise SystemExit(0)
     if sys.platform in WITHOUT_LOCKS:
         raise SystemExit(_complain(NO_LOCKS, 1))
     try:
@@ -124,6 +130,11 @@ def _choice_of_verbs(loaded: Mapping[str, type]) -> Any:
         listed = None if name in loaded else about
         kinds.append(Annotated[kind, tyro.conf.subcommand(name, description=listed)])
     return Union[tuple(kinds)]  # noqa: UP007 - made while running
+
+
+def _versions() -> str:
+    """Return what a report of a defect should begin with, without importing torch."""
+    return f"adana {__version__} (Python {platform.python_version()}, torch {version('torch')})"
 
 
 def _complain(error: object, code: int) -> int:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
 
 from adana.laws.rule_forms import Form, Scale, Scales
 
@@ -75,7 +75,7 @@ class Problem:
             return np.asarray(self.form.log_value(natural(theta), self.scales) - self.logs)
 
         found = [
-            least_squares(
+            scipy.optimize.least_squares(
                 residuals,
                 np.clip(start, low + 1e-9 * (high - low), high - 1e-9 * (high - low)),
                 bounds=(low, high),

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import altair as alt
 import numpy as np
 
 from adana.laws import mean_and_standard_error
 from adana.report import drawing, words
+from adana.report import vega as alt
 from adana.report.compare import Comparison, Group, Point, Record
 from adana.report.drawing import MAX_POINTS, Chart, axis, inline, rounded, thin
 

@@ -10,13 +10,12 @@ import math
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
-import altair as alt
 import numpy as np
 import vl_convert
-from altair.utils.schemapi import debug_mode
 
+from adana.report import vega as alt
 from adana.runs import write_bytes
 
 MAX_POINTS = 400
@@ -38,7 +37,7 @@ LEGENDS = ((13, 3, 110), (16, 2, 130), (math.inf, 1, 340))
 HIDDEN = "hidden"
 """The parameter of a chart that lists the labels not to draw."""
 
-Chart = alt.Chart | alt.LayerChart
+Chart: TypeAlias = "alt.Chart | alt.LayerChart"  # a text, because Altair is not imported yet
 
 
 Image = Literal["svg", "pdf", "png"]
@@ -98,6 +97,8 @@ def rounded(value: float) -> float:
 
 def inline(rows: list[dict[str, Any]]) -> alt.InlineData:
     """Return rows as the data of a chart, held in its specification."""
+    from altair.utils.schemapi import debug_mode  # noqa: PLC0415 (with all of Altair: see vega)
+
     with debug_mode(False):  # comparing every row with the schema takes half the time of a page
         return alt.InlineData(values=rows)
 
@@ -106,14 +107,14 @@ def axis(
     field: str,
     title: str,
     form: str,
-    scheme: Any = alt.X,
+    scheme: Any = None,
     *,
     log: bool = True,
     zero: bool = True,
     domain: tuple[float, float] | None = None,
     decades: bool = False,
 ) -> Any:
-    """Return the encoding of a number on an axis, logarithmic unless told otherwise.
+    """Return the encoding of a number on an axis, x and logarithmic unless told otherwise.
 
     With `zero` an axis that is not logarithmic starts at zero. With `decades` the grid shows the
     powers of ten most, for axes that span many.
@@ -126,7 +127,7 @@ def axis(
         if zero
         else alt.Scale(domain=ends, zero=False, nice=False, padding=8)
     )
-    return scheme(
+    return (scheme or alt.X)(
         f"{field}:Q",
         scale=scale,
         axis=alt.Axis(

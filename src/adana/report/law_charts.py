@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import altair as alt
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +19,7 @@ from adana.laws.loss_law import LossLaw
 from adana.laws.multiplier import LEVEL
 from adana.laws.multiplier_curve import MultiplierCurve
 from adana.report import drawing
+from adana.report import vega as alt
 from adana.report.drawing import axis, inline, rounded
 from adana.report.study import Study
 from adana.report.study_laws import compute_grid

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import altair as alt
 import numpy as np
 
 from adana import schedules
 from adana.report import drawing
+from adana.report import vega as alt
 from adana.report.drawing import inline, rounded, thin
 from adana.report.page import Figure, Heading, figure, page
 from adana.report.schedules import Course, Picture, pictures

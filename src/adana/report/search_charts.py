@@ -10,9 +10,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import altair as alt
-
 from adana.report import drawing
+from adana.report import vega as alt
 from adana.report.drawing import Chart, inline, rounded
 from adana.report.search_numbers import decimals_of, loss_text, plain, progress
 from adana.searches import JointTable, Search, SearchAt, SweepRow

@@ -9,10 +9,10 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-import altair as alt
 import numpy as np
 
 from adana.report import drawing
+from adana.report import vega as alt
 from adana.report.cells import Scale
 from adana.report.charts import schedules_of
 from adana.report.choice import Choice, Sensitivity, is_number

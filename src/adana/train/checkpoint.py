@@ -23,11 +23,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch.distributed.checkpoint as dcp
 from safetensors import SafetensorError
 from torch import Tensor
 
 from adana.runs import RunError, json_text, read_json
+from adana.train import dcp
 from adana.train.world import World, lost_contact
 
 CHECKPOINT_VERSION = 2

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.distributed.fsdp import FSDPModule
 
+from adana.train.parallelize import part_again
 from adana.train.world import World
 
 EVAL_BATCH_TOKENS = 4096
@@ -70,8 +70,8 @@ def evaluate(
         if index < len(batches):
             own[index] = terms.cross_entropy.double().cpu().numpy()
     model.train()
-    if isinstance(model, FSDPModule):  # its root stays whole after a pass, and deaf to its shards
-        model.reshard()
+    if world.size > 1:
+        part_again(model)
     found = {index: losses for part in world.gather(own) for index, losses in part.items()}
     losses = np.concatenate([found[index] for index in range(len(batches))])
     targets = windows[:, 1:]

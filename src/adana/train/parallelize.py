@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
@@ -85,7 +84,20 @@ def _block_forward(forward: Callable[..., Tensor], layout: LayoutConfig) -> Call
     return forward
 
 
+def part_again(model: nn.Module) -> None:
+    """Let go of what ranks gathered of a sharded model for a pass without a backward.
+
+    Its root would stay whole, and deaf to what happens to its shards.
+    """
+    from torch.distributed.fsdp import FSDPModule  # noqa: PLC0415 (a third of torch's own time)
+
+    if isinstance(model, FSDPModule):
+        model.reshard()
+
+
 def _shard(model: nn.Module, world: World) -> None:
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard  # noqa: PLC0415
+
     mesh = init_device_mesh(world.device.type, (world.size,))
     policy = MixedPrecisionPolicy(reduce_dtype=torch.float32)
     for block in blocks_of(model):

@@ -8,10 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    get_optimizer_state_dict,
-    set_optimizer_state_dict,
-)
 
 from adana.train.averages import WeightAverage
 from adana.train.foreign_state import ForeignState
@@ -132,7 +128,11 @@ class TrainState:
         for name, states in saved["state"].items():
             for key in states:
                 states[key] = tensors.get(f"{PREFIX}{name}.{key}", states[key])
-        set_optimizer_state_dict(self.model, self.optimizer, optim_state_dict=saved)
+        from torch.distributed.checkpoint import state_dict  # noqa: PLC0415 (see adana.train.dcp)
+
+        state_dict.set_optimizer_state_dict(self.model, self.optimizer, optim_state_dict=saved)
 
     def _optimizer_state(self) -> dict[str, Any]:
-        return dict(get_optimizer_state_dict(self.model, self.optimizer))
+        from torch.distributed.checkpoint import state_dict  # noqa: PLC0415 (see adana.train.dcp)
+
+        return dict(state_dict.get_optimizer_state_dict(self.model, self.optimizer))
