@@ -19,9 +19,9 @@ RMS_SCALE = 0.2
 
 
 def iterate(y: Any) -> Any:
-    """Do one iteration on a matrix (rows, columns), rows <= columns, singular values at most 1."""
+    """Do one iteration on matrices (..., rows, columns), rows <= columns, singular values <= 1."""
     a, b, c = NS_COEFFICIENTS
-    gram = y @ y.T
+    gram = y @ y.mT
     return a * y + (b * gram + c * gram @ gram) @ y
 
 

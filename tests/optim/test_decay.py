@@ -297,3 +297,64 @@ def test_decay_that_16_bit_weights_cannot_show_is_said_once(dtype, omega):
 def test_decay_that_the_weights_can_show_is_not_warned_of(dtype, omega):
     assert not warnings_of(lambda: decayed_alone(dtype, omega))
     assert decayed_alone(dtype, omega) > 0.99
+
+
+def stepped(optimizer, *params):
+    set_gradients(params, 1)
+    optimizer.step()
+
+
+def test_groups_that_have_no_decay_yet_get_it_by_another_call():
+    a, b = parameters(shapes=MATRICES)
+    optimizer = torch.optim.AdamW([a], lr=0.1, weight_decay=0.1)
+    adana.with_log_time_decay(optimizer, total_steps=1000)
+    for _ in range(3):
+        stepped(optimizer, a)
+    optimizer.add_param_group({"params": [b]})
+    before = [p.detach().clone() for p in (a, b)]
+    with pytest.raises(RuntimeError, match=r"again.*Nothing has changed"):
+        stepped(optimizer, a, b)
+    assert same(before, [a, b])
+    adana.with_log_time_decay(optimizer, omega=2.0, total_steps=1000)
+    counters = [
+        (group["log_decay_t"], group["log_decay_omega"]) for group in optimizer.param_groups
+    ]
+    assert counters == [(3, 4.0), (0, 2.0)]
+    stepped(optimizer, a, b)
+    assert [group["log_decay_t"] for group in optimizer.param_groups] == [4, 1]
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.0, 0.0]
+    with pytest.raises(TypeError, match="already"):
+        adana.with_log_time_decay(optimizer)
+
+
+def test_a_state_saved_without_decay_settings_goes_on_where_it_was():
+    (p,), (q,) = parameters(shapes=MATRICES[:1]), parameters(shapes=MATRICES[:1])
+    plain = torch.optim.AdamW([p], lr=0.1, weight_decay=0.1)
+    for _ in range(5):
+        stepped(plain, p)
+    optimizer = adana.with_log_time_decay(
+        torch.optim.AdamW([q], lr=0.1, weight_decay=0.1), total_steps=1000
+    )
+    optimizer.load_state_dict(plain.state_dict())
+    adana.with_log_time_decay(optimizer, total_steps=1000)
+    (group,) = optimizer.param_groups
+    assert (group["log_decay_t"], group["weight_decay"]) == (5, 0.0)
+    stepped(optimizer, q)
+    assert group["log_decay_t"] == 6
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_an_average_that_would_stop_moving_is_refused_and_a_float32_copy_is_not(dtype):
+    model = torch.nn.Linear(1, 1, bias=False, dtype=dtype)
+    average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=adana.log_time_average())
+    average.update_parameters(model)  # copies
+    with pytest.raises(ValueError, match="float32 copy"):
+        average.update_parameters(model)
+    if dtype == torch.float16:  # torch takes only bfloat16 weights beside float32 averages
+        return
+    wide = copy.deepcopy(model).float()
+    average = torch.optim.swa_utils.AveragedModel(wide, multi_avg_fn=adana.log_time_average())
+    for t in range(1000):
+        model.weight.data.fill_(1 + t / 1000)
+        average.update_parameters(model)
+    assert abs(average.module.weight.item() - (1 + 8 / 9)) < 0.01

@@ -147,3 +147,16 @@ def test_a_closure_works_inside_a_compiled_step():
 
     losses = [step().item() for _ in range(5)]
     assert losses == sorted(losses, reverse=True)
+
+
+@pytest.mark.parametrize("options", [{}, {"foreach": True}, {"state_dtype": "fp24"}])
+def test_memory_can_be_planned_with_fake_tensors(options):
+    from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: PLC0415
+
+    with FakeTensorMode():
+        model = torch.nn.Linear(4, 4)
+        optimizer = adana.ADana(model.parameters(), lr=1e-3, **options)
+        for _ in range(2):
+            model(torch.ones(2, 4)).sum().backward()
+            optimizer.step()
+        assert {x.shape for x in optimizer.state[model.weight].values()} == {(), (4, 4)}

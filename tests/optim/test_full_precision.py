@@ -109,3 +109,34 @@ def test_a_model_that_becomes_bf16_after_a_step_goes_on(kind, options):
     for name, x in before.items():
         assert ((after[name] - x).abs() > 0).all()
         assert ((after[name] - x).abs() < 0.02).all()
+
+
+class Wrapping:
+    """As `ZeroRedundancyOptimizer`, whose parameters are divided among ranks."""
+
+    def __init__(self, optim):
+        self.optim, self.param_groups, self.state = optim, optim.param_groups, {}
+
+
+def test_only_optimizers_that_have_the_bits_are_asked_for_them():
+    model = nn.Linear(3, 3).bfloat16()
+    with pytest.raises(TypeError, match="not a AdamW"):
+        adana.float32_state_dict(model, torch.optim.AdamW(model.parameters()))
+    inner = adana.ADana(model.parameters(), lr=1e-3, bf16_weights="split32")
+    with pytest.raises(TypeError, match=r"wraps one of ADana: pass its \.optim"):
+        adana.float32_state_dict(model, Wrapping(inner))
+
+
+@pytest.mark.parametrize("options", [{}, {"foreach": True}], ids=["fused", "eager"])
+def test_bits_are_not_kept_over_steps_in_another_dtype(options):
+    model = nn.Linear(3, 3)
+    optimizer = adana.ADana(model.parameters(), lr=1e-3, bf16_weights="split32", **options)
+    for dtype in (torch.bfloat16, torch.float32):
+        model.to(dtype)
+        for p in model.parameters():
+            p.grad = torch.ones_like(p)
+        optimizer.step()
+    assert all("low" not in state for state in optimizer.state.values())
+    model.bfloat16()
+    exported = adana.float32_state_dict(model, optimizer)
+    assert all(torch.equal(exported[name], p.float()) for name, p in model.named_parameters())

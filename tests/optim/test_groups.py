@@ -143,3 +143,21 @@ def test_flattened_parameters_of_the_old_fsdp_are_refused():
 
     with pytest.raises(ValueError, match="fully_shard"):
         adana.param_groups(nn.Sequential(FullyShardedDataParallel()))
+
+
+@pytest.mark.parametrize("wrap", [nn.utils.weight_norm, nn.utils.parametrizations.weight_norm])
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated")
+def test_magnitudes_of_weight_norm_are_gains(wrap):
+    model = nn.Sequential(wrap(nn.Linear(4, 6)), nn.Linear(6, 1))
+    decayed, undecayed = adana.param_groups(model)
+    assert [tuple(p.shape) for p in decayed["params"]] == [(6, 4), (1, 6)]
+    assert sorted(tuple(p.shape) for p in undecayed["params"]) == [(1,), (6,), (6, 1)]
+
+
+def test_vectors_with_empty_dimensions_are_vectors():
+    model = nn.MultiheadAttention(8, 2, add_bias_kv=True)
+    model.token = nn.Parameter(torch.ones(1, 1, 8))
+    model.positions = nn.Parameter(torch.ones(1, 5, 8))
+    decayed, undecayed = adana.param_groups(model)
+    assert {"positions", "in_proj_weight"} <= names_of(model, decayed)
+    assert {"token", "bias_k", "bias_v"} <= names_of(model, undecayed)

@@ -160,7 +160,8 @@ def test_what_the_user_says_is_not_guessed():
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
     assert orthogonalised(model, heads="^1") == {"0.weight"}
     assert orthogonalised(model, heads=None) == {"0.weight", "1.weight"}
-    chosen = orthogonalised(Vision(), matrices="experts|body|head")
+    with pytest.warns(UserWarning, match="experts: taken for one matrix"):
+        chosen = orthogonalised(Vision(), matrices="experts|body|head")
     assert chosen == {"experts", "body.weight"}
     with pytest.raises(ValueError, match="matrices pattern 'mlp' matches no parameter"):
         orthogonalised(model, matrices="mlp")
@@ -191,3 +192,59 @@ def test_linear_modules_of_libraries_are_known_by_their_names():
 
     model = nn.ModuleDict({"a": Conv1D(), "b": FastLinear(), "head": nn.Linear(3, 2)})
     assert orthogonalised(model) == {"a.weight", "b.weight"}
+
+
+class Experts(nn.Module):
+    """Experts as libraries keep them: all in one tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(10, 6)
+        self.up = nn.Parameter(torch.ones(4, 6, 12))
+        self.conv = nn.Conv1d(6, 6, 3)
+        self.lm_head = nn.Linear(6, 10, bias=False)
+
+
+@pytest.mark.parametrize("options", [{}, {"state_dtype": "fp24"}], ids=["fp32", "fp24"])
+def test_a_stack_of_matrices_is_updated_as_each_would_be_alone(options):
+    (stack,) = parameters(shapes=[(3, 8, 5)])
+    alone = [nn.Parameter(p.detach().clone()) for p in stack]
+    together = adana.LogMuon(
+        [{"params": [stack], "muon": True, "stack_dims": 1}], lr=1e-2, **options
+    )
+    apart = adana.LogMuon(alone, lr=1e-2, muon=True, **options)
+    for step in range(4):
+        set_gradients([stack], step)
+        for p, g in zip(alone, stack.grad, strict=True):
+            p.grad = g.clone()
+        together.step()
+        apart.step()
+    assert torch.allclose(stack, torch.stack(list(alone)), atol=1e-4 if options else 1e-6)
+
+
+def test_stacks_are_told_by_name_and_get_a_group_of_their_own():
+    model = Experts()
+    matrices, stacked, others, rest = adana.param_groups(model, muon=True, stacks=r"^up$")
+    assert [tuple(p.shape) for p in matrices["params"]] == [(6, 6, 3)]
+    assert (stacked["muon"], stacked["stack_dims"]) == (True, 1)
+    assert [tuple(p.shape) for p in stacked["params"]] == [(4, 6, 12)]
+    assert (others["muon"], rest["muon"]) == (False, False)
+    optimizer = adana.LogMuon([matrices, stacked, others, rest], lr=1.0, omega=0.0)
+    before = model.up.detach().clone()
+    for p in model.parameters():
+        p.grad = torch.randn_like(p)
+    optimizer.step()
+    values = torch.linalg.svdvals((before - model.up) / (0.2 * 12**0.5))
+    assert values.shape == (4, 6)
+    assert 0.6 < values.min() <= values.max() < 1.3
+
+
+def test_what_is_folded_and_was_no_kernel_is_warned_of():
+    with pytest.warns(UserWarning, match=r"guess\. up: taken for one matrix.*stacks="):
+        adana.param_groups(Experts(), muon=True, matrices="up|conv")
+    with pytest.warns(UserWarning, match=r"up: not taken for hidden matrices.*stacks="):
+        adana.param_groups(Experts(), muon=True)
+    with pytest.raises(ValueError, match=r"matches lm_head\.weight of shape \(10, 6\)"):
+        adana.param_groups(Experts(), muon=True, heads=None, stacks="lm_head")
+    with pytest.raises(ValueError, match="stacks pattern 'uup' matches no parameter"):
+        adana.param_groups(Experts(), muon=True, stacks="uup")

@@ -232,3 +232,16 @@ def test_copies_on_the_host_are_not_kept_alive(looked_at):
         run(None, params, 2, optimizer=optimizer)
         assert not any(optimizer._rows._known.values())
     assert looked_at == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("options", [{}, {"state_dtype": "log16"}], ids=["fp32", "log16"])
+def test_a_parameter_that_is_dropped_is_not_kept_alive(options):
+    params = parameters(shapes=SHAPES)
+    optimizer = run(adana.ADana, params, 2, lr=1e-2, fused=True, **options)
+    dropped = weakref.ref(params[0])
+    optimizer.state.pop(params[0])
+    optimizer.param_groups[0]["params"].pop(0)
+    params.pop(0)
+    run(None, params, 1, optimizer=optimizer)
+    gc.collect()
+    assert dropped() is None

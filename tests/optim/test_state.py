@@ -3,6 +3,7 @@
 import copy
 import inspect
 import io
+import warnings
 
 import pytest
 import torch
@@ -48,6 +49,7 @@ def test_a_capturable_optimizer_reads_the_counters_of_one_that_was_not(make):
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(whole, stopped, strict=True))
 
 
+@pytest.mark.filterwarnings("ignore:the saved hyperparameters replace")
 def test_the_state_dict_says_everything_and_nothing_of_the_maths_is_on_the_object(make):
     whole, other = parameters(), parameters(seed=1)
     optimizer = run(make, whole, 3)
@@ -419,3 +421,67 @@ def test_what_is_no_state_dict_or_no_optimizer_of_ours_is_named():
 
 def test_matching_memory_means_the_next_gradient_weighs_what_it_did():
     assert schedules.ema_weight(schedules.matching_step(0.999)) == pytest.approx(1e-3)
+
+
+def test_groups_added_later_have_the_new_course():
+    a, b, c = parameters(shapes=[(2, 2)] * 3)
+    optimizer = adana.ADana([a], lr=1e-3, total_steps=1000)
+    optimizer.reschedule(total_steps=10_000, omega=2.0, kappa=0.8)
+    optimizer.add_param_group({"params": [b]})
+    optimizer.add_param_group({"params": [c], "omega": 0.0})
+    numbers = ("total_steps", "omega", "kappa", "decay_offset")
+    first, second, third = ([group[x] for x in numbers] for group in optimizer.param_groups)
+    assert first == second == [10_000, 2.0, 0.8, 1000]
+    assert third[:3] == [10_000, 0.0, 0.8]
+
+
+# --- loading into another optimizer ---------------------------------------------------------------
+
+
+def test_parameters_are_found_by_name_where_both_have_names():
+    params = dict(zip("abc", parameters(shapes=[(3,), (3,), (2,)]), strict=True))
+    optimizer = adana.ADana(list(params.items()), lr=1e-2)
+    run(None, list(params.values()), 2, optimizer=optimizer)
+    turned = [("_orig_mod." + name, params[name]) for name in "cba"]
+    again = adana.ADana(turned, lr=1e-2)
+    again.load_state_dict(through_a_file(optimizer.state_dict()))
+    for p in params.values():
+        assert torch.equal(again.state[p]["m"], optimizer.state[p]["m"])
+    assert again.param_groups[0]["param_names"] == ["c", "b", "a"]
+
+
+def test_names_in_other_groups_are_refused():
+    a, b = parameters(shapes=[(3,), (3,)])
+    optimizer = adana.ADana([{"params": [("a", a)]}, {"params": [("b", b)]}], lr=1e-2)
+    again = adana.ADana([{"params": [("b", b)]}, {"params": [("a", a)]}], lr=1e-2)
+    with pytest.raises(ValueError, match="parameter b is in group 1 of the state dict"):
+        again.load_state_dict(optimizer.state_dict())
+
+
+def test_a_state_of_another_shape_is_refused_before_anything_is_loaded():
+    saved = run(adana.ADana, parameters(shapes=[(3,), (6, 4)]), 2, lr=1e-2).state_dict()
+    params = parameters(shapes=[(3,), (8, 4)])
+    optimizer = run(adana.ADana, params, 1, lr=1e-2)
+    before = copy.deepcopy(optimizer.state_dict())
+    with pytest.raises(ValueError, match=r"shape \(6, 4\).*\(8, 4\)"):
+        optimizer.load_state_dict(saved)
+    after = optimizer.state_dict()
+    assert after["param_groups"] == before["param_groups"]
+    assert all(torch.equal(after["state"][i]["m"], before["state"][i]["m"]) for i in (0, 1))
+
+
+def test_a_course_that_loading_replaces_is_said_with_what_to_do():
+    saved = run(adana.ADana, parameters(), 2, lr=1e-2, total_steps=100).state_dict()
+    optimizer = adana.ADana(parameters(), lr=3e-2, total_steps=400, kappa=0.8)
+    advice = r"kappa=0.8 \(saved: 0.85\).*optimizer.reschedule\(total_steps=400, kappa=0.8\)"
+    with pytest.warns(UserWarning, match=advice):
+        optimizer.load_state_dict(saved)
+    optimizer.reschedule(total_steps=400, kappa=0.8)
+    assert optimizer.param_groups[0]["decay_offset"] == 40
+
+
+def test_loading_what_was_saved_of_the_same_course_says_nothing(make):
+    saved = run(make, parameters(), 2).state_dict()
+    optimizer = make(parameters())
+    with warnings.catch_warnings(action="error"):
+        optimizer.load_state_dict(saved)

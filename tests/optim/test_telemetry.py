@@ -269,3 +269,18 @@ def test_an_error_in_the_block_ends_the_watch():
         raise KeyError
     assert optimizer.watch is None
     assert not optimizer._optimizer_step_post_hooks
+
+
+@pytest.mark.parametrize("options", [{}, {"foreach": True}], ids=["default", "eager"])
+def test_steps_are_the_same_whatever_device_is_the_default_one(options):
+    params, others = parameters(shapes=SHAPES), parameters(shapes=SHAPES)
+    seen = []
+    for mine, device in ((params, "cpu"), (others, "meta")):
+        optimizer = adana.ADana(mine, lr=1e-2, **options)
+        set_gradients(mine, 0)
+        with torch.device(device), optimizer.telemetry() as watch:
+            assert adana.clip_grad_norm(optimizer, 1.0).device.type == "cpu"
+            optimizer.step()
+        seen.append(watch.read()[0].u)
+    assert same(params, others)
+    assert seen[0] == seen[1]

@@ -25,7 +25,8 @@ def log_time_average(delta: float = schedules.DELTA) -> MultiAverage:
         delta: memory constant, > 0; larger is shorter. Default 8.
 
     Raises:
-        ValueError: delta is out of range.
+        ValueError: delta is out of range; or, from the first update, the average is of 16 bits,
+            where it would stop moving.
 
     Example:
         >>> import torch, adana
@@ -42,8 +43,20 @@ def log_time_average(delta: float = schedules.DELTA) -> MultiAverage:
         weight = float(schedules.ema_weight(float(n), delta))
         for mean, value in zip(averaged, newest, strict=True):
             if mean.is_floating_point():
+                _refuse_coarse(mean)
                 mean.lerp_(value.to(mean.dtype), weight)
             else:
                 mean.copy_(value)
 
     return update
+
+
+def _refuse_coarse(mean: Tensor) -> None:
+    """Raise `ValueError` for an average that would soon stop: what is new is rounded away."""
+    if mean.dtype.itemsize < torch.float32.itemsize:
+        raise ValueError(
+            f"an average in {mean.dtype} stops moving after some hundred updates, each of which is "
+            "lost in rounding. Average a float32 copy of the model: "
+            "AveragedModel(copy.deepcopy(model).float(), multi_avg_fn=adana.log_time_average()); "
+            "update_parameters(model) takes a bfloat16 model as it is."
+        )

@@ -10,10 +10,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from adana.optim.refusals import refuse_other_codes, warn_of_other_codes
+from adana.optim.refusals import (
+    refuse_other_codes,
+    refuse_other_shapes,
+    warn_of_other_codes,
+    warn_of_other_course,
+)
 from adana.optim.scheduled import STATE_VERSION, as_python
 from adana.optim.stepping import SteppingOptimizer
-from adana.optim.storage import restored, without_tensors
+from adana.optim.storage import in_order, restored, without_tensors
 from adana.optim.telemetry import Telemetry
 
 
@@ -85,8 +90,9 @@ class LogTimeOptimizer(SteppingOptimizer):
         writers = {group["written_by"] for group in groups if "written_by" in group}
         for writer in writers - known:
             raise ValueError(
-                f"this state dict was written by {writer}, whose averages are not those of "
-                f"{type(self).__name__}. Load it into one of {writer}, or start with a fresh state."
+                f"this state dict was written by {writer}, whose hyperparameters and averages are "
+                f"not those of {type(self).__name__}. Load it into one of {writer}, or start with "
+                "a fresh state."
             )
 
     def state_dict(self) -> dict[str, Any]:
@@ -109,21 +115,26 @@ class LogTimeOptimizer(SteppingOptimizer):
 
         The saved hyperparameters replace the constructor's, as in `torch.optim`; so states go on in
         the codes they were saved in (`state_dtype`, `bf16_weights`). Checkpoints from before a
-        hyperparameter existed get its default.
+        hyperparameter existed get its default. Parameters are found by their names where the saved
+        groups and these have the same, else by their places.
 
         Raises:
-            ValueError: the groups do not fit, or a newer adana wrote them.
+            ValueError: the groups do not fit, a state has another shape than its parameter, or a
+                newer adana wrote them; nothing is loaded then.
 
         Warns:
-            UserWarning: a group was built with other codes than float32, which are not the saved.
+            UserWarning: a group was built with codes other than float32, or with hyperparameters
+                other than the defaults, which are not the saved ones.
         """
         final = state_dict
 
         def keep(_: Any, hooked: dict[str, Any]) -> dict[str, Any]:
             nonlocal final
-            final = hooked  # what the hooks registered before made of it
             self._refuse_other_writers(hooked["param_groups"])
-            return hooked if self.host is None else without_tensors(hooked)
+            # What the hooks registered before made of it.
+            final = {**hooked, "param_groups": in_order(hooked["param_groups"], self.param_groups)}
+            refuse_other_shapes(final, self.param_groups)
+            return final if self.host is None else without_tensors(final)
 
         asked = [dict(group) for group in self.param_groups]
         handle = self.register_load_state_dict_pre_hook(keep)
@@ -132,6 +143,7 @@ class LogTimeOptimizer(SteppingOptimizer):
         finally:
             handle.remove()
         warn_of_other_codes(asked, self.param_groups, self.DEFAULTS)
+        warn_of_other_course(self.defaults, asked, self.param_groups, self.DEFAULTS)
         saved_ids = [i for group in final["param_groups"] for i in group["params"]]
         owners = [(p, group) for group in self.param_groups for p in group["params"]]
         for i, (p, group) in zip(saved_ids, owners, strict=True):

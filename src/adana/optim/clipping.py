@@ -84,7 +84,7 @@ def _total_norm(optimizer: LogTimeOptimizer) -> Tensor:
     found = {p: g for p in every if (g := optimizer.gradient(p)) is not None}
     params = list(found)
     if not params:
-        return torch.tensor(0.0)
+        return torch.tensor(0.0, device="cpu")
     if optimizer.host is not None:
         optimizer.host.wait()
     together: dict[Any, list[int]] = defaultdict(list)

@@ -50,15 +50,18 @@ def stored_parts(
     return {**{k: dtype for name in names for k, dtype in codec.parts(name).items()}, **parts}
 
 
-def add_missing_parts(
+def match_parts(
     state: dict[str, Tensor], group: Mapping[str, Any], p: Tensor, home: torch.device
 ) -> None:
     """Add what is kept beside bfloat16 weights, if the parameter became bfloat16 after a step.
 
-    On the device `home`. Zeros: the weights are then what the parameter says. Other parameters have
-    nothing to add.
+    On the device `home`. Zeros: the weights are then what the parameter says. From parameters that
+    are no longer bfloat16, what was kept beside them goes: it would be stale when they become so.
     """
-    for name, dtype in WEIGHTS[rounding(group, p)].parts().items():
+    parts = WEIGHTS[rounding(group, p)].parts()
+    for name in WEIGHTS[group["bf16_weights"]].parts().keys() - parts.keys():
+        state.pop(name, None)
+    for name, dtype in parts.items():
         if name not in state:
             state[name] = torch.zeros_like(
                 p, dtype=dtype, device=home, memory_format=torch.preserve_format

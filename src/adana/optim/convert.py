@@ -12,7 +12,7 @@ from adana.optim.base import LogTimeOptimizer
 from adana.optim.coded import (
     Bf16Weights,
     StateDtype,
-    add_missing_parts,
+    match_parts,
     rounding,
     sections_of,
     stored_here,
@@ -132,7 +132,7 @@ def _converted(
     Floats are float32 on the way: codes have no more.
     """
     state, home = optimizer.state[p], optimizer.home(p)
-    add_missing_parts(state, old, p, home)
+    match_parts(state, old, p, home)
     stored, parts = (_in_float32(optimizer.stored(group, p)) for group in (old, new))
     refuse_to_convert(state, stored)
     codes = {name: state[name].to(dtype) for name, dtype in stored.items()}

@@ -39,9 +39,11 @@ def with_log_time_decay(
     `gamma(t) * omega / (decay_offset + t)` of itself; `gamma = lr / peak_lr` of its group. Groups
     that had `weight_decay: 0` or say `omega: 0` are spared; the optimizer's own `weight_decay`
     becomes 0. Strength, offset and the step counter live in the groups as `log_decay_*`, so that
-    the optimizer's state dict holds them: call this on the new optimizer before loading one. torch
-    drops hooks when an optimizer is copied or pickled: call this on the copy, which then goes on
-    with the settings and the counter it has.
+    the optimizer's state dict holds them: call this on the new optimizer before loading one. Call
+    it again for groups that have none: those added later, and all after a state dict was loaded
+    that was saved without. torch drops hooks when an optimizer is copied or pickled: call this on
+    the copy, which then goes on with the settings and the counter it has. The counter of a group
+    begins where the optimizer's own is (`step` in its states; those of Muon and SGD have none).
 
     Keep float32 weights. The decay of a step is rounded to the weights' dtype by itself: one of
     less than `torch.finfo(dtype).eps / 2` is lost in some weights, less than half of that in all.
@@ -62,7 +64,7 @@ def with_log_time_decay(
 
     Raises:
         ValueError: a value is out of range.
-        TypeError: the optimizer has log-time decay already.
+        TypeError: all groups of the optimizer have log-time decay already.
 
     Example:
         >>> import torch, adana
@@ -72,11 +74,11 @@ def with_log_time_decay(
         >>> layer(torch.ones(1, 4)).sum().backward()
         >>> muon.step()
     """
-    groups = optimizer.param_groups
+    groups = [group for group in optimizer.param_groups if f"{_PREFIX}t" not in group]
     attached = _before_step in optimizer._optimizer_step_pre_hooks.values()
-    if isinstance(optimizer, LogTimeOptimizer) or attached:
+    if isinstance(optimizer, LogTimeOptimizer) or (attached and not groups):
         raise TypeError(f"this {type(optimizer).__name__} has log-time weight decay already")
-    if all(f"{_PREFIX}t" in group for group in groups):  # a copy, or loaded: torch drops hooks
+    if not groups:  # a copy, or loaded: torch drops hooks
         optimizer.register_step_pre_hook(_before_step)
         return optimizer
     check_range("omega", omega, low=0.0)
@@ -97,12 +99,19 @@ def with_log_time_decay(
         group[f"{_PREFIX}offset"] = float(decay_offset)
         group[f"{_PREFIX}peak_lr"] = float(group["lr"]) if peak_lr is None else float(peak_lr)
         group[f"{_PREFIX}peak_given"] = peak_lr is not None
-        group[f"{_PREFIX}t"] = 0
+        group[f"{_PREFIX}t"] = _steps_made(optimizer, group)
         group["weight_decay"] = 0.0
     if any(group[f"{_PREFIX}omega"] for group in groups):
         warn_of_strong_decay(first, omega, decay_offset, stacklevel=2)
-    optimizer.register_step_pre_hook(_before_step)
+    if not attached:
+        optimizer.register_step_pre_hook(_before_step)
     return optimizer
+
+
+def _steps_made(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> int:
+    """Return how many steps a group has made, by the counters that its optimizer may keep."""
+    counters = (optimizer.state.get(p, {}).get("step", 0) for p in group["params"])
+    return max((int(count) for count in counters), default=0)
 
 
 def _before_step(
@@ -135,20 +144,27 @@ def _before_step(
 
 @torch.no_grad()
 def _decay_all(optimizer: torch.optim.Optimizer) -> None:
-    for group in optimizer.param_groups:
-        if f"{_PREFIX}t" not in group:
-            raise RuntimeError(
-                "a parameter group was added, or a state dict loaded, without log-time decay "
-                "settings; call with_log_time_decay before training begins"
-            )
+    fractions = [_next_fraction(group) for group in optimizer.param_groups]  # or nothing changes
+    for group, fraction in zip(optimizer.param_groups, fractions, strict=True):
         group[f"{_PREFIX}t"] += 1
-        fraction = _gamma(group) * schedules.log_time_decay(
-            group[f"{_PREFIX}t"], group[f"{_PREFIX}omega"], group[f"{_PREFIX}offset"]
-        ) if group[f"{_PREFIX}omega"] else 0.0  # fmt: skip
         weights = [local(p) for p in group["params"] if p.grad is not None]
         if fraction and weights:
             _warn_if_lost(optimizer, fraction, weights)
             torch._foreach_sub_(weights, weights, alpha=fraction)
+
+
+def _next_fraction(group: dict[str, Any]) -> float:
+    """Return what the coming step takes of the weights of a group."""
+    if f"{_PREFIX}t" not in group:
+        raise RuntimeError(
+            "a parameter group was added, or a state dict loaded, without settings of log-time "
+            "decay: call adana.with_log_time_decay(optimizer, ...) again, which gives settings to "
+            "the groups that have none. Nothing has changed"
+        )
+    if not group[f"{_PREFIX}omega"]:
+        return 0.0
+    t, omega, offset = (group[f"{_PREFIX}{name}"] for name in ("t", "omega", "offset"))
+    return _gamma(group) * schedules.log_time_decay(t + 1, omega, offset)
 
 
 def _warn_if_lost(

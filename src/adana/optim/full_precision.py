@@ -12,6 +12,7 @@ from adana.dtensors import as_part_of, local
 from adana.optim.base import LogTimeOptimizer
 from adana.optim.codecs import WEIGHTS, widened
 from adana.optim.coded import rounding
+from adana.optim.refusals import wrapped
 
 
 @torch.no_grad()
@@ -25,8 +26,17 @@ def float32_state_dict(model: nn.Module, optimizer: LogTimeOptimizer) -> dict[st
 
     Args:
         model: the model whose parameters `optimizer` has.
-        optimizer: any member of the family.
+        optimizer: any member of the family. What it does not train is rounded as the parameter is:
+            of a `ZeroRedundancyOptimizer`, `optim` has the bits of those that this rank updates.
+
+    Raises:
+        TypeError: the optimizer is not of the family.
     """
+    if not isinstance(optimizer, LogTimeOptimizer):
+        raise TypeError(
+            f"float32_state_dict takes an optimizer of adana, which has the bits beside bfloat16 "
+            f"weights, not a {type(optimizer).__name__}{wrapped(optimizer)}"
+        )
     groups = {p: group for group in optimizer.param_groups for p in group["params"]}
     exact: dict[Tensor, Tensor] = {}
     found = model.state_dict()

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from adana.names import plain_name
-from adana.optim.matrices import HEADS, hidden_matrices
+from adana.optim.matrices import HEADS, hidden_matrices, is_matrix, stacks_of_matrices
 
 
 def param_groups(
@@ -20,16 +21,18 @@ def param_groups(
     muon: bool = False,
     heads: str | None = HEADS,
     matrices: str | None = None,
+    stacks: str | None = None,
     names: bool = False,
     frozen: bool = True,
 ) -> list[dict[str, Any]]:
     """Split a model's parameters into a decayed and an undecayed group.
 
     Decayed are the matrices (two or more dimensions), the output head included. Undecayed are
-    embedding tables, norm gains, biases and every other vector or scalar
-    (spec/optimizers.md section 0), and what the model itself says is not to be: parameters with an
-    attribute `_no_weight_decay`, and those that a module's `no_weight_decay()` names, as Mamba and
-    timm have them. A head tied to the embedding counts as the embedding.
+    embedding tables, norm gains, the magnitudes of `torch.nn.utils.weight_norm`, biases and every
+    other vector or scalar (spec/optimizers.md section 0), also one with two or more empty
+    dimensions like a class token (1, 1, width); and what the model itself says is not to be:
+    parameters with an attribute `_no_weight_decay`, and those that a module's `no_weight_decay()`
+    names, as Mamba and timm have them. A head tied to the embedding counts as the embedding.
 
     Args:
         model: any module.
@@ -48,6 +51,9 @@ def param_groups(
             of linear, convolutional, recurrent and attention modules; other parameters of two or
             more dimensions (a learned position table, experts kept as one tensor) are not, with a
             warning.
+        stacks: a regular expression; with `muon`, decayed parameters of three or more dimensions in
+            whose name it is found are stacks of hidden matrices, one for each index of the first
+            dimension (experts kept as one tensor). Each matrix is orthogonalised by itself.
         names: give every parameter with its name, as torch's optimizers take them. Telemetry and
             state dicts then tell the names, and random bits for rounding go by them instead of the
             order. A group holds pairs, which optimizers of other libraries may not take.
@@ -56,15 +62,15 @@ def param_groups(
             checkpoints of an optimizer that was built without them need it.
 
     Returns:
-        Two groups, decayed first (three with `muon`, matrices first); empty ones are left out. The
-        last carries `omega: 0` for the optimizers of this package and `weight_decay: 0` for those
-        of `torch.optim`.
+        Two groups, decayed first (with `muon`, before them matrices and stacks of matrices); empty
+        ones are left out. The last carries `omega: 0` for the optimizers of this package and
+        `weight_decay: 0` for those of `torch.optim`.
 
     Raises:
         TypeError: `model` is no module.
         ValueError: the model has no trainable parameters, or has flattened ones (the old FSDP), or
-            a pattern (`no_decay`; with `muon`, `matrices` and `heads`) matches none (a typing error
-            would otherwise decay what it was meant to spare).
+            a pattern (`no_decay`; with `muon`, `matrices`, `stacks` and `heads`) matches none (a
+            typing error would otherwise decay what it was meant to spare).
 
     Warns:
         UserWarning: with `muon`, which parameters were guessed to be no hidden matrices.
@@ -82,8 +88,9 @@ def param_groups(
         named = [(name, p) for name, p in named if p.requires_grad]
     patterns = [("no_decay", pattern) for pattern in no_decay]
     if muon:
-        patterns += [("heads", heads)] if heads not in (None, HEADS) else []
-        patterns += [("matrices", matrices)] if matrices is not None else []
+        own_heads = None if heads == HEADS else heads
+        given = {"heads": own_heads, "matrices": matrices, "stacks": stacks}
+        patterns += [(name, pattern) for name, pattern in given.items() if pattern is not None]
     for argument, pattern in patterns:
         if not any(re.search(pattern, name) for name, _ in named):
             raise ValueError(f"{argument} pattern {pattern!r} matches no parameter of the model")
@@ -99,12 +106,15 @@ def param_groups(
     }
     embeddings = set() if decay_embeddings else tables
     spared = {id(p) for name, p in named if any(re.search(x, name) for x in no_decay)}
-    spared |= _spared_by_the_model(model)
-    decays = {id(p) for _, p in named if p.ndim >= 2} - embeddings - spared
+    spared |= _spared_by_the_model(model) | _magnitudes(model)
+    decays = {id(p) for _, p in named if is_matrix(p)} - embeddings - spared
     hidden: set[int] = set()
+    stacked: set[int] = set()
     if muon:
         candidates = [(name, p) for name, p in named if id(p) in decays - tables]
-        hidden = hidden_matrices(model, candidates, heads=heads, matrices=matrices, stacklevel=2)
+        stacked = stacks_of_matrices(candidates, stacks)
+        rest = [(name, p) for name, p in candidates if id(p) not in stacked]
+        hidden = hidden_matrices(model, rest, heads=heads, matrices=matrices, stacklevel=2)
     flag: dict[str, Any] = {"muon": False} if muon else {}
 
     def members(wanted: Callable[[int], bool]) -> list[Any]:
@@ -112,7 +122,8 @@ def param_groups(
 
     groups: list[dict[str, Any]] = [
         {"params": members(lambda i: i in hidden), "muon": True},
-        {"params": members(lambda i: i in decays - hidden), **flag},
+        {"params": members(lambda i: i in stacked), "muon": True, "stack_dims": 1},
+        {"params": members(lambda i: i in decays - hidden - stacked), **flag},
         {
             "params": members(lambda i: i not in decays),
             "omega": 0.0,
@@ -132,3 +143,16 @@ def _spared_by_the_model(model: nn.Module) -> set[int]:
             own = dict(module.named_parameters(remove_duplicate=False))
             spared |= {id(own[name]) for name in names() if name in own}
     return spared
+
+
+def _magnitudes(model: nn.Module) -> set[int]:
+    """Return the ids of the gains that `torch.nn.utils.weight_norm`, old and new, takes apart."""
+    found = set()
+    for module in model.modules():
+        own = dict(module.named_parameters(recurse=False))
+        found |= {
+            id(p) for name, p in own.items() if name.endswith("_g") and f"{name[:-1]}v" in own
+        }
+        if isinstance(module, ParametrizationList) and type(module[0]).__name__ == "_WeightNorm":
+            found.add(id(own["original0"]))
+    return found

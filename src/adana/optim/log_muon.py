@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Unpack
 
@@ -29,16 +30,21 @@ class LogMuon(DampedMomentum):
 
     where `orthogonal` is Muon's Newton-Schulz iteration. All other parameters get `ADana`'s update
     with the same hyperparameters, and so do parameters of a matrix group with fewer than two
-    dimensions. Tensors with more than two are matrices of their first dimension by the rest.
+    dimensions. Tensors with more than two are matrices of their first dimension by the rest, as
+    convolution kernels are. With `stack_dims: 1` in its group, a tensor is a stack of matrices, one
+    for each index of its first dimension (experts kept as one tensor): each is orthogonalised by
+    itself.
 
     Args:
         params: groups, each saying `muon: True` (matrices) or `muon: False`.
             `adana.param_groups(model, muon=True)` makes them: hidden matrices against embeddings,
-            head, gains and biases.
+            head, gains and biases; with `stacks=`, stacks of matrices in a group of their own.
         lr: peak learning rate. Both kinds of group may have their own. No law was published.
         muon: what groups are that do not say so. Default None: such a group is an error, because
             embeddings and heads are matrices too, but should not be orthogonalised.
         ns_steps: Newton-Schulz iterations, an integer >= 1. Default 5.
+        stack_dims: leading dimensions of groups with `muon: True` that count matrices, an integer
+            >= 0. Default 0.
         rms_scale: size of a step, see above. Default 0.2 (RMS of about 0.19).
         shared: all other arguments of `ADana`, with the same defaults; only variant="paper" exists:
             decay is independent of the learning rate and before the update for matrices too, the
@@ -60,6 +66,7 @@ class LogMuon(DampedMomentum):
         "muon": None,
         "ns_steps": NS_STEPS,
         "rms_scale": RMS_SCALE,
+        "stack_dims": 0,
     }
 
     def __init__(
@@ -70,9 +77,11 @@ class LogMuon(DampedMomentum):
         muon: bool | None = None,
         ns_steps: int = NS_STEPS,
         rms_scale: float = RMS_SCALE,
+        stack_dims: int = 0,
         **shared: Unpack[DampedArguments],
     ) -> None:
-        super().__init__(params, lr, muon=muon, ns_steps=ns_steps, rms_scale=rms_scale, **shared)
+        own = {"muon": muon, "ns_steps": ns_steps, "rms_scale": rms_scale, "stack_dims": stack_dims}
+        super().__init__(params, lr, **own, **shared)
 
     def check_group(self, group: Mapping[str, Any]) -> None:
         """Raise `ValueError` unless every hyperparameter of `group` is in its range."""
@@ -85,6 +94,7 @@ class LogMuon(DampedMomentum):
         check_flag("muon", group["muon"])
         check_integer("ns_steps", group["ns_steps"], low=1)
         check_range("rms_scale", group["rms_scale"], low=0.0, low_open=True)
+        check_integer("stack_dims", group["stack_dims"], low=0)
 
     def state_names(self, group: Mapping[str, Any], p: Tensor) -> tuple[str, ...]:
         """Return the names of the state tensors of parameter `p`, each of its shape."""
@@ -93,7 +103,7 @@ class LogMuon(DampedMomentum):
     @staticmethod
     def orthogonalised(group: Mapping[str, Any], p: Tensor) -> bool:
         """Return whether the steps of `p` are orthogonalised."""
-        return bool(group["muon"]) and p.ndim >= 2 and p.numel() > 0
+        return bool(group["muon"]) and p.ndim >= 2 + group["stack_dims"] and p.numel() > 0
 
     def update(self, work: Work) -> None:
         """Update the parameters of `work` and their states in place."""
@@ -168,29 +178,30 @@ def _step(
     The iteration runs on the device of `p`, wherever `g` and `m` are.
     """
     x = g * h.grad + m * (h.momentum + h.extra)
-    rows = p.shape[0]
-    size = step_size(rows, p.numel() // rows, group["rms_scale"])
-    step = _part(orthogonal(_whole(x.to(p.device), p), group["ns_steps"]), p)
+    stack_dims = group["stack_dims"]
+    rows, *columns = p.shape[stack_dims:]
+    size = step_size(rows, math.prod(columns), group["rms_scale"])
+    step = _part(orthogonal(_whole(x.to(p.device), p), group["ns_steps"], stack_dims), p)
     return step.to(x.device), size
 
 
-def orthogonal(x: Tensor, steps: int = NS_STEPS) -> Tensor:
+def orthogonal(x: Tensor, steps: int = NS_STEPS, stack_dims: int = 0) -> Tensor:
     """Return x with its singular values brought close to 1 by Newton-Schulz iterations.
 
     They end between about 0.7 and 1.2, which is close enough for a step and much cheaper than a
     singular value decomposition (Muon; spec/optimizers.md section 9). float64 stays float64;
-    everything else is computed in bfloat16 on a GPU and in float32 elsewhere. More than two
-    dimensions are folded into the columns.
+    everything else is computed in bfloat16 on a GPU and in float32 elsewhere. The first
+    `stack_dims` dimensions count matrices; more than two of the others are folded into the columns.
     """
-    matrix = x.reshape(x.shape[0], -1)
-    wide = matrix.shape[0] <= matrix.shape[1]
-    y = matrix if wide else matrix.T
+    matrix = x.reshape(*x.shape[: stack_dims + 1], -1)
+    wide = matrix.shape[-2] <= matrix.shape[-1]
+    y = matrix if wide else matrix.mT
     if x.dtype != torch.float64:
         y = y.to(torch.bfloat16 if x.device.type == "cuda" else torch.float32)
-    y = y / (y.norm() + NORM_EPS)
+    y = y / (torch.linalg.matrix_norm(y, keepdim=True) + NORM_EPS)
     for _ in range(steps):
         y = iterate(y)
-    return (y if wide else y.T).reshape(x.shape).to(x.dtype)
+    return (y if wide else y.mT).reshape(x.shape).to(x.dtype)
 
 
 def _whole(x: Tensor, p: Tensor) -> Tensor:

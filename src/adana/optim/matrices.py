@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from adana.names import HEAD_NAMES, plain_name
 
@@ -23,6 +23,30 @@ KNOWN = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd, nn.MultiheadAttention,
 """Modules of torch whose own parameters of two or more dimensions are hidden matrices."""
 KNOWN_NAMES = r"Linear(\d\w*)?$|^Conv1D$"
 """Class names that libraries give such modules (transformers' `Conv1D` is a transposed Linear)."""
+
+
+def is_matrix(p: Tensor) -> bool:
+    """Return whether `p` is a matrix, or several in one tensor, and no vector with empty axes.
+
+    Those have three or more dimensions, like a class token (1, 1, width). Two are always a matrix:
+    a layer from or to one channel has one as well.
+    """
+    return p.ndim == 2 or (p.ndim > 2 and sum(size > 1 for size in p.shape) > 1)
+
+
+def stacks_of_matrices(candidates: Named, stacks: str | None) -> set[int]:
+    """Return the ids of those `candidates` whose first dimension counts matrices.
+
+    Raises `ValueError` where the pattern `stacks` is found in the name of one that has only two.
+    """
+    found = [(name, p) for name, p in candidates if stacks and re.search(stacks, name)]
+    for name, p in found:
+        if p.ndim < 3:
+            raise ValueError(
+                f"stacks pattern {stacks!r} matches {name} of shape {tuple(p.shape)}, which is one "
+                "matrix: a stack has three or more dimensions, of which the first counts matrices"
+            )
+    return {id(p) for _, p in found}
 
 
 def hidden_matrices(
@@ -39,11 +63,32 @@ def hidden_matrices(
     `stacklevel` counts from the caller, which is 1.
     """
     rest = [(name, p) for name, p in candidates if not (heads and re.search(heads, name))]
+    guesses: list[str] = []
     if matrices is not None:
-        return {id(p) for name, p in rest if re.search(matrices, name)}
-    known = _of_known_modules(model)
+        chosen = [(name, p) for name, p in rest if re.search(matrices, name)]
+    else:
+        chosen = _known_ones(model, rest, heads, guesses)
+    kernels = _of_modules(model, (nn.modules.conv._ConvNd,))
+    folded = [name for name, p in chosen if p.ndim > 2 and id(p) not in kernels]
+    if folded:
+        guesses.append(
+            f"{', '.join(folded)}: taken for one matrix, the first dimension by the others, as a "
+            "convolution kernel is (say stacks='...' if the first dimension counts matrices)"
+        )
+    if guesses:
+        warnings.warn(
+            f"param_groups(muon=True) had to guess. {'; '.join(guesses)}.",
+            stacklevel=stacklevel + 1,
+        )
+    return {id(p) for _, p in chosen}
+
+
+def _known_ones(
+    model: nn.Module, rest: Named, heads: str | None, guesses: list[str]
+) -> list[tuple[str, nn.Parameter]]:
+    """Return those of `rest` that belong to modules of known kinds; add what was guessed."""
+    known = _of_modules(model, KNOWN, KNOWN_NAMES)
     chosen = [(name, p) for name, p in rest if id(p) in known]
-    guesses = []
     if heads == HEADS and chosen and not _names_a_head(model):
         name, _ = chosen.pop()
         guesses.append(
@@ -54,23 +99,22 @@ def hidden_matrices(
     if unknown:
         guesses.append(
             f"{', '.join(unknown)}: not taken for hidden matrices, because the modules they belong "
-            "to are of no known kind (say matrices='...' to choose by name)"
+            "to are of no known kind (say matrices='...' to choose by name, or stacks='...' where "
+            "the first dimension counts matrices)"
         )
-    if guesses:
-        warnings.warn(
-            f"param_groups(muon=True) had to guess. {'; '.join(guesses)}.",
-            stacklevel=stacklevel + 1,
-        )
-    return {id(p) for _, p in chosen}
+    return chosen
 
 
-def _of_known_modules(model: nn.Module) -> set[int]:
-    """Return the ids of the parameters that belong directly to a module of a known kind."""
+def _of_modules(model: nn.Module, kinds: tuple[type, ...], named: str | None = None) -> set[int]:
+    """Return the ids of the parameters that belong directly to a module of a known kind.
+
+    One of these classes, or of a class in whose name the pattern `named` is found.
+    """
     return {
         id(p)
         for module in model.modules()
-        if isinstance(module, KNOWN)
-        or any(re.search(KNOWN_NAMES, cls.__name__) for cls in type(module).__mro__)
+        if isinstance(module, kinds)
+        or (named and any(re.search(named, cls.__name__) for cls in type(module).__mro__))
         for p in module.parameters(recurse=False)
     }
 

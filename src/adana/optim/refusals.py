@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from adana import schedules
+from adana.optim.storage import STEP
 
 INSTEAD = {
     "betas": (
@@ -73,10 +74,11 @@ def no_weight_decay(value: Any, lr: Any, total_steps: Any) -> str:
 
 def wrapped(optimizer: Any) -> str:
     """Say which optimizer to pass in place of one that wraps another, as Accelerate's does."""
-    inner = getattr(optimizer, "optimizer", None)
-    if not isinstance(inner, torch.optim.Optimizer):
-        return ""
-    return f". It wraps one of {type(inner).__name__}: pass its .optimizer"
+    for name in ("optimizer", "optim"):  # Accelerate's, ZeroRedundancyOptimizer
+        inner = getattr(optimizer, name, None)
+        if isinstance(inner, torch.optim.Optimizer):
+            return f". It wraps one of {type(inner).__name__}: pass its .{name}"
+    return ""
 
 
 def refuse_parameter(owner: str, p: Tensor) -> None:
@@ -187,6 +189,60 @@ def warn_of_other_codes(
                 stacklevel=3,
             )
             break
+
+
+COURSE = (
+    "total_steps", "omega", "kappa", "delta", "momentum_scale", "extra_momentum", "clip_snr",
+    "momentum_cooldown", "betas", "eps",
+)  # fmt: skip
+"""Hyperparameters whose loss in loading a state is told: a run would go on in silence without."""
+
+
+def warn_of_other_course(
+    given: Mapping[str, Any],
+    asked: Sequence[Mapping[str, Any]],
+    groups: Sequence[Mapping[str, Any]],
+    defaults: Mapping[str, Any],
+) -> None:
+    """Warn where what was loaded has replaced hyperparameters `given` to the constructor.
+
+    A longer horizon, say. The other arguments are those of `warn_of_other_codes`.
+    """
+    lost = {
+        name: now[name]
+        for name in COURSE
+        if name in given and given[name] != defaults[name]
+        for before, now in zip(asked, groups, strict=True)
+        if before[name] != now[name]
+    }
+    if lost:
+        those = ", ".join(f"{name}={given[name]} (saved: {found})" for name, found in lost.items())
+        changes = ", ".join(f"{name}={given[name]}" for name in lost)
+        warnings.warn(
+            f"the saved hyperparameters replace those that this optimizer was built with: {those}. "
+            f"To go on with the new ones, call optimizer.reschedule({changes}) after loading.",
+            stacklevel=3,
+        )
+
+
+def refuse_other_shapes(saved: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]) -> None:
+    """Raise `ValueError` where a saved state has another shape than the parameter in its place."""
+    for theirs, ours in zip(saved["param_groups"], groups, strict=False):
+        names = ours.get("param_names", ours["params"])
+        if len(theirs["params"]) != len(ours["params"]):
+            return  # torch says which sizes do not fit
+        for i, p, name in zip(theirs["params"], ours["params"], names, strict=True):
+            state = saved["state"].get(i) or {}
+            kept = (x for key, x in state.items() if key != STEP and isinstance(x, Tensor))
+            found = next((x for x in kept if x.shape != p.shape), None)
+            if found is not None:
+                which = f"{name}, " if isinstance(name, str) else ""
+                raise ValueError(
+                    f"the saved state of parameter {i} is of shape {tuple(found.shape)}, and the "
+                    f"parameter in its place ({which}{tuple(p.shape)}) is not: give the "
+                    "parameters in the order in which they were when it was saved, or names to "
+                    "both optimizers (adana.param_groups(model, names=True))"
+                )
 
 
 def refuse_other_codes(saved: Mapping[str, Any], parts: Mapping[str, torch.dtype]) -> None:

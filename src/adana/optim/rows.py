@@ -32,10 +32,9 @@ data_ptr = Tensor.data_ptr
 class _Known(NamedTuple):
     """A parameter and its state that have passed."""
 
-    p: Tensor
-    """Held, so that no other parameter can have its id."""
+    p: weakref.ref[Tensor]
+    """None of these is held: who drops a parameter or moves states wants their memory back."""
     state: tuple[weakref.ref[Tensor], ...]
-    """Not held: who moves or drops states wants their memory back."""
     pointers: tuple[int, ...]
     """Of p and of the state."""
     size: int
@@ -85,6 +84,8 @@ def _again(before: _Known, tensors: tuple[Tensor, ...]) -> tuple[int, ...] | Non
     """
     p, g, *state = tensors
     shape, stride = before.shape, before.stride
+    if before.p() is not p:  # another one with its id
+        return None
     if not (
         type(g) in PLAIN and p.shape == shape and p.stride() == stride
         and g.stride() == stride and g.device == before.device and g.dtype in FLOATS
@@ -100,8 +101,8 @@ def _again(before: _Known, tensors: tuple[Tensor, ...]) -> tuple[int, ...] | Non
 def _remembered(row: Row) -> _Known:
     (p, _, *state), (pointer, _, *pointers) = row.tensors, row.pointers
     return _Known(
-        p, tuple(map(weakref.ref, state)), (pointer, *pointers), row.size, row.placement,
-        p.shape, p.stride(), p.device,
+        weakref.ref(p), tuple(map(weakref.ref, state)), (pointer, *pointers), row.size,
+        row.placement, p.shape, p.stride(), p.device,
     )  # fmt: skip
 
 

@@ -344,13 +344,13 @@ class ScheduledOptimizer(torch.optim.Optimizer):
         whatever else the groups hold. The averages are normalised, so they stay valid. Groups
         without decay stay without it. A `decay_offset` that was the default for the old horizon
         becomes the default for the new one. Where groups have different peaks, `peak_lr` is a list
-        of one for each.
+        of one for each. Groups added later get the new values too, except for `peak_lr`.
 
         Raises:
             ValueError: a name is unknown, or a value is out of range; nothing is changed then.
         """
         fixed = {
-            "version", "variant", "muon", "foreach", "capturable", "differentiable",
+            "version", "variant", "muon", "stack_dims", "foreach", "capturable", "differentiable",
             "state_dtype", "bf16_weights",
         }  # fmt: skip
         unknown = sorted(set(changes) - (set(self.DEFAULTS) - fixed))
@@ -372,6 +372,9 @@ class ScheduledOptimizer(torch.optim.Optimizer):
         ]
         for group, new in zip(self.param_groups, renewed, strict=True):
             group.update(new)
+        # For groups added later; those of an optimizer built without decay stay without it.
+        spared = () if self.defaults["omega"] else ("omega",)
+        self.defaults.update({k: x for k, x in changes.items() if k not in spared})
 
     def _new_peaks(self, given: float | Sequence[float] | None) -> Sequence[float | None]:
         """Return the peak asked for of every group; None where it is to stay."""

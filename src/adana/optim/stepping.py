@@ -11,7 +11,7 @@ from torch import Tensor
 
 from adana.dtensors import local
 from adana.optim.codecs import WEIGHTS
-from adana.optim.coded import add_missing_parts, decoded, in_full, is_coded
+from adana.optim.coded import decoded, in_full, is_coded, match_parts
 from adana.optim.fused import update_fused, wants_kernel
 from adana.optim.kernel.recipe import Rule
 from adana.optim.keys import Streams
@@ -21,7 +21,7 @@ from adana.optim.rows import Rows
 from adana.optim.scaling import Clip, scaling_of
 from adana.optim.scheduled import ScheduledOptimizer
 from adana.optim.scratch import temporaries
-from adana.optim.storage import STEP, kept_dtype, local_like, new_state, working_dtype
+from adana.optim.storage import STEP, count_of, kept_dtype, local_like, new_state, working_dtype
 from adana.optim.telemetry import Telemetry, added_up
 from adana.optim.update import Form, Hyper, update_foreach, updated
 from adana.optim.work import Work, as_lists, numbers_of, on_this_process, pieces
@@ -213,7 +213,7 @@ class SteppingOptimizer(ScheduledOptimizer):
                 states[i] = self.state[p]
                 states[i].update(new_state(p, parts, self.home(p), capturable=capturable))
             elif beside:
-                add_missing_parts(states[i], group, p, self.home(p))
+                match_parts(states[i], group, p, self.home(p))
         steps = [state[STEP] for state in states]
         if capturable:
             torch._foreach_add_(steps, 1)
@@ -235,7 +235,7 @@ class SteppingOptimizer(ScheduledOptimizer):
             steps = [state[STEP] for state in some.states]
             if group["capturable"]:  # the counters may not be read
                 return valid.keys_on_device(group, params, steps)
-            return valid.keys(group, params, int(steps[0]), as_tensors=packed)
+            return valid.keys(group, params, count_of(steps[0]), as_tensors=packed)
 
         return keys
 
@@ -244,7 +244,7 @@ class SteppingOptimizer(ScheduledOptimizer):
         group = ready.group
         together: dict[Any, list[int]] = defaultdict(list)
         for i, (p, state) in enumerate(zip(ready.params, ready.states, strict=True)):
-            t = 0 if group["capturable"] else state[STEP].item()
+            t = 0 if group["capturable"] else count_of(state[STEP])
             together[t, tuple(state), p.dtype, p.device].append(i)
         for (t, _, _, device), which in together.items():
             some = ready if len(together) == 1 else ready.chosen(which)

@@ -25,6 +25,16 @@ def working_dtype(p: Tensor) -> torch.dtype:
     return torch.promote_types(p.dtype, torch.float32)
 
 
+def count_of(step: Tensor) -> int:
+    """Return the number that a counter holds; 1 for the fake ones that memory is planned with."""
+    if type(step) is not Tensor:
+        from torch._subclasses.fake_tensor import is_fake  # noqa: PLC0415 (with the compiler)
+
+        if is_fake(step):
+            return 1
+    return int(step.item())
+
+
 def kept_dtype(state: Mapping[str, Any]) -> torch.dtype | None:
     """Return the dtype of what is kept of a parameter, by the first tensor; None of nothing."""
     for name, x in state.items():
@@ -99,6 +109,47 @@ def without_tensors(state_dict: dict[str, Any]) -> dict[str, Any]:
         for i, state in state_dict["state"].items()
     }
     return {**state_dict, "state": rest}
+
+
+def in_order(
+    saved: Sequence[Mapping[str, Any]], groups: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the `saved` groups with their parameters in the order that `groups` have by name.
+
+    Unchanged where either have no names, or not the same: then places decide, as in torch.
+
+    Raises:
+        ValueError: the names are the same, but groups hold others of them.
+    """
+    theirs, ours = _by_name(saved), _by_name(groups)
+    if not ours or theirs.keys() != ours.keys() or len(saved) != len(groups):
+        return [dict(group) for group in saved]
+    for name, (i, _) in ours.items():
+        if theirs[name][0] != i:
+            raise ValueError(
+                f"parameter {name} is in group {theirs[name][0]} of the state dict and in group "
+                f"{i} of this optimizer: make its groups as they were when it was saved"
+            )
+    renewed = [dict(group) for group in saved]
+    for i, group in enumerate(renewed):
+        order = [theirs[name][1] for name, (where, _) in ours.items() if where == i]
+        for key in ("params", "param_names"):
+            group[key] = [saved[i][key][k] for k in order]
+    return renewed
+
+
+def _by_name(groups: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
+    """Return the group and the place in it of every parameter by its plain name.
+
+    Empty if some have no name, or two the same.
+    """
+    places = {
+        plain_name(name): (i, k)
+        for i, group in enumerate(groups)
+        for k, name in enumerate(group.get("param_names", ()))
+    }
+    complete = len(places) == sum(len(group["params"]) for group in groups)
+    return places if complete else {}
 
 
 def local_like(x: Tensor, p: Tensor) -> Tensor:

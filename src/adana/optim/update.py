@@ -63,7 +63,7 @@ class Hyper(NamedTuple):
         """Return all numbers as one small vector of `like`'s dtype on its device."""
         on_device = self.scale if isinstance(self.scale, Tensor) else None
         numbers = self if on_device is None else self._replace(scale=1.0)
-        vector = torch.tensor(numbers, dtype=torch.float64).to(like.dtype)
+        vector = torch.tensor(numbers, dtype=torch.float64, device="cpu").to(like.dtype)
         if like.device.type != "cpu":
             vector = vector.to(like.device, non_blocking=True)
         if on_device is not None:

@@ -80,7 +80,7 @@ def run(recipe: Recipe, rows: Sequence[Row], numbers: Tensor) -> dict[str, Tenso
     if not names:
         function(*call, None, threads)
         return {}
-    sums = torch.zeros(threads, len(rows), len(names), dtype=torch.float64)
+    sums = torch.zeros(threads, len(rows), len(names), dtype=torch.float64, device="cpu")
     function(*call, sums.data_ptr(), threads)
     of_each = sums.sum(0)
     return {name: of_each[:, k] for k, name in enumerate(names)}
