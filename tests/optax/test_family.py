@@ -309,6 +309,10 @@ def test_the_usual_mask_decays_matrices_but_no_embeddings_norms_or_biases():
         "head": {"kernel": True, "bias": False},
     }
     assert ao.decay_mask(params) == expected
+    assert ao.decay_mask({"token": jnp.ones((1, 1, 8)), "up": jnp.ones((3, 1, 8))}) == {
+        "token": False,
+        "up": True,
+    }
     with_embeddings = ao.decay_mask(params, decay_embeddings=True, no_decay="^head/")
     assert with_embeddings["Embed_0"]["embedding"]
     assert with_embeddings["wte"]["weight"]

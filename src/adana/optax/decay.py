@@ -12,6 +12,7 @@ import optax
 
 from adana import schedules
 from adana.checks import check_choice
+from adana.names import is_matrix
 from adana.optax.checks import check_mask, check_range, check_schedule, known
 from adana.schedules import Schedule
 from adana.strength import check_first_decay, warn_of_strong_decay
@@ -189,8 +190,9 @@ def decay_mask(
 ) -> Any:
     """Say which parameters the published runs decay: matrices, but not embeddings.
 
-    A parameter is decayed if it has two or more dimensions and its path (names joined by "/")
-    matches neither `EMBEDDING` nor `NORM_OR_BIAS`. The head is decayed (spec/optimizers.md
+    A parameter is decayed if it has two or more dimensions (not like a class token's, (1, 1,
+    width)) and its path (names joined by "/") matches neither `EMBEDDING` nor `NORM_OR_BIAS`. The
+    head is decayed (spec/optimizers.md
     section 0); JAX models name parameters freely, so look at the result once.
 
     Args:
@@ -217,7 +219,8 @@ def decay_mask(
 
     def decayed(path: Any, p: Any) -> bool:
         name = path_name(path)
-        return jnp.ndim(p) >= 2 and not any(re.search(pattern, name) for pattern in spared)
+        matrix = is_matrix(jnp.shape(p))
+        return matrix and not any(re.search(pattern, name) for pattern in spared)
 
     return jax.tree_util.tree_map_with_path(decayed, params)
 

@@ -9,8 +9,8 @@ from typing import Any
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-from adana.names import plain_name
-from adana.optim.matrices import HEADS, hidden_matrices, is_matrix, stacks_of_matrices
+from adana.names import is_matrix, plain_name
+from adana.optim.matrices import HEADS, hidden_matrices, stacks_of_matrices
 
 
 def param_groups(
@@ -107,7 +107,7 @@ def param_groups(
     embeddings = set() if decay_embeddings else tables
     spared = {id(p) for name, p in named if any(re.search(x, name) for x in no_decay)}
     spared |= _spared_by_the_model(model) | _magnitudes(model)
-    decays = {id(p) for _, p in named if is_matrix(p)} - embeddings - spared
+    decays = {id(p) for _, p in named if is_matrix(p.shape)} - embeddings - spared
     hidden: set[int] = set()
     stacked: set[int] = set()
     if muon:

@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
 from adana.names import HEAD_NAMES, plain_name
 
@@ -23,15 +23,6 @@ KNOWN = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd, nn.MultiheadAttention,
 """Modules of torch whose own parameters of two or more dimensions are hidden matrices."""
 KNOWN_NAMES = r"Linear(\d\w*)?$|^Conv1D$"
 """Class names that libraries give such modules (transformers' `Conv1D` is a transposed Linear)."""
-
-
-def is_matrix(p: Tensor) -> bool:
-    """Return whether `p` is a matrix, or several in one tensor, and no vector with empty axes.
-
-    Those have three or more dimensions, like a class token (1, 1, width). Two are always a matrix:
-    a layer from or to one channel has one as well.
-    """
-    return p.ndim == 2 or (p.ndim > 2 and sum(size > 1 for size in p.shape) > 1)
 
 
 def stacks_of_matrices(candidates: Named, stacks: str | None) -> set[int]:
