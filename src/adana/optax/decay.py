@@ -192,8 +192,8 @@ def decay_mask(
 
     A parameter is decayed if it has two or more dimensions (not like a class token's, (1, 1,
     width)) and its path (names joined by "/") matches neither `EMBEDDING` nor `NORM_OR_BIAS`. The
-    head is decayed (spec/optimizers.md
-    section 0); JAX models name parameters freely, so look at the result once.
+    head is decayed (spec/optimizers.md section 0); JAX models name parameters freely, so look at
+    the result once.
 
     Args:
         params: the parameters, or a tree of that shape.
