@@ -162,6 +162,38 @@ def test_a_broken_file_is_named(content, tmp_path):
         read_json(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "read", "advice"),
+    [
+        ("config.json", Run.config, "delete it and run the command that the run was begun with"),
+        ("environment.json", Run.environment, "Delete it: the next session writes it again"),
+        ("status.json", Run.status, "Delete it: the same command writes it again"),
+        ("summary.json", Run.summary, "Delete it: the same command writes it again"),
+    ],
+)
+@pytest.mark.parametrize("content", ["", '{"version": 2, "st', "[1]"])
+def test_what_helps_against_a_damaged_file_is_said(name, read, advice, content, run):
+    (run.path / name).write_text(content)
+    with pytest.raises(RunError) as error:
+        read(run)
+    said = str(error.value)
+    assert said.startswith(str(run.path / name))
+    if (name, content) == ("config.json", "[1]"):
+        return  # it says of which version it is not
+    assert advice in said
+    assert ("it is empty" in said) == (content == "")
+
+
+def test_a_run_with_a_damaged_status_is_not_concluded(run):
+    write_json(run.path / "summary.json", {"val_loss": 1.0})
+    run.set_status("finished", step=3)
+    assert run.concluded
+    (run.path / "status.json").write_text("")
+    assert not run.concluded
+    run.set_status("diverged", step=3)
+    assert run.concluded
+
+
 # --- metrics --------------------------------------------------------------------------------------
 
 
@@ -198,7 +230,15 @@ def test_a_last_line_that_a_kill_cut_short_is_skipped(run, cut):
 
 def test_a_broken_line_in_the_middle_is_refused_by_name(run):
     (run.path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2, "lo\n{"step": 3}\n')
-    with pytest.raises(RunError, match=r"metrics\.jsonl has a line that is not JSON: .*\"lo"):
+    told = r"metrics\.jsonl has a line that is not JSON: .*\"lo.*, line 2\. Restore .*delete that"
+    with pytest.raises(RunError, match=told):
+        list(run.metrics())
+
+
+@pytest.mark.parametrize("line", ["3", "[]", "{}", '{"step": "one"}', "null"])
+def test_a_line_that_is_no_row_is_refused_by_name(run, line):
+    (run.path / "metrics.jsonl").write_text(f'{{"step": 1}}\n{line}\n{{"step": 3}}\n')
+    with pytest.raises(RunError, match=r"a line that is not JSON: .*, line 2"):
         list(run.metrics())
 
 
@@ -214,6 +254,17 @@ def test_truncating_drops_later_rows_and_a_half_written_one(run):
     assert list(run.metrics()) == [*rows, {"step": 3}]
     run.truncate_metrics(-1)
     assert list(run.metrics()) == []
+
+
+def test_metrics_set_aside_replace_none_that_were_before(run):
+    for number in (1, 2):
+        run.append_metrics({"step": number})
+        aside = run.set_metrics_aside()
+        assert aside.name == f"metrics.jsonl.{number}"
+        assert json.loads(aside.read_text()) == {"step": number}
+    assert list(run.metrics()) == []
+    with pytest.raises(RunError, match=r"cannot write .*metrics\.jsonl\.3: No such file"):
+        run.set_metrics_aside()
 
 
 def test_truncating_keeps_the_remaining_bytes_as_they_were(run):

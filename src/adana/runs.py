@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import time
@@ -37,6 +38,15 @@ NOT_IDENTITY = frozenset({"layout", "provenance"})
 
 LOCK_PATIENCE = 10.0
 """Seconds to wait for a run directory that another process holds."""
+
+_WHAT_TO_DO = {
+    "config.json": "Restore it from a backup, or delete it and run the command that the run was "
+    "begun with, which writes it again",
+    "environment.json": "Delete it: the next session writes it again, without those before",
+    "status.json": "Delete it: the same command writes it again, from the last checkpoint",
+    "summary.json": "Delete it: the same command writes it again, if the last checkpoint is there",
+}
+"""What helps where a file of a run directory is damaged."""
 
 State = Literal["running", "finished", "interrupted", "diverged", "failed"]
 
@@ -106,13 +116,38 @@ def json_text(value: Any) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; `RunError` names the file where it is missing or broken."""
+    """Read a JSON file.
+
+    `RunError` names the file where it is missing or broken, and says what to do about those of a
+    run directory.
+    """
     try:
         return json.loads(path.read_text())
     except FileNotFoundError as error:
         raise RunError(f"{path} does not exist") from error
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read as JSON: {error}") from error
+        raise _damaged(path, f"cannot be read as JSON: {_why_no_json(path, error)}") from error
+
+
+def _read_object(path: Path, *keys: str) -> dict[str, Any]:
+    """Read a JSON file that holds an object with these keys at least."""
+    content = read_json(path)
+    if not isinstance(content, dict) or not content.keys() >= set(keys):
+        what = f"an object with {', '.join(keys)}" if keys else "an object"
+        raise _damaged(path, f"is not that of a run: it does not hold {what}")
+    return content
+
+
+def _why_no_json(path: Path, error: Exception) -> str:
+    with contextlib.suppress(OSError):
+        if path.stat().st_size == 0:
+            return "it is empty"
+    return str(error)
+
+
+def _damaged(path: Path, what: str) -> RunError:
+    advice = _WHAT_TO_DO.get(path.name)
+    return RunError(f"{path} {what}. {advice}" if advice else f"{path} {what}")
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -140,6 +175,15 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    """Return the row of the metrics that a line holds, or None if it is none."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
 
 
 @dataclass(frozen=True)
@@ -175,17 +219,19 @@ class Run:
     def environment(self) -> dict[str, Any]:
         """Return what is known of the machine and code that wrote this run; empty if absent."""
         path = self.path / "environment.json"
-        return dict(read_json(path)) if path.exists() else {}
+        return _read_object(path) if path.exists() else {}
 
     def status(self) -> dict[str, Any]:
         """Return ``{"state": ..., "reason": ..., "step": ...}``; state ``"new"`` if none yet."""
         path = self.path / "status.json"
-        return dict(read_json(path)) if path.exists() else {"state": "new", "reason": "", "step": 0}
+        if not path.exists():
+            return {"state": "new", "reason": "", "step": 0}
+        return _read_object(path, "state", "reason", "step")
 
     def summary(self) -> dict[str, Any] | None:
         """Return the final numbers, or None while the run has not finished."""
         path = self.path / "summary.json"
-        return dict(read_json(path)) if path.exists() else None
+        return _read_object(path) if path.exists() else None
 
     @property
     def finished(self) -> bool:
@@ -194,8 +240,15 @@ class Run:
 
     @property
     def concluded(self) -> bool:
-        """Whether there is nothing left to train: the run finished or diverged."""
-        return self.finished or self.status()["state"] == "diverged"
+        """Whether there is nothing left to train: the run finished or diverged.
+
+        False where the status is damaged, which a training mends.
+        """
+        try:
+            state = self.status()["state"]
+        except RunError:
+            return False
+        return state == "diverged" or (state == "finished" and self.summary() is not None)
 
     def set_status(self, state: State, *, step: int, reason: str = "") -> None:
         """Record the state, the last completed step and, where there is one, the reason."""
@@ -207,14 +260,16 @@ class Run:
         if not path.exists():
             return
         with open(path, encoding="utf-8") as file:
-            for line in file:
-                try:
-                    yield json.loads(line)
-                except ValueError:
-                    if line.endswith("\n"):
-                        raise RunError(
-                            f"{path} has a line that is not JSON: {line[:80]!r}"
-                        ) from None
+            for number, line in enumerate(file, start=1):
+                row = _row(line)
+                if row is not None:
+                    yield row
+                elif line.endswith("\n"):
+                    raise RunError(
+                        f"{path} has a line that is not JSON: {line[:80]!r}, line {number}. "
+                        "Restore the file from a backup, or delete that line: the weights do not "
+                        "depend on it"
+                    )
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Append one row and see it onto the disk: a checkpoint must not outlive its metrics.
@@ -235,6 +290,17 @@ class Run:
                 with contextlib.suppress(OSError):
                     os.truncate(path, before)
             raise _cannot_write(path, error) from error
+
+    def set_metrics_aside(self) -> Path:
+        """Rename ``metrics.jsonl`` to ``metrics.jsonl.1``, or the next number that is free."""
+        path = self.path / "metrics.jsonl"
+        names = (path.with_name(f"{path.name}.{number}") for number in itertools.count(1))
+        aside = next(name for name in names if not name.exists())
+        try:
+            path.rename(aside)
+        except OSError as error:
+            raise _cannot_write(aside, error) from error
+        return aside
 
     def truncate_metrics(self, step: int) -> None:
         """Drop the rows past `step`: a resumed run writes them again, bit for bit."""

@@ -111,23 +111,24 @@ class Search:
     sensitivities: tuple[Mapping[str, Any], ...]
 
 
-def results_below(root: Path) -> list[Path]:
+def results_below(root: Path | str) -> list[Path]:
     """Return the results of all searches whose folders lie in `root`, sorted."""
-    return sorted(root.glob(f"{FOLDER}*/{RESULT}"))
+    return sorted(Path(root).glob(f"{FOLDER}*/{RESULT}"))
 
 
-def is_search(folder: Path) -> bool:
+def is_search(folder: Path | str) -> bool:
     """Whether a folder is that of a search, at its end or not."""
-    return any((folder / name).is_file() for name in (RESULT, BEGUN))
+    return any((Path(folder) / name).is_file() for name in (RESULT, BEGUN))
 
 
-def read_search(folder: Path) -> Search:
+def read_search(folder: Path | str) -> Search:
     """Read what a search left in its folder.
 
     Raises:
         RunError: the search has not ended, or its file is missing, broken, of another version, or
             no result of a search.
     """
+    folder = Path(folder)
     if (folder / BEGUN).is_file() and not (folder / RESULT).exists():
         raise RunError(
             f"the search in {folder} has not ended; the same `adana tune` command goes on with it"

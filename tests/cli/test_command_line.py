@@ -3,16 +3,21 @@
 import inspect
 import json
 import re
+import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from adana.cli import VERBS, load_verb, main
 from adana.cli.choices import configure
 from adana.cli.help_texts import dataclasses_in
 from adana.cli.settings import Settings
 from adana.ladder import open_rules
-from adana.runs import CONFIG_VERSION, find_runs
+from adana.runs import CONFIG_VERSION, Run, find_runs
+from adana.train import load_trained
 from tests.train.conftest import write_corpus
 
 TINY = [
@@ -82,6 +87,50 @@ def test_train_with_adamw_prints_weight_decay_and_its_timescale(capsys):
     assert "at the peak (step 1), 26 steps" in said  # gamma(12) is 0.115 with a cosine to 0.1
     assert "lr wd T = 4 before the schedule" in said
     assert "given on the command line" in out
+
+
+def test_how_often_is_evaluated_and_logged_can_be_said(tmp_path):
+    assert train("--lr", "0.01", "--eval-every", "6", "--log-every", "4", "--run", "run") == 0
+    rows = list(Run(tmp_path / "run").metrics())
+    assert [row["step"] for row in rows if "val_loss" in row] == [0, 6, 12]
+    assert [row["step"] for row in rows if "train_loss" in row] == [4, 8, 12]
+    assert train("--lr", "0.01") == train("--lr", "0.01", "--eval-every", "1") == 0
+    assert len(find_runs(tmp_path / "runs")) == 1  # what is the default is the same run
+
+
+def test_a_printed_command_with_defaults_that_the_optimizer_does_not_read_is_taken():
+    defaults = ("--kappa", "0.85", "--delta", "8.0", "--momentum-scale", "1.0")
+    assert train("--optimizer", "adamw", "--lr", "0.01", *defaults) == 0
+
+
+def test_the_last_line_has_the_losses_of_averages_which_can_be_sampled(capsys, tmp_path):
+    averages = ("--averages", "ema:0.9", "tail:0.5")
+    assert train("--lr", "0.01", *averages, "--run", "run") == 0
+    own = Run(tmp_path / "run").summary()["averages"]
+    told = ", ".join(f"{name} {own[name]['val_loss']:.4f}" for name in averages[1:])
+    assert f"bits per byte; of averages: {told}" in capsys.readouterr().out
+    greedy = ("--temperature", "0", "--tokens", "5", "--prompt", "def")
+    assert adana("sample", "run", *greedy, "--average", "tail:0.5") == 0
+    assert capsys.readouterr().out.startswith("def")
+    assert adana("sample", "run", "--average", "tail:0.1") == 1
+    assert "has no average 'tail:0.1' of the weights: it has ema:0.9, tail:0.5" in (
+        capsys.readouterr().err
+    )
+
+
+def test_an_average_is_exported_with_its_loss_in_the_card(capsys, tmp_path, monkeypatch):
+    assert train("--lr", "0.01", "--averages", "ema:0.9", "--run", "run") == 0
+    exported = []
+    hf = SimpleNamespace(export_model=lambda *arguments: exported.append(arguments))
+    monkeypatch.setitem(sys.modules, "adana.hf", hf)
+    assert adana("export", "run", "--to", "there", "--average", "ema:0.9") == 0
+    assert "exported the average ema:0.9 of run after 12 steps" in capsys.readouterr().out
+    ((_, model, _, card),) = exported
+    assert torch.equal(model.head.weight, load_trained("run", average="ema:0.9").head.weight)
+    assert not torch.equal(model.head.weight, load_trained("run").head.weight)
+    loss = Run(tmp_path / "run").summary()["averages"]["ema:0.9"]["val_loss"]
+    said = "The weights are the average `ema:0.9` of those of the run; its validation loss at step"
+    assert f"## Results\n\n{said} 12 is {loss:.4f} nats a token. The numbers that" in card
 
 
 def test_a_diverged_training_has_its_own_exit_code(capsys):
@@ -175,6 +224,16 @@ def test_a_sweep_trains_each_rate_once_and_takes_the_best(capsys, tmp_path):
         (("train", "--lr", "0"), "lr must be a finite number in (0"),
         (("train", "--lr", "-1"), "lr must be a finite number in (0"),
         (("train", "--kappa", "0.8", "--optimizer", "adana-released"), "Pass one (--lr)"),
+        (
+            ("train", "--optimizer", "adamw", "--kappa", "0.8"),
+            "kappa 0.8 was given, but adamw does not read it. Leave it out, or take one that does:",
+        ),
+        (("train", "--optimizer", "muon", "--delta", "4"), "delta 4 was given, but muon does not"),
+        (
+            ("train", "--optimizer", "adamw", "--momentum-scale", "2"),
+            "momentum_scale 2 was given, but adamw does not",
+        ),
+        (("compare", "adamw", "muon", "--kappa", "0.9"), "adamw and muon do not read it"),
         (("train", "--data", "nowhere"), "nowhere"),
         (("train", "--data", "empty"), "empty"),
         (("train", "--data", "corpus", "--vocab-size", "100"), "257"),
@@ -186,6 +245,7 @@ def test_a_sweep_trains_each_rate_once_and_takes_the_best(capsys, tmp_path):
             "fewer than",
         ),
         (("train", "--heads", "0"), "heads must be at least 1"),
+        (("train", "--eval-every", "0"), "eval_every must be at least 1"),
         (("compare", "adamw", "adan"), "unknown optimizer 'adan'"),
         (("compare", "adamw", "adamw"), "named twice"),
         (("compare", "adamw", "adana:kappa=0.9", "--kappa", "0.8"), "--kappa holds for none of"),
@@ -415,3 +475,14 @@ def test_only_another_warm_up_than_the_laws_is_said_to_be_one(warmup, words):
     source = configure(settings, "adana", None, open_rules(())).provenance["lr"]
     assert "published Enoki law" in source
     assert words in source if words else "warmup" not in source
+
+
+def test_a_run_says_which_text_it_was_trained_on_though_another_of_its_bytes_was_prepared(tmp_path):
+    shutil.copytree(tmp_path / "corpus", tmp_path / "copied")
+    (tmp_path / "copied" / "more.gz").write_bytes(b"no text")
+    assert train("--run", "one") == 0
+    assert adana("train", "--data", "copied", *TINY, "--run", "two", "--seed", "1") == 0
+    one, two = (Run(tmp_path / name).environment()["corpus"] for name in ("one", "two"))
+    assert (one["source"], two["source"]) == ("corpus", "copied")
+    assert not one["notes"]
+    assert "1 files of other kinds left out (.gz)" in two["notes"]

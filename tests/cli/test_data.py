@@ -1,8 +1,10 @@
 """`adana data` as a user meets it."""
 
 import io
+import json
 import os
 import re
+import shutil
 
 import pytest
 from rich.console import Console
@@ -11,6 +13,7 @@ from adana.cli import data_flags, main, prepare
 from adana.cli.data_flags import DataFlags
 from adana.data import DataConfig, Unreachable, entries
 from adana.data import build as build_module
+from adana.data.tokenizer import train_tokenizer
 from tests.train.conftest import write_corpus
 
 
@@ -145,6 +148,98 @@ def test_without_a_terminal_a_stage_is_one_line_until_it_lasts(monkeypatch):
         lines(f"turning text into tokens: {number}", number / 7)
     said = written.getvalue().split("\n")[:-1]
     assert said == [f"data: turning text into tokens: {number}" for number in (0, 3, 6)]
+
+
+def key_of_only(cache):
+    (entry,) = entries(cache)
+    return entry.key
+
+
+def test_prepared_tokens_are_a_corpus_by_their_key(cache, capsys):
+    ready()
+    key = key_of_only(cache)
+    shutil.rmtree("corpus")
+    assert data("list") == 0
+    assert "adana train --data KEY" in capsys.readouterr().out
+    assert data("prepare", key[:8]) == data("--data", key) == 0
+    assert "corpus  corpus, " in capsys.readouterr().out
+    assert data("prepare", "corpus", "--vocab-size", "300") == 2
+    assert f"are in the cache, under {key}" in capsys.readouterr().err
+    assert data("prepare", "0" * 8) == 2
+    assert "there is none at all" in capsys.readouterr().err
+
+
+def test_flags_beside_a_key_are_those_the_tokens_were_made_with(cache):
+    ready("--validation-fraction", "0.2", "--limit-documents", "50")
+    key = key_of_only(cache)
+    flags = DataFlags(key[:9])
+    assert (flags.data, flags.vocab_size, flags.limit_documents) == (key, 300, 50)
+    assert flags.data_config() == DataConfig(
+        "corpus", 300, validation_fraction=0.2, limit_documents=50, prepared=key
+    )
+    assert DataFlags(key[:9], vocab_size=300, tokenizer="auto") == flags
+    assert flags.model_vocab_size() == 300
+    for name, value in {"vocab_size": 301, "limit_tokens": 9, "bad_rows": "skip"}.items():
+        flag = name.replace("_", "-")
+        with pytest.raises(ValueError, match=f"--{flag} {value} does not go with --data {key[:9]}"):
+            DataFlags(key[:9], **{name: value})
+
+
+def test_a_training_by_key_is_the_same_run_and_reads_no_text(cache, tmp_path):
+    small = ["--steps", "2", "--batch-size", "2", "--sequence-length", "32", "--heads", "1"]
+    small += ["--head-dim", "16", "--layers", "1", "--eval-tokens", "64", "--lr", "0.01"]
+    small += ["--vocab-size", "300"]
+
+    def train(*arguments):
+        with pytest.raises(SystemExit) as exit_:
+            main(("train", *small, *arguments))
+        assert exit_.value.code == 0
+        (run,) = (tmp_path / arguments[-1]).iterdir()
+        return run.name, json.loads((run / "config.json").read_text())
+
+    name, by_path = train("--data", "corpus", "--runs", "a")
+    key = key_of_only(cache)
+    shutil.rmtree("corpus")
+    again, by_key = train("--data", key[:8], "--runs", "b")
+    assert again == name
+    assert by_key["data"].pop("prepared") == key
+    assert by_path["data"].pop("prepared") is None
+    assert by_key["data"] == by_path["data"]
+
+
+def test_a_vocabulary_below_that_of_the_tokenizer_is_refused_before_anything_is_made(cache, capsys):
+    tokenizer = train_tokenizer(["some words " * 50, "and others, too " * 50], 265)
+    with open("tok.json", "w") as file:
+        file.write(tokenizer.to_json())
+    given = ("prepare", "corpus", "--tokenizer", "tok.json", "--vocab-size")
+    assert data(*given, "264") == 2
+    says = "--vocab-size 264 is less than the 265 tokens of the tokenizer 'tok.json'"
+    assert says in capsys.readouterr().err
+    assert not cache.exists()
+    assert data(*given, "265") == 0
+    with pytest.raises(ValueError, match="--vocab-size 50000 is less than the 50257"):
+        DataFlags(tokenizer="gpt2", vocab_size=50_000).model_vocab_size()
+
+
+def test_bad_rows_can_be_skipped_and_the_refusal_says_so(cache, capsys):
+    with open("corpus/bad.txt", "wb") as file:
+        file.write(b"caf\xe9")
+    assert data("prepare", "corpus", "--vocab-size", "300") == 2
+    assert "--bad-rows skip" in capsys.readouterr().err
+    ready("--bad-rows", "skip")
+    out = capsys.readouterr().out
+    assert "note  1 rows or files that are no text left out, the first is bad.txt" in out
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_console_that_breaks_does_not_end_a_preparation(cache, terminal, capsys):
+    class Broken(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError(32, "Broken pipe")
+
+    console = Console(file=Broken(), force_terminal=terminal)
+    shards = prepare.prepare_with_bar(DataConfig("corpus", 300), console)
+    assert shards.folder.parent == cache
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -170,6 +170,58 @@ def test_a_rate_at_which_a_seed_diverged_cannot_win(ladder, tmp_path):
     assert min(loss for point in curves(output)["adana"] for loss in point["losses"]) > 1.5
 
 
+def lose(folder, *, state="diverged", **about):
+    """Write a run that ended in `state`, without a result."""
+    name = "-".join(map(str, about.values()))
+    run_of(folder, name, **{"loss": 0.5, "lr": 0.01} | about)
+    (folder / name / "summary.json").unlink()
+    Run(folder / name).set_status(state, step=1)
+
+
+def said_and_written(folder, tmp_path, capsys):
+    output = tmp_path / "fit.json"
+    assert fit(folder, "--output", output) == 0
+    return " ".join(capsys.readouterr().out.split()), json.loads(output.read_text())["left_out"]
+
+
+def test_an_optimizer_that_diverged_at_all_rates_is_named_as_left_out(ladder, tmp_path, capsys):
+    for lr in (0.01, 0.02):
+        lose(ladder, optimizer="lion", size=9, lr=lr)
+    lose(ladder, optimizer="lion", size=27, state="failed")
+    said, written = said_and_written(ladder, tmp_path, capsys)
+    sizes = [text for text in written if text.startswith("lion")]
+    assert len(sizes) == 2
+    text = next(text for text in sizes if ", 90 steps" in text)
+    assert text.endswith("is left out, no rate has a result: 2 runs diverged (lr 0.01, 0.02)")
+    assert any(text.endswith("1 run failed (lr 0.01)") for text in sizes)
+    assert text in said
+
+
+def test_runs_that_do_not_count_beside_those_that_do_are_told(ladder, tmp_path, capsys):
+    lose(ladder, optimizer="adana", size=9, seed=1, lr=0.2)
+    lose(ladder, optimizer="adana", size=9, seed=2, state="interrupted")
+    said, written = said_and_written(ladder, tmp_path, capsys)
+    (text,) = written
+    assert text.endswith("1 run did not finish (lr 0.01); 1 run diverged (lr 0.2), not counted")
+    assert text in said
+
+
+def test_runs_with_other_settings_are_told(ladder, tmp_path, capsys):
+    run_of(ladder, "other", optimizer="adana", size=9, loss=0.5, seed=0)
+    path = ladder / "other" / "config.json"
+    config = json.loads(path.read_text())
+    config["optimizer"]["kappa"] = 0.9
+    write_json(path, config)
+    _, (text,) = said_and_written(ladder, tmp_path, capsys)
+    assert text.endswith("1 run has another kappa than at most sizes, not counted")
+
+
+def test_where_nothing_finished_the_message_says_what_was_left_out(tmp_path, capsys):
+    lose(tmp_path, optimizer="adana", size=1)
+    assert fit(tmp_path) == 1
+    assert "adana at a model without a finished run" in capsys.readouterr().err
+
+
 def test_one_optimizer_with_one_size_takes_no_law_from_the_others(ladder, capsys):
     run_of(ladder, "late", optimizer="dana-star", size=1, loss=3.4)
     assert fit(ladder) == 0
@@ -242,6 +294,29 @@ def test_a_copy_of_a_row_is_no_second_seed(tmp_path, capsys):
     rows = ["optimizer,compute,loss", "adamw,1,3.5", "adamw,1,3.4", "adamw,1,3.5"]
     assert fit(write(tmp_path / "t.csv", *rows)) == 2
     assert "has the loss 3.5 twice for adamw" in capsys.readouterr().err
+
+
+def test_a_row_that_diverged_is_told(tmp_path, capsys):
+    rows = [f"{name},{c},{3 * c**-0.07}" for name in ("adamw", "adana") for c in (1, 2, 4)]
+    table = write(tmp_path / "t.csv", "optimizer,compute,loss", *rows, "adana,27,nan")
+    said, (text,) = said_and_written(table, tmp_path, capsys)
+    assert text.startswith("adana at compute 27 (")
+    assert text.endswith("is left out, no rate has a mean loss: 1 row without a finite loss")
+    assert text in said
+
+
+def test_the_chinchilla_form_says_what_was_left_out(tmp_path, capsys):
+    rows = [
+        f"adamw,{n},{d},{1.8 + 480 * n**-0.35 + 2100 * d**-0.37}"
+        for n in (1e8, 4e8, 1.6e9, 6.4e9)
+        for d in (2e9, 1e10, 5e10)
+    ]
+    path = write(tmp_path / "t.csv", "optimizer,parameters,tokens,loss", *rows, "lion,1e8,1e9,inf")
+    output = tmp_path / "fit.json"
+    assert fit(path, "--form", "chinchilla", "--output", output) == 0
+    (text,) = json.loads(output.read_text())["left_out"]
+    assert "lion at parameters 1e8, tokens 1e9" in text
+    assert text in " ".join(capsys.readouterr().out.split())
 
 
 def test_two_diverged_rows_are_no_copies(tmp_path):

@@ -139,6 +139,8 @@ def test_the_time_left_is_told_by_measured_seconds(monkeypatch):
         return 130
 
     monkeypatch.setattr("adana.cli.ladder.run.train_all", train_all)
-    monkeypatch.setattr("adana.cli.ladder.run.seconds_per_step", lambda config: config.model.heads)
+    monkeypatch.setattr(
+        "adana.cli.ladder.run.likely_seconds", lambda config, say: config.model.heads
+    )
     assert run() == 130
     assert sorted(set(costs)) == [1, 2]

@@ -220,7 +220,7 @@ def test_a_scheduler_stops_a_branch_that_has_not_begun_with_exit_code_75(monkeyp
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(branch, "find_branch", lambda *_: (SimpleNamespace(data=None), None))
-    monkeypatch.setattr(branch, "prepare_with_bar", stopped)
+    monkeypatch.setattr(branch, "prepare_on_ranks", stopped)
     with pytest.raises(SystemExit) as exit_:
         main(("branch", "trunk", "--steps", "10", "--device", "cpu"))
     assert exit_.value.code == 75
@@ -271,6 +271,26 @@ def test_a_number_of_jobs_with_the_ray_engine_is_a_wrong_argument(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(("compare", "--data", "corpus", *TINY, "--engine", "ray", "--jobs", "2"))
     assert "--jobs 2 does not go with --engine ray" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "verb", [("compare",), ("tune", "adana"), ("compare", "adamw", "adana", "--seeds", "1")]
+)
+def test_a_missing_tracker_is_named_before_data_are_read(verb, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None)
+    words = ("--data", "nowhere", *TINY, "--trackers", "wandb")
+    with pytest.raises(SystemExit, match="2"):
+        main((*verb, *words))
+    assert "the tracker wandb needs the package wandb" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("verb", [("compare",), ("tune", "adana"), ("ladder", "run")])
+def test_missing_ray_is_named_before_data_are_read(verb, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)  # imports of it fail
+    with pytest.raises(SystemExit, match="1"):
+        main((*verb, "--data", "nowhere", "--engine", "ray"))
+    assert 'pip install "adana[ray]"' in capsys.readouterr().err
 
 
 def test_the_ray_engine_without_ray_says_what_to_install(capsys, monkeypatch):

@@ -1,6 +1,7 @@
 """`adana runs`, `adana sample` and `adana export` as a user meets them."""
 
 import contextlib
+import io
 import json
 import sys
 from pathlib import Path
@@ -209,6 +210,7 @@ def test_mirror_fills_tensorboard_from_the_record(capsys, trained, tmp_path):
         (("runs", "prune", "--keep", "-1"), "--keep must be at least 0"),
         (("sample", "adana", "--step", "5"), "no checkpoint of step 5"),
         (("sample", "adana", "--temperature", "-1"), "temperature must be"),
+        (("sample", "adana", "--prompt", "\udcc3\udca9"), "is no valid text in the encoding"),
         (("sample", "nothing"), "no run below runs is called 'nothing'"),
     ],
 )
@@ -247,6 +249,20 @@ def test_sample_continues_the_prompt_the_same_way_for_the_same_seed(capsys):
         texts.append(capsys.readouterr().out)
     assert texts[0] == texts[1] != texts[2]
     assert all(text.startswith("def ") and len(text) > 30 for text in texts)
+
+
+def test_sample_ends_quietly_when_nobody_reads_it(capsys, monkeypatch):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert adana("sample", "adana", "--tokens", "1000000") == 0
+    assert "output can no longer be written" in capsys.readouterr().err
+
+
+def test_sample_writes_what_the_encoding_of_the_terminal_has(monkeypatch):
+    binary = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(binary, encoding="ascii"))
+    assert adana("sample", "adana", "--prompt", "caf\u00e9", "--tokens", "1") == 0
+    assert binary.getvalue().startswith(b"caf?")
 
 
 def test_sample_needs_neither_cache_nor_corpus_when_the_run_keeps_its_tokenizer(

@@ -66,7 +66,7 @@ def test_folder_is_read_with_subfolders_and_only_known_suffixes(tmp_path):
 
 
 def test_text_is_kept_byte_for_byte(tmp_path):
-    data = "\ufeffone\r\ntwo\rthree\n\n\x0c\u2028end".encode()
+    data = "one\r\ntwo\rthree\n\n\x0c\u2028\ufeff\0end".encode()
     (tmp_path / "x.txt").write_bytes(data)
     assert read_corpus(str(tmp_path / "x.txt")).documents[0].text.encode() == data
 
@@ -104,6 +104,55 @@ def test_file_that_is_not_utf8_is_named_with_the_offset(tmp_path):
     (tmp_path / "x.txt").write_bytes(b"caf\xe9 au lait")
     with pytest.raises(CorpusError, match=r"x\.txt is not valid UTF-8: byte 0xe9 at offset 3"):
         read_corpus(str(tmp_path))
+
+
+def test_a_byte_order_mark_before_utf8_is_no_part_of_the_text(tmp_path, monkeypatch):
+    monkeypatch.setattr(documents_module, "BLOCK_BYTES", 1000)
+    text = "".join(f"line {i} für alle\n" for i in range(3000))
+    for name, data in {"plain": text.encode(), "marked": text.encode("utf-8-sig")}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.txt").write_bytes(data)
+    plain, marked = (read_corpus(str(tmp_path / name)) for name in ("plain", "marked"))
+    assert marked.fingerprint == plain.fingerprint
+    assert marked.documents[0].text == text
+    assert "".join(marked.documents[0].blocks()) == text
+    pieces = [[piece.text for piece in _cut(c.documents[0])] for c in (plain, marked)]
+    assert pieces[0] == pieces[1]
+    (tmp_path / "empty.txt").write_bytes(b"\xef\xbb\xbf")
+    with pytest.raises(CorpusError, match="has no text"):
+        read_corpus(str(tmp_path / "empty.txt"))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "advice"),
+    [
+        ("utf-16", "UTF-16, by the byte order mark.*iconv -f utf-16 -t utf-8"),
+        ("utf-32", "UTF-32, by the byte order mark.*iconv -f utf-32 -t utf-8"),
+        ("utf-16-le", "are NUL.*looks like text in UTF-16LE without.*iconv -f utf-16le"),
+        ("utf-16-be", "are NUL.*looks like text in UTF-16BE without.*iconv -f utf-16be"),
+        ("utf-32-le", "are NUL.*looks like text in UTF-32LE without.*iconv -f utf-32le"),
+        ("utf-32-be", "are NUL.*looks like text in UTF-32BE without.*iconv -f utf-32be"),
+    ],
+)
+@pytest.mark.parametrize("name", ["x.txt", "x.jsonl"])
+def test_text_in_a_wide_encoding_is_named_with_the_way_to_convert_it(
+    tmp_path, encoding, advice, name
+):
+    line = '{"text": "Some words, and привет.", "id": 1}\n'
+    (tmp_path / name).write_bytes((line * 20).encode(encoding))
+    with pytest.raises(CorpusError, match=advice) as caught:
+        read_corpus(str(tmp_path))
+    assert str(tmp_path / name) in str(caught.value)
+    assert "latin1" not in str(caught.value)
+
+
+def test_nul_bytes_are_refused_when_they_are_many(tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_bytes(b"text " * 100 + b"\0\0\0\0")
+    assert len(read_corpus(str(path)).documents) == 1
+    path.write_bytes(b"text " * 100 + b"\0" * 40)
+    with pytest.raises(CorpusError, match=r"x\.txt is not text.*40 of 540 bytes.*no text: move"):
+        read_corpus(str(path))
 
 
 def test_unreadable_file_is_named(tmp_path, monkeypatch):

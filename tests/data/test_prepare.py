@@ -323,6 +323,63 @@ def test_progress_says_tokens_rate_and_time_left(config, cache):
     )
 
 
+@pytest.mark.parametrize(
+    "error", [BrokenPipeError(errno.EPIPE, "Broken pipe"), FileNotFoundError("gone"), ShardError()]
+)
+@pytest.mark.parametrize("moment", ["reading the corpus", "training", "turning text", "ready"])
+def test_an_error_of_the_callback_comes_through_as_it_is(config, cache, monkeypatch, error, moment):
+    def fails(stage, fraction):
+        if moment in stage:
+            raise error
+
+    with pytest.raises(type(error)) as caught:
+        prepare(config, cache, fails)
+    assert caught.value is error
+    assert error.__cause__ is None
+    prepare(config, cache)
+    if moment == "ready":
+        return
+    monkeypatch.setattr(build_module, "BATCH_BYTES", 1000)
+    again = DataConfig(config.corpus, 290)
+    with pytest.raises(type(error)):
+        prepare(again, cache, fails)
+    shards = prepare(again, cache)
+    assert sorted(entry.state for entry in entries(cache)) == ["complete"] * 2
+    assert len(shards.train)
+
+
+def test_an_error_of_the_callback_while_another_is_waited_for_comes_through(config, cache):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(stage, fraction):
+        if fraction > 0.3:
+            begun.set()
+            assert go_on.wait(60)
+
+    def fails(stage, fraction):
+        if "waiting for another process" in stage:
+            raise FileNotFoundError("the callback's own")
+
+    first = threading.Thread(target=prepare, args=(config, cache, slow))
+    first.start()
+    assert begun.wait(60)
+    with pytest.raises(FileNotFoundError, match="the callback's own"):
+        prepare(config, cache, fails)
+    go_on.set()
+    first.join()
+
+
+def test_a_cache_that_vanishes_while_it_is_filled_is_explained(config, cache, monkeypatch):
+    monkeypatch.setattr(build_module, "BATCH_BYTES", 1000)
+
+    def remove(stage, fraction):
+        if "turning text" in stage:
+            shutil.rmtree(cache, ignore_errors=True)
+
+    with pytest.raises(ShardError, match=r"cannot be written to .*: No such file or directory"):
+        prepare(config, cache, remove)
+
+
 def test_unusable_settings_leave_nothing(config, cache):
     with pytest.raises(ValueError, match="256 bytes"):
         prepare(DataConfig(config.corpus, vocab_size=100), cache)

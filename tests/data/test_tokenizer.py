@@ -10,10 +10,10 @@ from tokenizers import decoders, models, normalizers
 from adana.data.config import DataConfig
 from adana.data.errors import CorpusError, Unreachable
 from adana.data.prepare import prepare
+from adana.data.prepared import model_vocab_size
 from adana.data.tokenizer import (
     END_OF_TEXT,
     Tokenizer,
-    model_vocab_size,
     padded,
     ready_made,
     train_tokenizer,

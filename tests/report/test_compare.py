@@ -134,7 +134,7 @@ def test_one_label_for_two_settings_is_refused(tmp_path: Path, write_run: WriteR
 
 def test_a_seed_counts_once(tmp_path: Path, write_run: WriteRun) -> None:
     write_run(tmp_path / "a", "adamw", 0)
-    write_run(tmp_path / "b", "adamw", 0)
+    write_run(tmp_path / "b", "adamw", 0, gain=0.1)
     with pytest.raises(RunError, match="a seed counts once"):
         compare(find_runs(tmp_path), "adamw")
 

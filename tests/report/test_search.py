@@ -314,3 +314,13 @@ def test_names_of_any_kind_are_drawn(tmp_path):
         if "-joint-" in name:
             assert all(f">{value}</text>" in drawn for value in (1, 2, 4)), name
     assert 'class="missing' not in body
+
+
+def test_a_search_that_ends_worse_than_guessing_says_so(folder):
+    search = read_search(folder / "one")
+    at = search.scales[0]
+    for vocab_size, said in ((2, True), (512, False)):
+        config = {"model": {"vocab_size": vocab_size}}
+        scales = (dataclasses.replace(at, config=config), *search.scales[1:])
+        page = render_search([dataclasses.replace(search, scales=scales)])
+        assert ("worse than guessing, above ln V = 0.693" in page) == said

@@ -81,7 +81,7 @@ def test_losses_that_have_no_common_scale_are_refused(
 
 def test_a_seed_counts_once(tmp_path: Path, write_run: WriteRun) -> None:
     write_run(tmp_path / "one", "adamw", 0)
-    write_run(tmp_path / "two", "adamw", 0)
+    write_run(tmp_path / "two", "adamw", 0, gain=0.1)
     with pytest.raises(RunError, match="a seed counts once"):
         read_study(find_runs(tmp_path), "adamw")
 

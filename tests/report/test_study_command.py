@@ -43,9 +43,9 @@ def test_runs_that_do_not_go_together_are_listed_and_one_names_those_that_do(
 ) -> None:
     mixed = tmp_path / "runs"
     shutil.copytree(study_runs[0].path.parent, mixed)
-    for name in ("other-s0", "other-s1"):
+    for seed, name in enumerate(("other-s0", "other-s1")):
         shutil.copytree(study_runs[0].path, mixed / name)
-        config = study_runs[0].config()
+        config = {**study_runs[0].config(), "seed": seed}
         write_json(mixed / name / "config.json", {**config, "eval_tokens": 17})
     command = [verb, str(mixed), *(["--output", str(tmp_path / "out")] if verb == "report" else [])]
     with pytest.raises(SystemExit) as end:

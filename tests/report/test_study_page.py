@@ -131,6 +131,20 @@ def test_every_chart_is_drawn_without_a_complaint_and_nothing_is_cut_off(
 
 
 @needs_browser
+@pytest.mark.parametrize(("width", "whole"), [(1300, True), (PHONE, False)])
+def test_a_wide_table_takes_the_room_there_is_and_says_if_it_scrolls(
+    tab: Tab, folder: Path, width: int, whole: bool
+) -> None:
+    tab.open(folder / "report.html", width)
+    table = "document.querySelector('#results .scroll')"
+    cells = f"{table}.querySelectorAll('td.number')"
+    tab.ask(f"[...{cells}].forEach((cell) => cell.textContent = '1.42 (0.66 to')")
+    assert tab.ask(f"{table}.clientWidth > document.querySelector('h1').clientWidth") == whole
+    assert tab.ask(f"{table}.scrollWidth <= {table}.clientWidth") == whole
+    assert "linear-gradient" in tab.ask(f"getComputedStyle({table}).backgroundImage")
+
+
+@needs_browser
 def test_every_picture_and_every_chart_has_words_for_those_who_do_not_see_it(
     tab: Tab, folder: Path
 ) -> None:

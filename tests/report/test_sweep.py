@@ -4,7 +4,16 @@ import math
 
 from rich.console import Console
 
-from adana.report import Trial, all_charts, as_dict, compare, markdown, read_trials, render
+from adana.report import (
+    Trial,
+    all_charts,
+    as_dict,
+    compare,
+    markdown,
+    read_trials,
+    render,
+    sweep_edges,
+)
 from adana.report.sweep import sweep_table
 
 from .conftest import write_run
@@ -57,3 +66,17 @@ def test_without_a_sweep_there_is_no_chart_of_one(tmp_path):
     assert "sweep" not in all_charts(comparison)
     assert "Learning-rate sweep" not in render(comparison)
     assert not any(math.isnan(trial.lr) for trial in comparison.sweep)
+
+
+def test_a_rate_whose_training_failed_is_no_end_and_is_told(runs):
+    sweep = [
+        Trial("adamw", 0.001, None, False, "failed"),
+        Trial("adamw", 0.002, 3.0, True),
+        Trial("adamw", 0.004, None, False, "diverged"),
+    ]
+    comparison = compare(runs, "adamw", sweep)
+    text = markdown(comparison)
+    assert "| adamw | 0.001 | failed |" in text
+    assert "| adamw | 0.004 | diverged |" in text
+    assert "In the sweep of adamw, trainings failed (0.001): its rate was chosen among" in text
+    assert sweep_edges(sweep) == {"adamw": "lower"}

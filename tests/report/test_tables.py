@@ -1,5 +1,6 @@
 """The comparison as text: what fits where, and how numbers are written."""
 
+import dataclasses
 import io
 import json
 from collections.abc import Callable
@@ -9,8 +10,17 @@ import pytest
 from rich.console import Console
 
 from adana.laws import Multiplier
-from adana.report import Comparison, Estimate, as_dict, compare, markdown, terminal, words
-from adana.report.tables import Column, rich_table
+from adana.report import (
+    Comparison,
+    Estimate,
+    LeftOut,
+    as_dict,
+    compare,
+    markdown,
+    terminal,
+    words,
+)
+from adana.report.tables import Column, notes, rich_table
 from adana.runs import Run, find_runs
 
 
@@ -121,3 +131,47 @@ def test_a_narrow_terminal_breaks_no_name_and_no_number() -> None:
     assert max(map(len, out.getvalue().splitlines())) <= 48
     for word in ("1.07", "(open", "both", "ends)"):
         assert word in out.getvalue()
+
+
+def with_sampling(comparison: Comparison, errors: dict[str, float | None]) -> Comparison:
+    rows = [
+        dataclasses.replace(row, sampling_error=errors.get(row.label)) for row in comparison.rows
+    ]
+    return dataclasses.replace(comparison, rows=tuple(rows))
+
+
+@pytest.mark.parametrize(
+    ("errors", "said"),
+    [
+        ({"adamw": 0.041, "adana": 0.0412}, "others would move every loss by about 0.041 "),
+        (
+            {"adamw": 0.041, "muon": 0.58},
+            "others would move the loss of adamw by about 0.041 and that of muon by 0.58 ",
+        ),
+        (
+            {"adamw": 0.041, "muon": 0.58, "adana": 0.039},
+            "the loss of adamw by about 0.041, those of the others by 0.039 (adana) to 0.58 (muon)",
+        ),
+    ],
+)
+def test_one_bad_optimizer_does_not_speak_for_the_validation_set(
+    comparison: Comparison, errors: dict[str, float | None], said: str
+) -> None:
+    found = notes(with_sampling(comparison, errors))
+    assert said in found[0]
+    assert "(one standard error)" in found[0]
+
+
+def test_where_no_run_knows_its_sampling_error_nothing_is_said(comparison: Comparison) -> None:
+    assert "sample of documents" not in " ".join(notes(with_sampling(comparison, {})))
+
+
+def test_what_was_left_out_has_a_row_a_sentence_and_its_reason(runs: list[Run]) -> None:
+    lost = LeftOut("diverged at every rate", "diverged at every rate of the sweep (0.01, 0.02)")
+    comparison = compare(runs, "adamw", left_out={"lion": lost})
+    assert [row.label for row in comparison.all_rows][-1] == "lion"
+    assert "lion" not in comparison.labels
+    assert "| lion | - | 0 | diverged at every rate | - | - |" in markdown(comparison)
+    assert "lion has no result: diverged at every rate." in words.verdict(comparison)
+    assert "(0.01, 0.02)" in printed(comparison)
+    assert as_dict(comparison)["rows"][-1]["ended"] == "diverged at every rate"

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from adana.cli.train import parse_duration, stopping_early
+from adana.cli.train import _since, parse_duration, stopping_early
 from adana.train.interrupt import InterruptFlag
 
 
@@ -41,6 +41,21 @@ def test_a_second_ctrl_c_acts_as_usual():
             send(signal.SIGINT)
 
 
+@pytest.mark.parametrize("how", [InterruptFlag, stopping_early])
+def test_a_lost_terminal_is_heeded_unless_it_is_ignored_as_under_nohup(how):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with how():
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+            send(signal.SIGHUP)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        with how():
+            assert callable(signal.getsignal(signal.SIGHUP))
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_handlers_are_put_back():
     before = signal.getsignal(signal.SIGTERM)
     with InterruptFlag():
@@ -54,6 +69,17 @@ def test_the_time_limit_counts_from_the_construction():
     time.sleep(0.06)
     with flag:
         assert flag.reason == "by the time limit of 0.05 seconds"
+
+
+def test_the_time_limit_is_told_as_it_was_given():
+    flag = InterruptFlag(time_limit=1209600.0, since=time.monotonic() - 1209601.0)
+    assert flag.reason == "by the time limit of 1209600 seconds"
+
+
+def test_a_time_limit_leaves_a_second_for_training():
+    now = time.monotonic()
+    assert _since(now - 5.0, None) == _since(now - 5.0, 100.0) == now - 5.0
+    assert now + 0.9 <= _since(now - 5.0, 4.0) + 4.0 <= time.monotonic() + 1.1
 
 
 def test_a_signal_before_the_first_step_has_the_exit_code_of_an_interruption():

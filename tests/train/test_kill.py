@@ -119,7 +119,7 @@ def test_ten_kills_at_random_moments_change_nothing(start, whole, tmp_path):
     assert_same_end(whole, run)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_run_with_a_checkpoint_at_the_step_reached(start, tmp_path, number):
     run = Run(tmp_path / "run")
     training = start(run, steps=ENDLESS)

@@ -36,6 +36,31 @@ def test_a_loaded_model_has_the_loss_that_the_run_recorded(family, config, shard
     assert float(loss) == pytest.approx(summary["val_loss"], abs=1e-5)
 
 
+def test_an_average_has_the_loss_that_the_run_recorded_for_it(config, shards, tmp_path):
+    config = dataclasses.replace(config, averages=("ema:0.9", "tail:0.1"))
+    run = Run(tmp_path / "run")
+    summary = train(config, shards, run).summary
+    windows = torch.from_numpy(validation_windows(shards.validation, 32, config.eval_tokens))
+    for name in config.averages:
+        with torch.no_grad():
+            logits = load_trained(run, average=name)(windows[:, :-1])
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
+        recorded = summary["averages"][name]["val_loss"]
+        assert float(loss) == pytest.approx(recorded, abs=1e-5)
+        assert recorded != pytest.approx(summary["val_loss"], abs=1e-5)
+    with pytest.raises(RunError, match=r"no average 'ema:0\.99' of the weights: it has ema"):
+        load_trained(run, average="ema:0.99")
+    with pytest.raises(RunError, match=r"tail:0\.1 had not begun at .*step-00000010.*later check"):
+        load_trained(run, 10, average="tail:0.1")
+
+
+def test_a_run_without_averages_says_how_to_have_some(config, shards, tmp_path):
+    run = Run(tmp_path / "run")
+    train(config, shards, run)
+    with pytest.raises(RunError, match=r"'ema:0\.9' of the weights: it has none \(adana"):
+        load_trained(run, average="ema:0.9")
+
+
 def test_an_earlier_checkpoint_is_taken_by_its_step(config, shards, tmp_path):
     run = Run(tmp_path / "run")
     train(config, shards, run)
@@ -53,12 +78,14 @@ def test_a_run_without_checkpoints_says_so(config, shards, tmp_path):
         load_trained(Run(tmp_path))
 
 
-def test_a_damaged_checkpoint_is_not_loaded(config, shards, tmp_path):
+def test_a_damaged_checkpoint_is_not_loaded_and_a_whole_one_is_named(config, shards, tmp_path):
     run = Run(tmp_path / "run")
     train(config, shards, run)
-    (file,) = (run.checkpoints / "step-00000012").glob("*.safetensors")
-    content = bytearray(file.read_bytes())
-    content[-1] ^= 1
-    file.write_bytes(bytes(content))
-    with pytest.raises(RunError, match="altered"):
-        load_trained(run)
+    for step, told in ((12, "Take another one: --step 10"), (10, "There is no other one")):
+        (file,) = (run.checkpoints / f"step-{step:08d}").glob("*.safetensors")
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(bytes(content))
+        with pytest.raises(RunError, match=rf"altered .* does not match\. {told}"):
+            load_trained(run, step)
+        file.write_bytes(bytes(content[:-1]))  # which is seen without reading it

@@ -114,6 +114,34 @@ def test_another_layout_is_the_same_run_and_another_setting_is_refused(config, s
         train(other, shards, run)
 
 
+@pytest.mark.parametrize("state", ["interrupted", "finished"])
+def test_a_refused_command_leaves_the_directory_to_the_right_one(
+    state, config, shards, tmp_path, monkeypatch
+):
+    run = Run(tmp_path / "run")
+    if state == "finished":
+        train(config, shards, run)
+    else:
+        interrupted_run(config, shards, run.path, monkeypatch, 9)
+    (run.path / "config.json").unlink()
+    before = {path: path.read_bytes() for path in run.path.iterdir() if path.is_file()}
+    other = dataclasses.replace(config, optimizer=OptimizerConfig("adana", lr=0.5))
+    with pytest.raises(RunError, match=r"belong to a run with other settings .*--run, or delete"):
+        train(other, shards, run)
+    assert before == {path: path.read_bytes() for path in run.path.iterdir() if path.is_file()}
+    assert train(config, shards, run).state == "finished"
+
+
+def test_a_run_whose_checkpoints_cannot_tell_is_begun_all_the_same(config, shards, tmp_path):
+    run = Run(tmp_path / "run")
+    older = run.checkpoints / "step-00000001"
+    older.mkdir(parents=True)
+    (older / "manifest.json").write_text("[]")
+    (older / "state.json").write_text("[]")
+    with pytest.raises(RunError, match="none of the 1 checkpoints"):
+        train(config, shards, run)
+
+
 def test_a_non_finite_loss_stops_the_run_as_diverged(config, shards, tmp_path):
     config = dataclasses.replace(config, optimizer=OptimizerConfig("adana", lr=1e30))
     run = Run(tmp_path / "run")
@@ -271,6 +299,52 @@ def test_warnings_of_the_optimizer_are_told_to_whoever_listens(config, shards, t
         train(config, shards, Run(tmp_path / "b"))
 
 
+class Unwell(Exception):
+    """An error of a caller's own."""
+
+
+@pytest.mark.parametrize("error", [Unwell("no more"), SystemExit(3)], ids=["error", "exit"])
+@pytest.mark.parametrize("sign", ["loss", "val_loss"])
+def test_an_error_of_whoever_listens_ends_the_run_with_a_checkpoint(
+    error, sign, config, shards, tmp_path
+):
+    layout = dataclasses.replace(config.layout, checkpoint_every=100)
+    config = dataclasses.replace(config, layout=layout)
+    whole, run = Run(tmp_path / "whole"), Run(tmp_path / "run")
+    train(config, shards, whole)
+
+    def listen(progress):
+        if getattr(progress, sign) is not None and progress.step > 6:
+            raise error
+
+    with pytest.raises(type(error)) as raised:
+        train(config, shards, run, listen)
+    assert raised.value is error
+    step = {"loss": 9, "val_loss": 8}[sign]
+    reason = f"on_progress raised {type(error).__name__}: {error}"
+    assert run.status() == {"state": "failed", "reason": reason, "step": step}
+    assert [checkpoint_step(path) for path in list_checkpoints(run.checkpoints)] == [step]
+    assert train(config, shards, run).state == "finished"
+    assert_same_end(whole, run)
+
+
+@pytest.mark.parametrize("where", ["between", "while it tells"])
+def test_a_signal_before_the_first_step_is_no_failure_of_the_run(
+    where, config, shards, tmp_path, monkeypatch
+):
+    def leave(_):
+        raise SystemExit(75)
+
+    run = Run(tmp_path / "run")
+    interrupted_run(config, shards, run.path, monkeypatch, 9)
+    before = run.status()
+    if where == "between":
+        monkeypatch.setattr(loop_module.Trainer, "_resume", leave)
+    with pytest.raises(SystemExit):
+        train(config, shards, run, leave)
+    assert run.status() == before
+
+
 def break_checkpoint(path):
     (file,) = path.glob("*.safetensors")
     file.write_bytes(file.read_bytes()[:100])
@@ -363,6 +437,92 @@ def test_a_run_that_starts_over_says_so(config, shards, tmp_path, monkeypatch):
     messages = []
     train(config, shards, run, lambda sign: messages.append(sign.message))
     assert any("has no checkpoint yet: starting from the beginning" in m for m in messages)
+
+
+def test_rows_that_a_checkpoint_has_outlived_are_missed(config, shards, tmp_path, monkeypatch):
+    run = interrupted_run(config, shards, tmp_path / "run", monkeypatch, 9)  # checkpoint of step 8
+    (run.path / "metrics.jsonl").unlink()
+    said = []
+    with monkeypatch.context() as patch:
+        error = stop_at(patch, 9)
+        with pytest.raises(error):
+            train(config, shards, run, lambda sign: said.append(sign.message))
+    lost = f"{run.path / 'metrics.jsonl'} lacks 2 training rows and 2 evaluations up to step 8"
+    (told,) = [text for text in said if text.startswith("warning: ") and "metrics" in text]
+    assert f"{lost}, the first of step 0: the record of them is lost" in told
+    assert "restore the file from a backup" in told
+    rows = [row for row in run.metrics() if row["step"] != 8]
+    assert rows
+    assert train(config, shards, run).state == "finished"
+
+
+@pytest.mark.parametrize("step", [3, 8, 9])
+def test_no_row_is_missed_of_a_run_that_was_killed(step, config, shards, tmp_path, monkeypatch):
+    run = interrupted_run(config, shards, tmp_path / "run", monkeypatch, step)
+    said = []
+    train(config, shards, run, lambda sign: said.append(sign.message))
+    assert not any("lacks" in text for text in said)
+
+
+def test_rows_of_a_run_that_lost_its_checkpoints_are_kept(config, shards, tmp_path, monkeypatch):
+    whole, run = Run(tmp_path / "whole"), Run(tmp_path / "run")
+    train(config, shards, whole)
+    said = []
+    for number in (1, 2):
+        interrupted_run(config, shards, run.path, monkeypatch, 9)
+        before = (run.path / "metrics.jsonl").read_bytes()
+        shutil.rmtree(run.checkpoints)
+        with monkeypatch.context() as patch:
+            error = stop_at(patch, 9)
+            with pytest.raises(error):
+                train(config, shards, run, lambda sign: said.append(sign.message))
+        aside = run.path / f"metrics.jsonl.{number}"
+        assert aside.read_bytes() == before
+        assert any(
+            f"come to step 9: starting from the beginning. What it recorded is kept in {aside}"
+            in text
+            for text in said
+        )
+    train(config, shards, run)
+    assert_same_end(whole, run)
+
+
+@pytest.mark.parametrize("content", ["", '{"state": "runn', "[]", "{}"])
+@pytest.mark.parametrize("when", ["killed", "finished"])
+def test_a_damaged_status_stops_no_run(when, content, config, shards, tmp_path, monkeypatch):
+    whole, run = Run(tmp_path / "whole"), Run(tmp_path / "run")
+    train(config, shards, whole)
+    if when == "finished":
+        train(config, shards, run)
+        shutil.rmtree(run.checkpoints)  # pruned
+    else:
+        interrupted_run(config, shards, run.path, monkeypatch, 9)
+    rows = (run.path / "metrics.jsonl").read_bytes()
+    (run.path / "status.json").write_text(content)
+    said = []
+    outcome = train(config, shards, run, lambda sign: said.append(sign.message))
+    assert outcome.state == "finished"
+    assert any("status.json was damaged; it is now that of step" in text for text in said)
+    if when == "finished":
+        assert outcome.reason == "already trained"
+        assert (run.path / "metrics.jsonl").read_bytes() == rows
+    else:
+        assert_same_end(whole, run)
+
+
+@pytest.mark.parametrize("status", ["damaged", "deleted"])
+def test_rows_of_a_run_that_lost_all_but_them_are_kept(
+    status, config, shards, tmp_path, monkeypatch
+):
+    run = interrupted_run(config, shards, tmp_path / "run", monkeypatch, 9)
+    before = (run.path / "metrics.jsonl").read_bytes()
+    if status == "damaged":
+        (run.path / "status.json").write_text("")
+    else:
+        (run.path / "status.json").unlink()
+    shutil.rmtree(run.checkpoints)
+    assert train(config, shards, run).state == "finished"
+    assert (run.path / "metrics.jsonl.1").read_bytes() == before
 
 
 def test_the_last_file_of_a_checkpoint_on_a_full_disk_is_told_of_once(
@@ -651,7 +811,7 @@ def test_only_the_rank_that_holds_the_directory_says_how_a_run_ended(tmp_path):
     run.set_status("finished", step=12)
     for rank, state in ((1, "finished"), (0, "failed")):
         world = World(torch.device("cpu"), rank, size=2)
-        _record_failure(run, 7, RunError("the network"), world)
+        _record_failure(run, 7, "the network", world)
         assert run.status()["state"] == state
 
 

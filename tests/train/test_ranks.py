@@ -106,6 +106,19 @@ def on_rank_full_disk(config, folder, path, rank):
     return "nothing"
 
 
+def on_rank_listen(config, folder, path, step):
+    """Whoever listens to the first rank raises at a step. Returns what each rank was told."""
+
+    def listen(progress):
+        if progress.step >= step:
+            raise ConnectionError("the connection to my server was lost")
+
+    try:
+        return train(config, open_shards(folder), Run(path), listen).state
+    except RunError as error:
+        return str(error)
+
+
 def on_rank_full_metrics(config, folder, path, step, column):
     """A row cannot be written, which the first rank alone finds out. Returns what each was told."""
     append = Run.append_metrics
@@ -313,6 +326,20 @@ class Steady(torch.optim.Optimizer):
 
 steady = OptimizerEntry(lambda model, config, steps: Steady(model.parameters(), config.lr))
 """
+
+
+@pytest.mark.parametrize("step", [3, 12])
+def test_an_error_of_whoever_listens_stops_all_ranks_with_a_checkpoint(
+    step, config, shards, tmp_path, worlds
+):
+    run = Run(tmp_path / "run")
+    config = laid_out(dataclasses.replace(config, steps=12, eval_every=6), "ddp")
+    told = "on_progress raised ConnectionError: the connection to my server was lost"
+    assert worlds(2).run(on_rank_listen, config, shards.folder, run.path, step) == [told] * 2
+    end = min(step + 1, 12)
+    assert run.status() == {"state": "failed", "reason": f"rank 0: {told}", "step": end}
+    assert checkpoint_step(list_checkpoints(run.checkpoints)[-1]) == end
+    assert train(config, shards, run).state == "finished"
 
 
 @pytest.mark.slow

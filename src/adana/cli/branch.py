@@ -10,12 +10,12 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from adana.cli.prepare import prepare_with_bar
+from adana.cli.prepare import prepare_on_ranks
 from adana.cli.progress import Display
 from adana.cli.run_folders import check_folder
-from adana.cli.terminal import say
+from adana.cli.terminal import say, unbreakable
 from adana.cli.train import exit_code, outcome_text, stopping_early
-from adana.data import Shards, open_shards
+from adana.data import Shards
 from adana.ladder import PlannedRun, plan_run
 from adana.runs import Run
 from adana.schedules import default_cooldown_steps
@@ -71,10 +71,9 @@ def branch_command(arguments: BranchArguments) -> int:
     found = [find_branch(trunk, steps, _cooldown(arguments, steps)) for steps in arguments.steps]
     codes = []
     with stopping_early(), join_world(arguments.device) as world:
-        console = Console(quiet=not world.first)
+        console = unbreakable(Console(quiet=not world.first))
         data = found[0][0].data
-        prepared = world.decide(lambda: prepare_with_bar(data, console).folder)
-        shards = world.together(lambda: open_shards(prepared))
+        shards = prepare_on_ranks(data, console, world)
         for each, branch in found:
             layout = dataclasses.replace(each.layout, device=arguments.device, time_limit=None)
             if arguments.threads:

@@ -15,7 +15,7 @@ from rich.console import Console
 from adana.checks import check_range
 from adana.cli.choices import configure
 from adana.cli.engine_flags import EngineFlags
-from adana.cli.execute import train_all
+from adana.cli.execute import FailedRuns, Failure, train_all
 from adana.cli.prepare import prepare_with_bar
 from adana.cli.report import write_comparison
 from adana.cli.run_folders import check_folder
@@ -39,7 +39,7 @@ from adana.ladder import (
     sweep_rates,
     with_optimizer,
 )
-from adana.report import Trial, read_trials, sweep_edges, sweep_table
+from adana.report import LeftOut, Trial, best_of_nothing, read_trials, sweep_edges, sweep_table
 from adana.runs import folder_key
 from adana.searches import Search
 from adana.train import (
@@ -119,7 +119,10 @@ def compare_command(arguments: CompareArguments) -> int:
         console,
         sweep=comparison.trials,
         sources=sources,
+        left_out=comparison.left_out,
     )
+    if comparison.failures:
+        raise FailedRuns(comparison.failures)
     return 0
 
 
@@ -131,8 +134,13 @@ def default_output(arguments: CompareArguments, planned: Sequence[PlannedRun]) -
 
 
 def check_arguments(arguments: CompareArguments) -> None:
-    """Raise `ValueError` for arguments that cannot be compared."""
-    arguments.check()
+    """Say what cannot be compared, or is not installed, before anything is done.
+
+    Raises:
+        RuntimeError: Ray is not installed.
+        ValueError: arguments are wrong, or a tracker's package is not installed.
+    """
+    arguments.check(arguments.jobs)
     names = arguments.optimizers
     if not names:
         raise ValueError("name at least one optimizer, say: adana compare adamw adana")
@@ -153,6 +161,7 @@ def check_arguments(arguments: CompareArguments) -> None:
         raise ValueError("--sweep-lr and --tuned both choose learning rates; leave out one of them")
     if arguments.sweep_lr < 0 or arguments.sweep_lr == 1:
         raise ValueError(f"--sweep-lr takes 2 or more rates, got {arguments.sweep_lr}")
+    arguments.check_installed(arguments.trackers)
 
 
 def _refuse_unused(arguments: CompareArguments, own: Sequence[Candidate]) -> None:
@@ -202,6 +211,10 @@ class _Comparison:
     ) -> None:
         self.arguments, self.rules, self.shards, self.console = arguments, rules, shards, console
         self.trials: list[Trial] = []
+        self.left_out: dict[str, LeftOut] = {}
+        """What has no run in the comparison, by label, and why."""
+        self.failures: list[Failure] = []
+        """The trainings that failed so far."""
         self.code = 0
         """Exit code of the last trainings: not 0 if they were stopped."""
 
@@ -226,7 +239,10 @@ class _Comparison:
         say(self.console, text)
 
     def train(self, configs: Mapping[str, TrainConfig]) -> list[PlannedRun]:
-        """Train every seed and horizon; return the runs, or none if it was interrupted."""
+        """Train every seed and horizon; return the runs, or none if it was interrupted.
+
+        Runs that failed are among them, unless they failed before anything of them was written.
+        """
         self._introduce(configs)
         trainings = plan_seeds_and_horizons(
             configs,
@@ -235,12 +251,16 @@ class _Comparison:
             horizons=self.arguments.horizons,
         )
         planned = [self._place(config) for config in trainings]
-        return planned if self._train(planned) else []
+        return self._written(planned) if self._train(planned) else []
 
     def sweep(self, configs: Mapping[str, TrainConfig]) -> dict[str, TrainConfig]:
         """Train each optimizer at several rates with the first seed; return the best of each.
 
-        Empty if it was interrupted. Prints and keeps every trial.
+        Empty if it was interrupted. Prints and keeps every trial. An optimizer without a result at
+        any rate is left out, and said to be.
+
+        Raises:
+            RuntimeError: that is the baseline.
         """
         planned = {}
         for name, config in configs.items():
@@ -250,18 +270,22 @@ class _Comparison:
         everything = [p for several in planned.values() for p in several]
         if not self._train(everything):
             return {}
-        self.trials = read_trials(p.run for p in everything)
+        self.trials = _read_planned_trials(everything)
         self.console.print(sweep_table(self.trials))
-        return {name: self._choose(name, several) for name, several in planned.items()}
+        chosen = {name: self._choose(name, several) for name, several in planned.items()}
+        return {name: config for name, config in chosen.items() if config is not None}
 
-    def _choose(self, name: str, several: Sequence[PlannedRun]) -> TrainConfig:
+    def _choose(self, name: str, several: Sequence[PlannedRun]) -> TrainConfig | None:
+        """Return the best rate's configuration; None if no rate has a result, which is noted."""
         trials = [trial for trial in self.trials if trial.label == name]
         best = next((trial for trial in trials if trial.best), None)
         if best is None:
-            raise RuntimeError(
-                f"{name} diverged at every rate of the sweep; pass a lower one: --lr"
-            )
+            self._leave_out(name, _without_result(trials, self._reason(several)))
+            return None
         config = next(p.config for p in several if p.config.optimizer.lr == best.lr)
+        guess = math.log(config.model.vocab_size)
+        if best.loss is not None and (said := best_of_nothing(best.loss, guess)):
+            self.console.print(f"{name}: {said}", style="yellow", markup=False)
         side = sweep_edges(trials).get(name)
         if side:
             self.console.print(
@@ -271,6 +295,39 @@ class _Comparison:
                 style="yellow",
             )
         return config
+
+    def _leave_out(self, name: str, why: LeftOut) -> None:
+        """Note and say that the optimizer is not trained any further.
+
+        Raises:
+            RuntimeError: it is the baseline.
+        """
+        self.left_out[name] = why
+        if name == self.arguments.optimizers[0]:
+            raise RuntimeError(
+                f"the baseline {name} {why.reason}; there is nothing to compare with. Give it "
+                f"another rate, --lr {name}=RATE, mend it, or name another optimizer first"
+            )
+        self.console.print(f"left out: {name} {why.reason}", style="yellow", markup=False)
+
+    def _reason(self, planned: Sequence[PlannedRun]) -> str:
+        """Return why the first of these that failed did; empty if none failed."""
+        paths = {p.path for p in planned}
+        return next((f.reason for f in self.failures if f.path in paths), "")
+
+    def _written(self, planned: Sequence[PlannedRun]) -> list[PlannedRun]:
+        """Return those that left a run directory to be read; the others are left out."""
+        kept = [p for p in planned if _has_config(p)]
+        labels = {p.config.optimizer.label for p in kept}
+        for p in planned:
+            if p in kept:
+                continue
+            label, config = p.config.optimizer.label, p.config
+            one = f"{label}, seed {config.seed}, {config.steps} steps"
+            name = one if label in labels else label
+            if name not in self.left_out:
+                self._leave_out(name, LeftOut("failed", f"failed: {self._reason([p])}"))
+        return kept
 
     def _introduce(self, configs: Mapping[str, TrainConfig]) -> None:
         """Print every derived number with its rule: what all share first, then each one's own."""
@@ -283,10 +340,43 @@ class _Comparison:
         self.console.print()
 
     def _train(self, planned: Sequence[PlannedRun]) -> bool:
-        self.code = train_all(
-            planned, self.arguments.jobs, self.shards.folder, self.console, self.arguments
-        )
+        """Train what is missing; whether all of it has ended, well or not."""
+        try:
+            self.code = train_all(
+                planned, self.arguments.jobs, self.shards.folder, self.console, self.arguments
+            )
+        except FailedRuns as error:
+            self.failures += error.failures
+            self.code = 0
         return self.code == 0
 
     def _place(self, config: TrainConfig) -> PlannedRun:
         return plan_run(config, self.arguments.runs, self.shards.fingerprint)
+
+
+def _has_config(planned: PlannedRun) -> bool:
+    """Whether the training got so far that its directory says what was trained."""
+    return (planned.path / "config.json").exists()
+
+
+def _read_planned_trials(planned: Sequence[PlannedRun]) -> list[Trial]:
+    """Read the trials of a sweep; one that failed before it began is a failed trial too."""
+    trials = read_trials(p.run for p in planned if _has_config(p))
+    for p in planned:
+        if not _has_config(p):
+            optimizer = p.config.optimizer
+            trials.append(Trial(optimizer.label, optimizer.lr, None, False, "failed"))
+    labels = list(dict.fromkeys(p.config.optimizer.label for p in planned))
+    return sorted(trials, key=lambda trial: (labels.index(trial.label), trial.lr))
+
+
+def _without_result(trials: Sequence[Trial], reason: str) -> LeftOut:
+    """Say why an optimizer has a result at none of its rates; `reason` is that of a failure."""
+    rates = ", ".join(f"{trial.lr:g}" for trial in trials)
+    states = {trial.state for trial in trials}
+    if states == {"diverged"}:
+        return LeftOut("diverged at every rate", f"diverged at every rate of the sweep ({rates})")
+    if states == {"failed"}:
+        return LeftOut("failed", f"failed: {reason}")
+    why = f"diverged or failed at every rate of the sweep ({rates}): {reason}"
+    return LeftOut("diverged or failed", why)

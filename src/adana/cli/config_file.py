@@ -50,6 +50,6 @@ def check_text(config: TrainConfig, fingerprint: str, shards: Shards) -> None:
     if shards.fingerprint != fingerprint:
         raise RunError(
             f"the text {config.data.corpus!r} here is not what --config was made for (fingerprint "
-            f"{shards.fingerprint}, not {fingerprint}): another version of it, or of Python. Give "
-            "the settings as flags to train on this one"
+            f"{shards.fingerprint[:16]}, not {fingerprint[:16]}): it has changed since, or comes "
+            "from another version of Python. Give the settings as flags to train on this one"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -30,7 +31,8 @@ class DataArguments(DataFlags):
         adana data delete KEY                 free the space
 
     Interrupt a preparation whenever you like: the same command goes on where it was. The cache lies
-    in $ADANA_CACHE, else ~/.cache/adana; a KEY may be shortened to its first letters.
+    in $ADANA_CACHE, else ~/.cache/adana; a KEY may be shortened to its first letters. Trainings
+    take it too (8 letters at least), as --data KEY: the tokens as they are, without their text.
     """
 
     action: tyro.conf.Positional[Literal["prepare", "list", "describe", "verify", "delete"]] = (
@@ -49,8 +51,9 @@ def data_command(arguments: DataArguments) -> int:
 
 
 def _prepare(arguments: DataArguments, console: Console) -> int:
-    config = arguments.data_config(arguments.name)
-    shards = prepare_with_bar(config, console, verify=arguments.verify)
+    if arguments.name:
+        arguments = dataclasses.replace(arguments, data=arguments.name)
+    shards = prepare_with_bar(arguments.data_config(), console, verify=arguments.verify)
     _describe(shards.manifest, console)
     return 0
 
@@ -61,6 +64,8 @@ def _list(arguments: DataArguments, console: Console) -> int:
         say(console, f"{entry.key}  {_size(entry.bytes):>8}  {_summary(entry)}")
     total = _size(sum(entry.bytes for entry in there))
     say(console, f"{len(there)} in {cache_folder()}, {total} together")
+    if any(entry.manifest for entry in there):
+        say(console, "train on tokens as they are, without their text: adana train --data KEY")
     return 0
 
 

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Literal
 
 from rich.console import Console
 
 from adana.cli.terminal import say
-from adana.data import DataConfig, best_available, model_vocab_size
+from adana.data import (
+    DataConfig,
+    best_available,
+    check_vocabulary_holds,
+    model_vocab_size,
+    prepared_config,
+)
 
 AUTO = "auto"
 """A tokenizer to be chosen by what can be had."""
@@ -35,8 +42,10 @@ class DataFlags:
 
     data: str = DataConfig.corpus
     """`python` (the standard library's sources, on every machine), `python-packages` (those and all
-    installed packages), your own .txt, .md, .py, .jsonl or .parquet file or a folder of them, or a
-    data set of the Hugging Face hub: fineweb-10bt, fineweb-100bt, hub:OWNER/NAME[/CONFIG]."""
+    installed packages), your own .txt, .md, .py, .jsonl or .parquet file or a folder of them, a
+    data set of the Hugging Face hub: fineweb-10bt, fineweb-100bt, hub:OWNER/NAME[/CONFIG], or the
+    KEY of prepared tokens (`adana data list`; 8 digits of it will do), which are used as they are,
+    without their text."""
     tokenizer: str = DataConfig.tokenizer
     """`trained` on the corpus, `gpt2`, the path of a byte-level tokenizer.json, or `auto`: gpt2 if
     it can be had, else trained. The runs' records name the one that was used."""
@@ -55,16 +64,49 @@ class DataFlags:
     """Use the first so many distinct documents. Default: all."""
     limit_tokens: int | None = None
     """Stop when there are so many training tokens. Default: all."""
+    bad_rows: Literal["refuse", "skip"] = DataConfig.bad_rows
+    """What to do with rows and files that are no text: refuse names the first, skip leaves them out
+    and counts them (up to 1 % of all)."""
 
     def __post_init__(self) -> None:
-        if self.tokenizer == AUTO:  # from here on it has its name, in the records of runs too
+        prepared = prepared_config(self.data)
+        if prepared is not None:
+            self._take_over(prepared)
+        elif self.tokenizer == AUTO:  # from here on it has its name, in the records of runs too
             object.__setattr__(self, "tokenizer", _found_tokenizer())
 
-    def data_config(self, corpus: str | None = None) -> DataConfig:
-        """Return what to prepare; `corpus` in place of --data if given."""
+    def _take_over(self, prepared: DataConfig) -> None:
+        """Say of prepared tokens how they were made; `ValueError` for a flag that says otherwise.
+
+        From here on --data is the whole key.
+        """
+        trained = prepared.tokenizer == DataConfig.tokenizer
+        for name in _OF_TOKENS if trained else (n for n in _OF_TOKENS if n != "vocab_size"):
+            given, made = getattr(self, name), getattr(prepared, name)
+            open_to_any = given == getattr(DataFlags, name) or (name, given) == ("tokenizer", AUTO)
+            if not open_to_any and given != made:
+                raise ValueError(
+                    f"--{name.replace('_', '-')} {given} does not go with --data {self.data}: its "
+                    f"tokens were made with {made}. Leave the flag out, or give the corpus by its "
+                    f"own name ({prepared.corpus}) to prepare it anew"
+                )
+            object.__setattr__(self, name, made)
+        object.__setattr__(self, "data", prepared.prepared)
+
+    def data_config(self) -> DataConfig:
+        """Return what to prepare, or which prepared tokens to use.
+
+        Raises `ValueError` if --vocab-size is less than a ready-made tokenizer has.
+        """
+        config = prepared_config(self.data) or self._settings()
+        if self.vocab_size is not None and config.tokenizer != DataConfig.tokenizer:
+            check_vocabulary_holds(self.vocab_size, config)
+        return config
+
+    def _settings(self) -> DataConfig:
         own = self.vocab_size if self.tokenizer == DataConfig.tokenizer else None
         return DataConfig(
-            corpus=corpus or self.data,
+            corpus=self.data,
             vocab_size=DataConfig.vocab_size if own is None else own,
             validation_fraction=self.validation_fraction,
             validation_tokens=self.validation_tokens,
@@ -73,9 +115,17 @@ class DataFlags:
             hub_split=self.hub_split,
             limit_documents=self.limit_documents,
             limit_tokens=self.limit_tokens,
+            bad_rows=self.bad_rows,
         )
 
     def model_vocab_size(self) -> int:
         """Return the model's vocabulary: what was asked for, or what the tokenizer needs."""
-        own = self.vocab_size
-        return model_vocab_size(self.data_config()) if own is None else own
+        config = self.data_config()
+        return model_vocab_size(config) if self.vocab_size is None else self.vocab_size
+
+
+_OF_TOKENS = (
+    *("tokenizer", "vocab_size", "validation_fraction", "validation_tokens", "text_field"),
+    *("hub_split", "limit_documents", "limit_tokens", "bad_rows"),
+)
+"""Flags that decide which tokens there are; named as in `DataConfig`."""

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from adana.ladder import job_memory
+from adana.trackers import open_trackers
 from adana.train import TrainConfig, gpus_to_share
 from adana.tune import Engine, LocalEngine, RayEngine
+from adana.tune.ray_cluster import load_ray
 
 
 @dataclass(frozen=True)
@@ -24,14 +26,36 @@ class EngineFlags:
     """Memory of one training in GB (1e9 bytes): of those on the CPU, no more run at a time than fit
     in what is free. Default: estimated from the largest model."""
 
-    def check(self) -> None:
-        """Raise `ValueError` for flags that do not go together."""
+    def check(self, jobs: int | None = None) -> None:
+        """Raise `ValueError` for flags that do not go together; `jobs` is what --jobs says."""
         if self.ray_address is not None and self.engine != "ray":
             raise ValueError("--ray-address needs --engine ray")
         if self.memory_per_job is not None and self.engine != "local":
             raise ValueError("--memory-per-job needs --engine local: a cluster has its own limits")
         if self.memory_per_job is not None and not 0 < self.memory_per_job < float("inf"):
             raise ValueError(f"--memory-per-job must be above 0 GB, got {self.memory_per_job:g}")
+        if self.engine != "local" and jobs is not None:
+            raise ValueError(
+                f"--jobs {jobs} does not go with --engine {self.engine}: the room of the cluster "
+                "decides how many trainings run at a time"
+            )
+
+    def check_installed(self, trackers: Sequence[str] = ()) -> None:
+        """Look for what the trainings will need, before any work is done.
+
+        `trackers` are those that they have; on a cluster it is its nodes that need them.
+
+        Raises:
+            RuntimeError: Ray is not installed.
+            ValueError: a tracker is unknown or there twice, or its package is not installed.
+        """
+        if self.engine == "local":
+            open_trackers(trackers)
+            return
+        try:
+            load_ray()
+        except ImportError as error:
+            raise RuntimeError(str(error)) from error
 
     def build(
         self, workers: int, configs: Sequence[TrainConfig], say: Callable[[str], None]
@@ -54,10 +78,7 @@ class EngineFlags:
             spread = gpus_to_share(layout.device)
             return LocalEngine(workers, self._memory(configs), gpus=spread, say=say)
         gpus = 1 if layout.device.startswith("cuda") else 0
-        try:
-            return RayEngine(self.ray_address, cpus_per_job=layout.threads or 1, gpus_per_job=gpus)
-        except ImportError as error:
-            raise RuntimeError(str(error)) from error
+        return RayEngine(self.ray_address, cpus_per_job=layout.threads or 1, gpus_per_job=gpus)
 
     def _memory(self, configs: Sequence[TrainConfig]) -> int | None:
         """Return the bytes of the largest job, if known."""

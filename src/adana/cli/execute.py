@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 
@@ -25,6 +26,28 @@ def step_flops(config: TrainConfig) -> float:
     return model_flops(config.model, config.tokens_per_step)
 
 
+class Failure(NamedTuple):
+    """A training that failed, unlike one that diverged."""
+
+    name: str
+    """What it is called for people."""
+    path: Path
+    """Its run directory, which may be without anything in it."""
+    reason: str
+
+
+class FailedRuns(RuntimeError):
+    """Some trainings failed; all others came to their end."""
+
+    def __init__(self, failures: Sequence[Failure]) -> None:
+        self.failures = tuple(failures)
+        runs = "run" if len(self.failures) == 1 else "runs"
+        super().__init__(
+            f"{len(self.failures)} {runs} failed ({'; '.join(f.name for f in self.failures)}), for "
+            "the reasons above. The finished ones are kept: the same command trains only the rest."
+        )
+
+
 def train_all(
     planned: Sequence[PlannedRun],
     jobs: int | None,
@@ -38,8 +61,8 @@ def train_all(
 
     All have the same device and threads in their layout; threads of None are shared out. The time
     left is estimated by `step_cost`, what a step of a run costs in any unit. Returns the exit code:
-    0, or that of the signal which stopped it (`stop_code`). Raises `RuntimeError` if a run failed;
-    a diverged one has not failed, it is a result.
+    0, or that of the signal which stopped it (`stop_code`). Raises `FailedRuns` when all have ended
+    if a run failed; a diverged one has not failed, it is a result.
     """
     layout = planned[0].config.layout
     workers, threads = share_out(len(planned), layout, jobs, where)
@@ -71,12 +94,13 @@ def train_all(
         return stop_code(engine)
     if any(r.value is not None and r.value.state == "interrupted" for r in results.values()):
         return stop_code(engine)
-    broken = [name for name, result in results.items() if result.error]
+    broken = [
+        Failure(name, p.path, results[name].error)
+        for name, p in missing.items()
+        if results[name].error
+    ]
     if broken:
-        raise RuntimeError(
-            f"{len(broken)} runs failed ({'; '.join(broken)}), for the reasons above. "
-            "The finished ones are kept: the same command trains only the rest."
-        )
+        raise FailedRuns(broken)
     return 0
 
 
@@ -108,11 +132,7 @@ def share_out(
     with the threads it began with to end with the same bits.
     """
     if where.engine != "local":  # the cores are other machines'
-        if jobs is not None:
-            raise ValueError(
-                f"--jobs {jobs} does not go with --engine {where.engine}: the room of the cluster "
-                "decides how many trainings run at a time"
-            )
+        where.check(jobs)
         return planned, layout.threads or 1
     cores = os.cpu_count() or 1
     if jobs is None:

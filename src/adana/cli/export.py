@@ -13,7 +13,11 @@ from adana.cli.run_folders import RUNS
 from adana.cli.terminal import say
 from adana.data import run_tokenizer
 from adana.report import find_run, model_card
+from adana.runs import Run
 from adana.train import checkpoint_step, find_checkpoint, load_trained
+
+RESULTS = "## Results\n"
+"""The heading of a model card below which losses stand."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class ExportArguments:
     """Folder to write; it must not exist, or be empty."""
     step: int | None = None
     """Take the checkpoint of this step. Default: the newest."""
+    average: str | None = None
+    """In place of the weights, an average of them by its name in --averages, as ema:0.999."""
     runs: Path = RUNS
     """Folder of the run directories."""
 
@@ -44,6 +50,22 @@ def export_command(arguments: ExportArguments) -> int:
     except ImportError as error:
         raise RuntimeError(str(error)) from error
     step = checkpoint_step(find_checkpoint(run, arguments.step))
-    export_model(arguments.to, load_trained(run, step), run_tokenizer(run), model_card(run, step))
-    say(Console(), f"exported {run.name} after {step:,} steps to {arguments.to.resolve()}")
+    average, card = arguments.average, model_card(run, step)
+    model = load_trained(run, step, average=average)
+    if average is not None:
+        card = card.replace(RESULTS, f"{RESULTS}\n{about_average(run, step, average)}\n", 1)
+    export_model(arguments.to, model, run_tokenizer(run), card)
+    what = run.name if average is None else f"the average {average} of {run.name}"
+    say(Console(), f"exported {what} after {step:,} steps to {arguments.to.resolve()}")
     return 0
+
+
+def about_average(run: Run, step: int, average: str) -> str:
+    """Say in a model card that its weights are an average, and the last loss of it up to `step`."""
+    text = f"The weights are the average `{average}` of those of the run"
+    rows = [row for row in run.metrics() if average in row.get("averages", {})]
+    rows = [row for row in rows if row["step"] <= step]
+    if rows:
+        loss = float(rows[-1]["averages"][average]["val_loss"])
+        text += f"; its validation loss at step {rows[-1]['step']:,} is {loss:.4f} nats a token"
+    return f"{text}. The numbers that follow are those of the run's own weights.\n"

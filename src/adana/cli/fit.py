@@ -110,12 +110,12 @@ def fit_command(arguments: FitArguments) -> int:
         )
     curves = curves_of(found.results, arguments.axis)
     names = [curve.name for curve in curves]
+    print_statements(console, [*choices_lines(found.choices), *found.left_out])
     if arguments.baseline not in names:
         raise RunError(
             f"no run of the baseline {arguments.baseline!r}; there are {', '.join(names)}. Name "
             "one of them with --baseline"
         )
-    print_statements(console, [*choices_lines(found.choices), *found.left_out])
     fit = _fit(curves, arguments, arguments.form, saturation, console)
     pairs = _multipliers(curves, fit, arguments)
     if fit:
@@ -127,7 +127,8 @@ def fit_command(arguments: FitArguments) -> int:
     print_statements(console, list(dict.fromkeys([*_noise_words(curves, fit), *said])))
     if arguments.output:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        write_json(arguments.output, as_json(fit, pairs, curves, arguments.level))
+        content = as_json(fit, pairs, curves, arguments.level)
+        write_json(arguments.output, content | {"left_out": list(found.left_out)})
         say(console, f"written: {arguments.output}")
     return 0
 

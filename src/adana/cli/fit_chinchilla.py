@@ -35,13 +35,13 @@ def report_surfaces(
         found.setdefault(result.optimizer, []).append(result)
     surfaces = [_surface(name, runs) for name, runs in found.items()]
     names = list(found)
+    console = Console()
+    print_statements(console, [*choices_lines(read.choices), *read.left_out])
     if baseline not in names and len(names) > 1:
         raise RunError(
             f"no run of the baseline {baseline!r}; there are {', '.join(names)}. Name one of them "
             "with --baseline"
         )
-    console = Console()
-    print_statements(console, choices_lines(read.choices))
     fit = fit_chinchilla(surfaces, bootstrap=bootstrap, seed=seed)
     console.print(_laws_table(fit, level))
     others = [name for name in names if name != baseline and len(names) > 1]
@@ -51,7 +51,8 @@ def report_surfaces(
     print_statements(console, said)
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
-        write_json(output, _as_json(fit, baseline, others, level=level, statements=said))
+        content = _as_json(fit, baseline, others, level=level, statements=said)
+        write_json(output, content | {"left_out": list(read.left_out)})
         say(console, f"written: {output}")
     return 0
 

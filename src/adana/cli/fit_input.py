@@ -20,9 +20,11 @@ from rich.console import Console
 from adana.cli.run_folders import runs_below
 from adana.laws import Curve, Observation
 from adana.nn import PFH
-from adana.report.cells import Scale, sort_cells
-from adana.report.choice import choose
-from adana.report.compare import Record, number, read_record
+from adana.report.cells import ENDED_BADLY, Cell, Scale, sort_cells
+from adana.report.choice import Choice as ChosenCell
+from adana.report.choice import choose, swept
+from adana.report.reading import read_runs
+from adana.report.records import Record, number
 from adana.report.study_laws import ladder
 from adana.runs import Run, RunError
 
@@ -104,6 +106,7 @@ def read_input(
         raise RunError(
             f"there is no finished run in {', '.join(map(str, sources))}; train some, for example "
             "with `adana ladder run --preset smoke`"
+            + "".join(f"\n- {text}" for text in found.left_out)
         )
     return found
 
@@ -139,25 +142,73 @@ def _check_apart(name: str, axis: str, ordered: Sequence[str], places: Mapping[s
 
 
 def _of_runs(runs: Sequence[Run], axis: str, one_curve: bool) -> Input:
-    cells = sort_cells([read_record(run) for run in runs])
-    chosen = [choice for choice in choose(cells) if choice.chosen is not None]
-    scales = tuple(dict.fromkeys(choice.scale for choice in chosen))
+    reading = read_runs(runs)
+    cells = sort_cells(reading.records)
+    found = choose(cells)
+    scales = tuple(dict.fromkeys(each.scale for each in found if each.chosen is not None))
     kept = ladder(scales) if one_curve else scales
+    beside = [scale for scale in scales if scale not in kept]
     results: list[Result] = []
     choices = []
-    for choice in chosen:
-        cell = choice.chosen
-        if cell is None or choice.scale not in kept:
+    words = list(reading.remarks)
+    words += [f"{_size(scale)}: not on the ladder that most models share" for scale in beside]
+    for each in found:
+        cell = each.chosen
+        if each.scale in beside:
             continue
-        own = [_of_record(record, choice.scale, axis) for record in cell.finished]
+        words += [*_not_counted(each), *_otherwise_set(each, cells)]
+        if cell is None:
+            continue
+        own = [_of_record(record, each.scale, axis) for record in cell.finished]
         results += own
         at = statistics.fmean(result.abscissa for result in own)
-        choices.append(
-            Choice(choice.label, at, cell.lr, len(choice.grid), len(own), bool(choice.edge))
-        )
-    beside = [scale for scale in scales if scale not in kept]
-    words = [f"{_size(scale)}: not on the ladder that most models share" for scale in beside]
+        choices.append(Choice(each.label, at, cell.lr, len(each.grid), len(own), bool(each.edge)))
     return Input(tuple(results), tuple(choices), tuple(words))
+
+
+def _not_counted(found: ChosenCell) -> list[str]:
+    """Say which runs of an optimizer at one size have no loss that counts; empty if none."""
+    lost: dict[str, list[float]] = {}
+    for cell in found.grid:
+        for record in cell.records:
+            if not record.finished:
+                lost.setdefault(_end(record), []).append(cell.lr)
+    if not lost:
+        return []
+    where = f"{found.label} at {found.scale.heading}"
+    ends = "; ".join(_counted(len(rates), end, rates) for end, rates in lost.items())
+    if found.chosen is None:
+        return [f"{where} is left out, no rate has a result: {ends}"]
+    return [f"{where}: {ends}, not counted"]
+
+
+def _otherwise_set(found: ChosenCell, cells: Sequence[Cell]) -> list[str]:
+    """Say how many runs of this optimizer and size have other settings than those it is judged at.
+
+    They are never chosen from (`adana.report.choice`).
+    """
+    here = [cell for cell in cells if (cell.label, cell.scale) == (found.label, found.scale)]
+    beside = sum(len(cell.records) for cell in here if cell not in found.grid)
+    if not beside:
+        return []
+    names = ", ".join(key.removeprefix("optimizer.") for key in swept(here))
+    are = "run has" if beside == 1 else "runs have"
+    where = f"{found.label} at {found.scale.heading}"
+    return [f"{where}: {beside} {are} another {names} than at most sizes, not counted"]
+
+
+def _end(record: Record) -> str:
+    """Say how a run without a result ended."""
+    if record.state == "finished":
+        return "finished without a loss"
+    return record.state if record.state in ENDED_BADLY else "did not finish"
+
+
+def _counted(count: int, end: str, rates: Sequence[float | None], what: str = "run") -> str:
+    """Return ``2 runs diverged (lr 0.01, 0.02)``."""
+    known = sorted({lr for lr in rates if lr is not None})
+    at = f" (lr {', '.join(f'{lr:g}' for lr in known)})" if known else ""
+    return f"{count} {what}{'' if count == 1 else 's'} {end}{at}"
 
 
 def _of_record(record: Record, scale: Scale, axis: str) -> Result:
@@ -201,13 +252,30 @@ def _of_table(path: Path, axis: str) -> Input:
             result = _of_row(f"{path}, row {row_number}", row, axis)
             groups.setdefault((result.optimizer, result.size), []).append(result)
     results: list[Result] = []
-    choices = []
+    choices, words = [], []
     for own in groups.values():
         best, choice = _best_rate(path, own)
-        if math.isfinite(best[0].loss):
+        counts = all(math.isfinite(result.loss) for result in best)
+        words += _without_loss(path, own, counts)
+        if counts:
             results += best
             choices.append(choice)
-    return Input(tuple(results), tuple(choices))
+    return Input(tuple(results), tuple(choices), tuple(words))
+
+
+def _without_loss(path: Path, results: Sequence[Result], counts: bool) -> list[str]:
+    """Say which rows of one optimizer at one size have no number as their loss.
+
+    `counts` is whether one of its rates has a mean loss all the same.
+    """
+    lost = [result.lr for result in results if not math.isfinite(result.loss)]
+    if not lost:
+        return []
+    name, size = results[0].optimizer, results[0].size
+    rows = _counted(len(lost), "without a finite loss", lost, "row")
+    if counts:
+        return [f"{name} at {size} ({path}): {rows}, not counted"]
+    return [f"{name} at {size} ({path}) is left out, no rate has a mean loss: {rows}"]
 
 
 def _best_rate(path: Path, results: Sequence[Result]) -> tuple[list[Result], Choice]:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from adana.cli.terminal import say
+from adana.cli.terminal import say, unbreakable
 from adana.data import DataConfig, Shards, open_shards, prepare
+
+if TYPE_CHECKING:
+    from adana.train import World
 
 LINE_SECONDS = 20.0
 """Seconds between two plain lines of one stage."""
@@ -36,6 +41,18 @@ def prepare_with_bar(config: DataConfig, console: Console, *, verify: bool = Fal
     return shards
 
 
+def prepare_on_ranks(config: DataConfig, console: Console, world: World) -> Shards:
+    """Return the tokens of `config` on every rank, prepared by the first."""
+
+    def prepared() -> tuple[Path, dict[str, Any]]:
+        shards = prepare_with_bar(config, console)
+        return shards.folder, shards.manifest["corpus"]
+
+    folder, corpus = world.decide(prepared)
+    shards = world.together(lambda: open_shards(folder))
+    return dataclasses.replace(shards, manifest={**shards.manifest, "corpus": corpus})
+
+
 def open_with_bar(folder: Path, console: Console) -> Shards:
     """Open shards after reading every byte, telling the console how far it is."""
     with _telling(console) as tell:
@@ -44,7 +61,11 @@ def open_with_bar(folder: Path, console: Console) -> Shards:
 
 @contextlib.contextmanager
 def _telling(console: Console) -> Iterator[Callable[[str, float], None]]:
-    """Give a function that shows a stage and the fraction done, as a bar or as lines."""
+    """Give a function that shows a stage and the fraction done, as a bar or as lines.
+
+    Where the console cannot be written any more, nothing is shown and nothing raised.
+    """
+    console = unbreakable(console)
     if not console.is_terminal:
         yield _Lines(console)
         return

@@ -16,7 +16,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from adana.cli.terminal import say
+from adana.cli.terminal import say, unbreakable
 from adana.train import Progress as Sign
 from adana.train.progress import WARNING
 
@@ -50,7 +50,8 @@ class Display:
     """Progress of `jobs` trainings of `total_steps` steps together. Use as a context manager.
 
     `costs` says what a step of a run is worth, where steps differ: `total_steps` is then the sum of
-    steps times costs, and the time left allows for large models that come last.
+    steps times costs, and the time left allows for large models that come last. Where the console
+    cannot be written any more, nothing more is shown, and nothing is raised.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Display:
         jobs: int,
         costs: Mapping[str, float] | None = None,
     ) -> None:
-        self.console, self.total_steps, self.jobs = console, total_steps, jobs
+        self.console, self.total_steps, self.jobs = unbreakable(console), total_steps, jobs
         self._costs = costs or {}
         self._ended = 0
         self._said_at = time.monotonic()

@@ -14,6 +14,7 @@ from adana.cli.run_folders import RUNS, check_folder, runs_below
 from adana.cli.terminal import say
 from adana.report import (
     Image,
+    LeftOut,
     Trial,
     all_charts,
     as_dict,
@@ -124,13 +125,15 @@ def write_comparison(
     *,
     sweep: Sequence[Trial] = (),
     sources: Mapping[str, str] | None = None,
+    left_out: Mapping[str, LeftOut] | None = None,
     images: Sequence[Image] = ("svg",),
 ) -> None:
     """Print the comparison of `runs` and write it to `output` in every format.
 
-    `sweep` and `sources` are what `adana.report.compare` takes; `images` what charts are saved as.
+    `sweep`, `sources` and `left_out` are what `adana.report.compare` takes; `images` what charts
+    are saved as.
     """
-    comparison = compare(runs, baseline, sweep, sources)
+    comparison = compare(runs, baseline, sweep, sources, left_out=left_out)
     output.mkdir(parents=True, exist_ok=True)
     page = output / "report.html"
     write_report(comparison, page)

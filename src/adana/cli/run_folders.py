@@ -59,10 +59,16 @@ def runs_below(folders: Sequence[Path], console: Console, like: str | None = Non
 
 
 def _readable(run: Run, console: Console) -> bool:
-    """Whether the run's configuration is of this version; say so if it is not."""
+    """Whether the run's configuration is one of this version; say so if it is not.
+
+    Of its other files, those who read them say what is wrong (`adana.report.reading`).
+    """
     try:
-        run.config()
+        config = run.config()
     except RunError as error:
         say(console, f"left out: {error}")
+        return False
+    if not isinstance(config.get("optimizer"), dict):
+        say(console, f"left out: {run.path / 'config.json'} does not say which optimizer it is of")
         return False
     return True

@@ -12,6 +12,7 @@ import torch
 import tyro
 
 from adana.cli.run_folders import RUNS
+from adana.cli.terminal import Output
 from adana.data import Tokenizer, run_tokenizer
 from adana.nn.generate import generate
 from adana.report import find_run
@@ -48,6 +49,8 @@ class SampleArguments:
     """Another seed, another text."""
     step: int | None = None
     """Take the checkpoint of this step. Default: the newest."""
+    average: str | None = None
+    """In place of the weights, an average of them by its name in --averages, as ema:0.999."""
     runs: Path = RUNS
     """Folder of the run directories."""
     device: str = "cpu"
@@ -59,7 +62,7 @@ def sample_command(arguments: SampleArguments) -> int:
     run = find_run(arguments.runs, arguments.run)
     tokenizer = run_tokenizer(run)
     device = pick_device(arguments.device)
-    model = load_trained(run, arguments.step).to(device)
+    model = load_trained(run, arguments.step, average=arguments.average).to(device)
     drawn = generate(
         model,
         torch.tensor([prompt_ids(tokenizer, arguments.prompt)], device=device),
@@ -71,17 +74,36 @@ def sample_command(arguments: SampleArguments) -> int:
         vocab_size=tokenizer.vocab_size,
         stop=tokenizer.end_of_text,
     )
-    writer = Writer(tokenizer, _write)
-    _write(arguments.prompt)
+    output = Output(sys.stdout)
+
+    def write(text: str) -> None:
+        output.write(text)
+        output.flush()
+
+    writer = Writer(tokenizer, write)
+    write(arguments.prompt)
     for token in drawn:
         writer.take(int(token))
+        if output.silent:  # nobody reads it
+            return 0
     writer.end()
-    _write("\n")
+    write("\n")
     return 0
 
 
 def prompt_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
-    """Return the tokens of a prompt; an empty one is what stands before every document."""
+    """Return the tokens of a prompt; an empty one is what stands before every document.
+
+    Raises:
+        ValueError: the prompt is no text: bytes that the terminal's encoding does not have.
+    """
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"--prompt {prompt!r} is no valid text in the encoding of this environment. Give it in "
+            "UTF-8, in a locale that has it, as LC_ALL=C.UTF-8"
+        ) from error
     (ids,) = tokenizer.encode_documents([prompt])
     return [int(i) for i in ids] or [tokenizer.end_of_text]
 
@@ -111,8 +133,3 @@ class Writer:
         """Write what is left, broken or not."""
         if self._ids:
             self.write(self.tokenizer.decode(self._ids)[self._written :])
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()

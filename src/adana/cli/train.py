@@ -18,14 +18,14 @@ from rich.console import Console
 
 from adana.cli.choices import configure
 from adana.cli.config_file import check_text, given_config, refuse_flags
-from adana.cli.prepare import prepare_with_bar
+from adana.cli.prepare import prepare_on_ranks
 from adana.cli.progress import Display
 from adana.cli.run_folders import check_folder
 from adana.cli.settings import Settings, describe
-from adana.cli.terminal import print_rows, say
-from adana.data import open_shards
+from adana.cli.terminal import print_rows, say, unbreakable
 from adana.ladder import open_rules, plan_run
 from adana.runs import Run
+from adana.trackers import open_trackers
 from adana.train import (
     LayoutConfig,
     Outcome,
@@ -38,7 +38,7 @@ from adana.train import (
     refuse_unread,
     train,
 )
-from adana.train.interrupt import SCHEDULER_SIGNALS
+from adana.train.interrupt import SCHEDULER_SIGNALS, heeded
 
 EXIT_CODES = {"finished": 0, "failed": 1, "diverged": 3, "interrupted": 75}
 """Exit code by how a training ended; 75 is EX_TEMPFAIL of sysexits.h: run the same again later."""
@@ -67,7 +67,7 @@ class TrainArguments(Settings):
         adana train --config runs/NAME/config.json --runs again
 
     Exit codes: 0 finished, 1 failed, 2 wrong arguments, 3 diverged, 130 interrupted by Ctrl-C.
-    Stopped by SIGTERM, SIGUSR1 or --time-limit it is 75: run the same command again.
+    Stopped by SIGTERM, SIGUSR1, SIGHUP or --time-limit it is 75: run the same command again.
     """
 
     optimizer: Annotated[str, tyro.conf.arg(help=f"One of {', '.join(optimizer_names())}.")] = (
@@ -82,6 +82,10 @@ class TrainArguments(Settings):
     run: Annotated[Path | None, tyro.conf.arg(aliases=["--run-directory"])] = None
     """Run directory. Default: a name made of the settings, below --runs. Under torchrun write
     --run-directory."""
+    eval_every: int | None = None
+    """Steps between evaluations. Default: a twelfth of the run."""
+    log_every: int | None = None
+    """Steps that a training row of metrics.jsonl averages over. Default: about 250 rows a run."""
     parallel: Literal["ddp", "fsdp"] = LayoutConfig.parallel
     """What several ranks do with the model: ddp, each a copy; fsdp, each a part."""
     checkpoint_every: int | None = None
@@ -106,6 +110,7 @@ def train_command(arguments: TrainArguments) -> int:
     check_folder("--runs", arguments.runs)
     if arguments.run:
         check_folder("--run", arguments.run)
+    open_trackers(arguments.trackers)  # what is not installed is known before data are read
     fingerprint = None
     if arguments.config:
         refuse_flags(arguments, PLACE_FLAGS)
@@ -119,21 +124,21 @@ def train_command(arguments: TrainArguments) -> int:
         config = train_config(arguments)
     begun = time.monotonic()
     with stopping_early(), join_world(config.layout.device) as world:
-        console = Console(quiet=not world.first)
-        # One rank makes the tokens, then all read them.
-        prepared = world.decide(lambda: prepare_with_bar(config.data, console).folder)
-        shards = world.together(lambda: open_shards(prepared))
+        console = unbreakable(Console(quiet=not world.first))
+        shards = prepare_on_ranks(config.data, console, world)
         if fingerprint is None:
             config = train_config(arguments, len(shards.train))
         else:
             check_text(config, fingerprint, shards)
-        config = _less_time(config, time.monotonic() - begun)
         planned = plan_run(config, arguments.runs, shards.fingerprint)
         run = Run(arguments.run) if arguments.run else planned.run
         print_rows(console, [*describe(config, shards), ("run", str(run.path))])
         with Display(console, config.steps, jobs=1) as display:
             label = config.optimizer.label
-            outcome = train(config, shards, run, lambda sign: display.update(label, sign), world)
+            outcome = train(
+                *(config, shards, run, lambda sign: display.update(label, sign), world),
+                since=_since(begun, config.layout.time_limit),
+            )
             display.finish(label, outcome_text(outcome))
         if outcome.summary is not None:
             say(console, f"{label}: {speed_text(outcome.summary)}")
@@ -147,7 +152,7 @@ def stopping_early() -> Iterator[None]:
     def leave(number: int, frame: object) -> None:
         raise SystemExit(EXIT_CODES["interrupted"])
 
-    previous = {number: signal.signal(number, leave) for number in SCHEDULER_SIGNALS}
+    previous = {number: signal.signal(number, leave) for number in heeded(SCHEDULER_SIGNALS)}
     try:
         yield
     finally:
@@ -155,13 +160,9 @@ def stopping_early() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _less_time(config: TrainConfig, seconds: float) -> TrainConfig:
-    """Take the time that has passed off the limit; what is left is at least a second."""
-    limit = config.layout.time_limit
-    if limit is None:
-        return config
-    layout = dataclasses.replace(config.layout, time_limit=max(1.0, limit - seconds))
-    return dataclasses.replace(config, layout=layout)
+def _since(begun: float, limit: float | None) -> float:
+    """Return when a time limit began, later where less than a second of it would be left."""
+    return begun if limit is None else max(begun, time.monotonic() + 1.0 - limit)
 
 
 def exit_code(outcome: Outcome) -> int:
@@ -180,7 +181,12 @@ def train_config(arguments: TrainArguments, train_tokens: int | None = None) -> 
     rules.check_used([name])
     refuse_unread(arguments.optimizer_config(name, 1.0), name)
     config = configure(arguments, name, arguments.lr, rules, train_tokens)
-    return dataclasses.replace(config, layout=train_layout(arguments))
+    return dataclasses.replace(
+        config,
+        eval_every=arguments.eval_every,
+        log_every=arguments.log_every,
+        layout=train_layout(arguments),
+    )
 
 
 def train_layout(arguments: TrainArguments) -> LayoutConfig:
@@ -233,6 +239,7 @@ def outcome_text(outcome: Outcome) -> str:
         return (
             f"finished{again}: validation loss {s['val_loss']:.4f}{error}, "
             f"perplexity {float(s['perplexity']):.2f}, {s['bits_per_byte']:.4f} bits per byte"
+            f"{_averages_text(s.get('averages', {}))}"
         )
     if outcome.state == "interrupted":
         return f"interrupted {outcome.reason} at step {outcome.step}; the same command goes on"
@@ -244,3 +251,9 @@ def outcome_text(outcome: Outcome) -> str:
             "delete status.json in the run directory and run the same command again"
         )
     return f"{outcome.state}: {outcome.reason}"
+
+
+def _averages_text(averages: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say the losses of averages of the weights, behind that of the weights."""
+    losses = (f"{name} {float(own['val_loss']):.4f}" for name, own in averages.items())
+    return f"; of averages: {', '.join(losses)}" if averages else ""

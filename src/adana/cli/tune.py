@@ -25,9 +25,9 @@ from adana.cli.tune_tables import print_plan, print_result
 from adana.data import Shards
 from adana.ladder import (
     TrainingObjective,
+    likely_seconds,
     open_rules,
     search_setting,
-    seconds_per_step,
     tuned_in,
     with_hyperparameters,
 )
@@ -118,12 +118,14 @@ class TuneArguments(EngineFlags, Settings):
 def tune_command(arguments: TuneArguments) -> int:
     """Run `adana tune`; return the exit code."""
     console = Console()
-    arguments.check()
+    arguments.check(arguments.jobs)
     check_folder("--runs", arguments.runs)
     if arguments.output:
         check_folder("--output", arguments.output)
     if arguments.jobs is not None and arguments.jobs < 1:
         raise ValueError(f"--jobs must be at least 1, got {arguments.jobs}")
+    if not arguments.plan:
+        arguments.check_installed(arguments.trackers)
     name, names = arguments.optimizer, arguments.names
     open_rules(arguments.rules).check_used([name])
     shards = tokens = None
@@ -135,7 +137,9 @@ def tune_command(arguments: TuneArguments) -> int:
     jobs, threads = share_out(most, sizes[0].start.layout, arguments.jobs, arguments)
     sizes = [_with_threads(size, threads) for size in sizes]
     here = arguments.engine == "local"
-    seconds = [seconds_per_step(size.start) for size in sizes] if here else None
+    seconds = (
+        [likely_seconds(s.start, lambda text: say(console, text)) for s in sizes] if here else None
+    )
     print_plan(console, sizes, arguments.method, seconds, jobs=jobs)
     if arguments.plan:
         return 0
@@ -147,7 +151,7 @@ def tune_command(arguments: TuneArguments) -> int:
         say(console, "Stopped. The same command goes on where it was.")
         return search.code
     commands = search.write(study)
-    print_result(console, study, arguments.runs)
+    print_result(console, study, arguments.runs, sizes[0].start.model.vocab_size)
     for size, command in commands.items():
         say(console, f"\nbest of {size}:\n  {command}")
     say(console, f"\nresult: {search.output}")

@@ -12,7 +12,7 @@ from rich.console import Console
 from adana.cli.grid import Grid
 from adana.cli.terminal import say
 from adana.cli.tune_sizes import Size
-from adana.report import plain
+from adana.report import best_of_nothing, plain
 from adana.tune import Budget, Rules, StudyResult, planned_runs, spent_below
 
 
@@ -54,13 +54,17 @@ def print_plan(
         say(console, f"{size.scale.name}: learning rate {size.rate.lr:.4g}, {size.rate.source}")
 
 
-def print_result(console: Console, result: StudyResult, runs: Path) -> None:
-    """Print what was found, and what it took, beside all searches in `runs` by optimizer."""
+def print_result(console: Console, result: StudyResult, runs: Path, vocab_size: int) -> None:
+    """Print what was found, and what it took, beside all searches in `runs` by optimizer.
+
+    `vocab_size` is that of the models, from which follows what guessing would give.
+    """
     console.print(_found(result).fitting(console))
     floor = result.floor
     say(console, f"delta1 {floor.delta1:.4g}, delta2 {floor.delta2:.4g}: {floor.source}")
     for own in result.scales:
-        for text in own.remarks:
+        nothing = best_of_nothing(own.loss, math.log(vocab_size))
+        for text in (*own.remarks, *([nothing] if nothing else [])):
             say(console, f"{own.scale.name}: {text}")
     if len(result.scales) > 1:
         console.print(_sensitivity(result).fitting(console))

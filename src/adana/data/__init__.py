@@ -10,10 +10,11 @@ from adana.data.errors import CorpusError, ShardError, Unavailable, Unreachable
 from adana.data.kept import run_tokenizer, save_tokenizer
 from adana.data.prefetch import Prefetcher
 from adana.data.prepare import prepare
+from adana.data.prepared import check_vocabulary_holds, model_vocab_size, prepared_config
 from adana.data.shards import Shards, open_shards
 from adana.data.sources import Corpus, local_path, read_corpus
 from adana.data.stream import BatchStream, validation_documents, validation_windows
-from adana.data.tokenizer import Tokenizer, best_available, model_vocab_size, padded
+from adana.data.tokenizer import Tokenizer, best_available, padded
 from adana.data.tokens import Tokens
 from adana.places import cache_folder
 
@@ -32,6 +33,7 @@ __all__ = [
     "Unreachable",
     "best_available",
     "cache_folder",
+    "check_vocabulary_holds",
     "delete",
     "entries",
     "find",
@@ -40,6 +42,7 @@ __all__ = [
     "open_shards",
     "padded",
     "prepare",
+    "prepared_config",
     "read_corpus",
     "run_tokenizer",
     "save_tokenizer",

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from adana.data.bad_rows import LEFT_OUT, BadDocument, note, tolerated
 from adana.data.config import DataConfig
-from adana.data.documents import AnyDocument, Document, Reader, Text, reading
+from adana.data.documents import AnyDocument, Document, Text, reading
 from adana.data.errors import CorpusError
 from adana.data.journal import Journal, State
 from adana.data.seen import WIDTH, SeenDigests
@@ -53,6 +55,9 @@ COMMIT_SECONDS = 15.0
 
 _AHEAD = 2
 
+_COUNTED = re.compile(rf"\d+ (empty documents left out|exact duplicates left out|{LEFT_OUT})")
+"""Notes on what a build itself has counted begin so."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -65,6 +70,8 @@ class Batch:
     read: int
     empty: int
     copies: int
+    bad: int
+    first_bad: str
 
 
 @dataclass(frozen=True)
@@ -119,13 +126,24 @@ def build(job: Job, folder: Path, tell: Progress) -> None:
             "rule": text.rule,
             "notes": list(text.split_notes),
         },
-        settings=dataclasses.asdict(config),
+        settings=config.settings(),
     )
     journal.remove()
 
 
+def described_as(corpus: Mapping[str, Any], text: Text) -> dict[str, Any]:
+    """Return what a manifest says of its corpus, in the words of another reading of the same text.
+
+    The same text may have another name, and other files beside it. What had to be counted while it
+    was built is the same.
+    """
+    counted = [] if text.distinct else [each for each in corpus["notes"] if _COUNTED.match(each)]
+    return {**corpus, "source": text.source, "notes": [*text.notes, *counted]}
+
+
 def _left_out(state: State) -> list[str]:
-    notes = [f"{state.empty} empty documents left out"] if state.empty else []
+    notes = [note(state.bad, state.first_bad)] if state.bad else []
+    notes += [f"{state.empty} empty documents left out"] if state.empty else []
     if state.copies:
         notes.append(f"{state.copies} exact duplicates left out")
     return notes
@@ -155,7 +173,7 @@ def _sample(text: Text, config: DataConfig) -> Iterator[str]:
     """Yield the first training documents, up to `SAMPLE_BYTES` or what is asked for in tokens."""
     room = min(SAMPLE_BYTES, (config.limit_tokens or SAMPLE_BYTES) * BYTES_PER_TOKEN)
     with reading(text.source):
-        for document in text.read(None):
+        for document in tolerated(text.read(None), text.source):
             if not text.held_out(document):
                 yield document.text
                 room -= document.size
@@ -233,6 +251,8 @@ class _Keeper:
             read=batch.read,
             empty=batch.empty,
             copies=batch.copies,
+            bad=batch.bad,
+            first_bad=batch.first_bad,
             marks={split: writer.mark() for split, writer in self.writers.items()},
         )
         if time.monotonic() > self._due:
@@ -251,18 +271,24 @@ class _Keeper:
 def _batches(
     text: Text, state: State, known: SeenDigests | None, limit: int | None
 ) -> Iterator[Batch]:
-    """Yield what is left to read, empty documents and copies dropped where `known` is given."""
+    """Yield what is left to read, empty documents and copies dropped where `known` is given.
+
+    Bad ones are dropped too.
+    """
     reader = text.read(state.cursor)
     read, empty, copies = state.read, state.empty, state.copies
+    bad, first_bad = state.bad, state.first_bad
     limit = None if text.distinct else limit  # a list is already cut
-    for found in _groups(reader, text.source):
+    for all_read in _groups(tolerated(reader, text.source, read, bad), text.source):
+        found, worse = _parted(all_read)
+        bad, first_bad = bad + len(worse), first_bad or next(iter(worse), "")
         documents = [d for d in found if known is None or d.text.strip()]
         digests = [bytes.fromhex(d.digest)[:WIDTH] for d in documents] if known is not None else []
         keep = known.new(digests) if known is not None else [True] * len(documents)
-        read, empty = read + len(found), empty + len(found) - len(documents)
+        read, empty = read + len(all_read), empty + len(found) - len(documents)
         copies += keep.count(False)
         kept = [d for d, new in zip(documents, keep, strict=True) if new]
-        taken = read - empty - copies
+        taken = read - empty - copies - bad
         over = max(0, taken - limit) if limit is not None else 0
         kept = kept[: len(kept) - over]
         yield Batch(
@@ -273,18 +299,27 @@ def _batches(
             read=read - over,
             empty=empty,
             copies=copies,
+            bad=bad,
+            first_bad=first_bad,
         )
         if limit is not None and taken >= limit:
             return
 
 
-def _groups(reader: Reader, source: str) -> Iterator[list[AnyDocument]]:
+def _parted(documents: list[AnyDocument]) -> tuple[list[AnyDocument], list[str]]:
+    """Return the documents that have a text, and the names of the bad ones."""
+    worse = [document.name for document in documents if isinstance(document, BadDocument)]
+    return [d for d in documents if not isinstance(d, BadDocument)], worse
+
+
+def _groups(documents: Iterable[AnyDocument], source: str) -> Iterator[list[AnyDocument]]:
     """Group documents to about `BATCH_BYTES`, with their texts in memory."""
     group: list[AnyDocument] = []
     size = 0
     with reading(source):
-        for document in reader:
-            group.append(Document(document.name, document.text))
+        for document in documents:
+            held = isinstance(document, Document)
+            group.append(document if held else Document(document.name, document.text))
             size += document.size
             if size >= BATCH_BYTES:
                 yield group

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import fcntl
 import os
 import shutil
@@ -44,11 +43,15 @@ class Entry:
     """``complete``, ``unfinished``, or why it cannot be used."""
 
 
-def entries(cache: Path) -> list[Entry]:
-    """Return the folders of the cache, sorted by name; an absent cache has none."""
+def entries(cache: Path, key: str = "") -> list[Entry]:
+    """Return the folders of the cache, sorted by name; an absent cache has none.
+
+    `key` is what the keys of those asked for begin with.
+    """
     if not cache.is_dir():
         return []
-    return [_entry(folder) for folder in sorted(cache.iterdir()) if _is_ours(folder)]
+    own = (folder for folder in sorted(cache.iterdir()) if _is_ours(folder))
+    return [_entry(folder) for folder in own if _key_of(folder).startswith(key)]
 
 
 def find(cache: Path, key: str) -> list[Entry]:
@@ -56,7 +59,7 @@ def find(cache: Path, key: str) -> list[Entry]:
 
     Raises `ValueError` if there is none, or if several keys begin so.
     """
-    found = [entry for entry in entries(cache) if key and entry.key.startswith(key)]
+    found = entries(cache, key) if key else []
     if len({entry.key for entry in found}) != 1:
         raise ValueError(
             f"{len(found)} folders of {cache} begin with {key!r}, expected one. "
@@ -89,7 +92,7 @@ def find_prepared(cache: Path, config: DataConfig, fingerprint: str | None = Non
     def described(settings: dict[str, Any], text: str | None) -> dict[str, Any]:
         return {**settings, "corpus": text if fingerprint else full_name(settings["corpus"])}
 
-    wanted = described(dataclasses.asdict(config), fingerprint)
+    wanted = described(config.settings(), fingerprint)
     complete = [
         entry
         for entry in entries(cache)
@@ -110,7 +113,11 @@ def hold(folder: Path, tell: Callable[[str, float], None]) -> Iterator[bool]:
     waited = False
     while True:
         folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError), open(folder / _LOCK, "w") as file:
+        try:
+            file = open(folder / _LOCK, "w")  # noqa: SIM115  (so that only this may fail so)
+        except FileNotFoundError:
+            continue  # the folder has another name already
+        with file:
             if not _try_lock(file.fileno()):
                 if not waited:
                     tell("waiting for another process that prepares the same corpus", 0.05)
@@ -142,6 +149,16 @@ def clear(folder: Path) -> None:
             path.unlink()
 
 
+def move_into(source: Path, target: Path, last: str) -> None:
+    """Move what is in a folder that we hold to another one that we hold; the file `last` is last.
+
+    So whoever finds that one has all of it.
+    """
+    names = [path.name for path in source.iterdir() if path.name not in (_LOCK, last)]
+    for name in (*names, last):
+        os.rename(source / name, target / name)
+
+
 def remove_abandoned(cache: Path) -> None:
     """Remove half-made folders that nobody has touched for `ABANDONED_SECONDS`."""
     now = time.time()
@@ -153,13 +170,17 @@ def remove_abandoned(cache: Path) -> None:
 
 def _entry(folder: Path) -> Entry:
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
-    key = folder.name.removeprefix(BUILDING)
+    key = _key_of(folder)
     if folder.name.startswith(BUILDING):
         return Entry(key, folder, size, None, f"unfinished, {_how_far(folder)}")
     try:
         return Entry(key, folder, size, read_manifest(folder), "complete")
     except ShardError as error:
         return Entry(key, folder, size, None, str(error))
+
+
+def _key_of(folder: Path) -> str:
+    return folder.name.removeprefix(BUILDING)
 
 
 def _how_far(folder: Path) -> str:

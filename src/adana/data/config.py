@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 from adana.data.split import VALIDATION_FRACTION, VALIDATION_TOKENS
 
 TRAINED = "trained"
 """Name of the tokenizer that is trained on the corpus itself."""
+
+REFUSE: Final = "refuse"
+SKIP: Final = "skip"
+"""What can be done with rows and files that are no text."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +42,30 @@ class DataConfig:
     """Use the first so many distinct documents only. Default: all."""
     limit_tokens: int | None = None
     """Stop when there are at least so many training tokens. Default: all."""
+    bad_rows: Literal["refuse", "skip"] = REFUSE
+    """What is done with rows and files that are no text: ``refuse`` is an error that names the
+    first; ``skip`` leaves them out and counts them, unless they are more than a small share."""
+    prepared: str | None = None
+    """Key of tokens in the cache that are used as they are, if they are there: the settings above
+    are then those they were made with (`prepared_config` returns all that), and nothing is read of
+    the text. Without them it is prepared, and must be the same text still."""
 
     def __post_init__(self) -> None:
         for name in ("limit_documents", "limit_tokens", "validation_tokens"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        if self.bad_rows not in (REFUSE, SKIP):
+            raise ValueError(f"bad_rows must be {REFUSE} or {SKIP}, got {self.bad_rows!r}")
+
+    def settings(self) -> dict[str, Any]:
+        """Return what decides the tokens, as manifests and the keys of the cache have it.
+
+        Settings that came later are in it only where they are not what was done before them: so
+        tokens that were made then keep their keys.
+        """
+        content = dataclasses.asdict(self)
+        del content["prepared"]
+        if self.bad_rows == REFUSE:
+            del content["bad_rows"]
+        return content

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from adana.data.errors import CorpusError, Unavailable
+from adana.data.plain_text import decode, text_offset
 
 BLOCK_BYTES = 1 << 20
 """About how much of a file is in memory while it is listed or cut."""
@@ -83,17 +84,18 @@ class FileDocument:
     digest: str
     blank: bool = False
     offset: int = 0
-    """Where the piece begins, in bytes."""
+    """Where the text or piece begins, in bytes."""
 
     @classmethod
     def of(cls, name: str, path: Path) -> FileDocument:
         """List a file: read it once, a block at a time; raises what `read_blocks` raises."""
-        whole, size, blank = hashlib.sha256(), 0, True
-        for data, text in read_blocks(path):
+        whole, size, blank, begin = hashlib.sha256(), 0, True, 0
+        for offset, data, text in read_blocks(path):
+            begin = begin if size else offset
             whole.update(data)
             size += len(data)
             blank = blank and not text.strip()
-        return cls(name, path, size, whole.hexdigest(), blank)
+        return cls(name, path, size, whole.hexdigest(), blank, begin)
 
     @property
     def text(self) -> str:
@@ -113,7 +115,7 @@ class FileDocument:
         Raises what `read_blocks` raises, and `CorpusError` if the file is not what was listed.
         """
         whole = hashlib.sha256()
-        for data, text in read_blocks(self.path):
+        for _, data, text in read_blocks(self.path):
             whole.update(data)
             yield text
         self._check(whole.hexdigest())
@@ -181,36 +183,21 @@ class ListReader:
         return self._next
 
 
-def read_blocks(path: Path) -> Iterator[tuple[bytes, str]]:
-    """Yield a file in blocks that end where a line does: as bytes, and as text with its line ends.
+def read_blocks(path: Path) -> Iterator[tuple[int, bytes, str]]:
+    """Yield a text file in blocks that end where a line does: offset, bytes, text with line ends.
 
-    Raises `CorpusError` that names the file if it is no text in UTF-8 or cannot be read.
+    A byte order mark before the text is left out. Raises `BadText` that names the file if it is no
+    text in UTF-8, and `Unavailable` if it cannot be read.
     """
-    offset = 0
     try:
-        if not path.is_file():
-            raise CorpusError(
-                f"{path} is not a regular file (a broken link, a pipe?). "
-                "Remove it from the corpus, or put the text in its place."
-            )
+        offset = text_offset(path)
         with path.open("rb") as file:
+            file.seek(offset)
             while data := file.read(BLOCK_BYTES) + file.readline():
-                yield data, decode(data, path, offset)
+                yield offset, data, decode(data, path, offset)
                 offset += len(data)
     except OSError as error:
         raise unreadable(path, error) from error
-
-
-def decode(data: bytes, path: Path, offset: int) -> str:
-    """Decode bytes that begin at `offset` of a file; `CorpusError` says which byte is wrong."""
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise CorpusError(
-            f"{path} is not valid UTF-8: byte {data[error.start]:#04x} at offset "
-            f"{offset + error.start}. Convert it (for example `iconv -f latin1 -t utf-8`), or move "
-            "it out of the corpus."
-        ) from error
 
 
 def unreadable(path: Path, error: OSError) -> Unavailable:

@@ -35,6 +35,10 @@ class State:
     """Documents read, those left out included."""
     empty: int = 0
     copies: int = 0
+    bad: int = 0
+    """Rows and files left out because they are no text."""
+    first_bad: str = ""
+    """Name of the first of these."""
     marks: dict[str, Mark] = field(default_factory=lambda: {"train": Mark(), "validation": Mark()})
     """Where each split is."""
     complete: bool = False
@@ -43,7 +47,7 @@ class State:
     @property
     def taken(self) -> int:
         """Documents taken, on either side."""
-        return self.read - self.empty - self.copies
+        return self.read - self.empty - self.copies - self.bad
 
 
 class Journal:

@@ -17,19 +17,30 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
-from adana.data.build import SAMPLE_BYTES, Job, Progress, build
+from adana.data.build import SAMPLE_BYTES, Job, Progress, build, described_as
 from adana.data.cache import (
     BUILDING,
     clear,
     find_prepared,
     hold,
+    move_into,
     release,
     remove_abandoned,
 )
-from adana.data.config import TRAINED, DataConfig
-from adana.data.errors import CorpusError, ShardError, Unavailable, Unreachable
+from adana.data.config import REFUSE, SKIP, TRAINED, DataConfig
+from adana.data.documents import Text
+from adana.data.errors import (
+    BadText,
+    CorpusError,
+    Missing,
+    ShardError,
+    Unavailable,
+    Unreachable,
+)
 from adana.data.journal import JOURNAL
+from adana.data.prepared import changed_since, check_agreement, with_keys
 from adana.data.shards import FORMAT_VERSION, MANIFEST, SHARD_TOKENS, Shards, open_shards
 from adana.data.sources import open_text
 from adana.data.sources.hub import is_remote
@@ -55,27 +66,65 @@ def prepare(
 
     A preparation that is interrupted or killed loses a few seconds of work: the next one with the
     same settings goes on. If the hub does not answer but the corpus was prepared before with the
-    same settings, that one is returned.
+    same settings, that one is returned. Of `config.prepared`, whose tokens are in the cache,
+    nothing but these is read. Source and notes of the manifest returned are those of this reading;
+    the file has those of the one that the tokens were built from.
 
     Raises `CorpusError` for text that cannot be used, `ShardError` if the cache cannot be written,
-    `ValueError` for a vocabulary or fraction out of range.
+    `ValueError` for a vocabulary or fraction out of range, and what `on_progress` raises.
     """
-    tell = on_progress or _silent
     cache = cache or cache_folder()
     if config.tokenizer == TRAINED:  # before a large corpus is read, rather than after
         check_vocabulary(config.vocab_size)
+    tell = _Teller(on_progress) if on_progress else _silent
+    try:
+        shards = _by_key(config, cache, tell, verify)
+        if shards is None:
+            shards = _from_text(config, cache, tell, verify, shard_tokens)
+        tell("the tokens are ready", 1.0)
+        return shards
+    except _CallbackFailed as failed:
+        raised = failed.error
+    raise raised  # here, where nothing of ours is put into its context
+
+
+def _by_key(config: DataConfig, cache: Path, tell: Progress, verify: bool) -> Shards | None:
+    """Return the tokens that `config` names by their key, if they are there and undamaged."""
+    if not config.prepared:
+        return None
+    shards = _open_cached(cache / config.prepared, tell, verify)
+    if shards is not None:
+        check_agreement(config, shards.manifest)
+    return shards
+
+
+def _from_text(
+    config: DataConfig, cache: Path, tell: Progress, verify: bool, shard_tokens: int
+) -> Shards:
+    """Return the tokens of a text that is read now, from the cache or built."""
     tell("reading the corpus", 0.0)
     try:
         tokenizer, text = ready_made(config.tokenizer), open_text(config, cache)
     except Unreachable as error:
-        shards = _prepared_before(config, cache, tell, error, verify)
-    else:
-        job = Job(text, config, tokenizer, shard_tokens)
-        folder = cache / cache_key(job)
-        missing = not folder.exists()
-        shards = _open_cached(folder, tell, verify) or _build(job, folder, tell, missing)
-    tell("the tokens are ready", 1.0)
-    return shards
+        return _prepared_before(config, cache, tell, error, verify)
+    except Missing as error:
+        raise with_keys(error, config, cache) from error
+    job = Job(text, config, tokenizer, shard_tokens)
+    folder = cache / cache_key(job)
+    if config.prepared and folder.name != config.prepared:
+        raise changed_since(config, folder.name)
+    missing = not folder.exists()
+    shards = _open_cached(folder, tell, verify) or _build(job, folder, tell, missing)
+    return _as_read_now(shards, text)
+
+
+def _as_read_now(shards: Shards, text: Text) -> Shards:
+    """Return shards with source and notes of this reading of their text.
+
+    They may have been built from another: the same text under another name, beside other files.
+    """
+    corpus = described_as(shards.manifest["corpus"], text)
+    return dataclasses.replace(shards, manifest={**shards.manifest, "corpus": corpus})
 
 
 def cache_key(job: Job) -> str:
@@ -85,7 +134,7 @@ def cache_key(job: Job) -> str:
     fraction that is held out of a streamed corpus depends on what was known of its size, so it
     counts.
     """
-    settings = dataclasses.asdict(job.config)
+    settings = job.config.settings()
     del settings["corpus"]
     if job.tokenizer is not None:
         del settings["vocab_size"]
@@ -100,6 +149,27 @@ def _silent(stage: str, fraction: float) -> None:
     """Report nothing."""
 
 
+class _CallbackFailed(BaseException):  # what handles errors of ours must not handle it
+    """Carries an error of the caller's callback past all that explains errors of the disk."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class _Teller:
+    """Calls the caller's callback."""
+
+    def __init__(self, callback: Progress) -> None:
+        self._callback = callback
+
+    def __call__(self, stage: str, fraction: float) -> None:
+        try:
+            self._callback(stage, fraction)
+        except Exception as error:
+            raise _CallbackFailed(error) from error
+
+
 def _prepared_before(
     config: DataConfig, cache: Path, tell: Progress, error: Unreachable, verify: bool
 ) -> Shards:
@@ -107,13 +177,13 @@ def _prepared_before(
 
     Text on this machine must be the very same; of the hub's the name is enough.
     """
-    remote = is_remote(config.corpus)
-    fingerprint = None if remote else open_text(config, cache).fingerprint
-    folder = find_prepared(cache, config, fingerprint)
+    text = None if is_remote(config.corpus) else open_text(config, cache)
+    folder = find_prepared(cache, config, text.fingerprint if text else None)
     if folder is None:
         raise error
     tell(f"using the tokens prepared before in {folder}, because {error}", 0.5)
-    return open_shards(folder, verify=verify)
+    shards = open_shards(folder, verify=verify)
+    return _as_read_now(shards, text) if text else shards
 
 
 def _open_cached(folder: Path, tell: Progress, verify: bool) -> Shards | None:
@@ -134,6 +204,8 @@ def _build(job: Job, folder: Path, tell: Progress, missing: bool) -> Shards:
         if waited or (missing and folder.exists()):
             with contextlib.suppress(ShardError):
                 return open_shards(folder)
+        if job.config.bad_rows == SKIP:
+            _go_on_from_refused(job, place, tell)
         with _nothing_left_without_progress(place):
             if (place / MANIFEST).exists():  # whoever made it was stopped before the renaming
                 with contextlib.suppress(ShardError):
@@ -147,6 +219,17 @@ def _build(job: Job, folder: Path, tell: Progress, missing: bool) -> Shards:
                 build(job, place, tell)
                 shards = open_shards(place)
             return _install(shards, folder)
+
+
+def _go_on_from_refused(job: Job, place: Path, tell: Progress) -> None:
+    """Take over what a build did before it refused a bad row: up to there both do the same."""
+    strict = dataclasses.replace(job.config, bad_rows=REFUSE)
+    other = place.with_name(BUILDING + cache_key(dataclasses.replace(job, config=strict)))
+    if (place / JOURNAL).exists() or not (other / JOURNAL).exists():
+        return
+    with hold(other, tell):
+        if (other / JOURNAL).exists():  # still, after waiting for somebody else
+            move_into(other, place, last=JOURNAL)
 
 
 def _install(shards: Shards, folder: Path) -> Shards:
@@ -176,16 +259,26 @@ def _discard(folder: Path) -> None:
 def _nothing_left_without_progress(place: Path) -> Iterator[None]:
     """Remove the folder of a build that failed before it had anything to go on from.
 
-    Text that cannot be used would fail again; a corpus that cannot be opened may be there tomorrow.
+    Text that cannot be used would fail again; a corpus that cannot be opened may be there tomorrow,
+    and bad rows can be skipped.
     """
     try:
         yield
     except BaseException as error:
-        hopeless = isinstance(error, CorpusError) and not isinstance(error, Unavailable)
+        hopeless = isinstance(error, CorpusError) and not isinstance(error, Unavailable | BadText)
         begun = (place / JOURNAL).exists() or (place / MANIFEST).exists()
         if hopeless or not begun:
             shutil.rmtree(place, ignore_errors=True)
+        elif isinstance(error, BadText):
+            _say_what_is_kept(error)
         raise
+
+
+def _say_what_is_kept(error: BadText) -> NoReturn:
+    raise BadText(
+        f"{error} What is done is kept, and the same command with that flag goes on from it. (A "
+        "text that was mended is another one, and is prepared from its beginning.)"
+    ) from error
 
 
 @contextlib.contextmanager

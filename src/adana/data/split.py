@@ -170,7 +170,7 @@ def _piece(document: AnyDocument, number: int, text: str, end: int) -> AnyDocume
     piece = Document(f"{document.name}#{number}", text)
     if not isinstance(document, FileDocument):
         return piece
-    offset = end - piece.size
+    offset = document.offset + end - piece.size
     return FileDocument(piece.name, document.path, piece.size, piece.digest, piece.blank, offset)
 
 

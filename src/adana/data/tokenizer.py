@@ -16,7 +16,7 @@ import numpy as np
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from adana.data.config import TRAINED, DataConfig
+from adana.data.config import TRAINED
 from adana.data.errors import CorpusError, Unreachable
 from adana.data.extras import need
 
@@ -186,17 +186,6 @@ def check_vocabulary(vocab_size: int) -> None:
 def padded(vocab_size: int, multiple: int = PAD_TO) -> int:
     """Return `vocab_size` rounded up to a `multiple`: 50257 gives 50304."""
     return -(-vocab_size // multiple) * multiple
-
-
-def model_vocab_size(config: DataConfig) -> int:
-    """Return the vocabulary a model needs for `config`, padded where the tokenizer is ready-made.
-
-    Raises what `ready_made` raises.
-    """
-    if config.tokenizer == GPT2:
-        return padded(GPT2_TOKENS)
-    tokenizer = ready_made(config.tokenizer)
-    return config.vocab_size if tokenizer is None else padded(tokenizer.vocab_size)
 
 
 def best_available() -> tuple[str, str]:

@@ -43,7 +43,7 @@ from adana.ladder.rungs import (
     steps_of_budget,
 )
 from adana.ladder.searched import Carried, carried, read_bests, unseen_seed, with_best
-from adana.ladder.speed import seconds_per_step
+from adana.ladder.speed import likely_seconds, seconds_per_step
 from adana.ladder.study import (
     PRESETS,
     Cell,
@@ -101,6 +101,7 @@ __all__ = [
     "job_memory",
     "job_payload",
     "labels",
+    "likely_seconds",
     "mean_losses",
     "next_rate",
     "open_rules",

@@ -40,11 +40,11 @@ class PlannedRun:
         return Run(self.path)
 
 
-def plan_run(config: TrainConfig, root: Path, data_fingerprint: str) -> PlannedRun:
+def plan_run(config: TrainConfig, root: Path | str, data_fingerprint: str) -> PlannedRun:
     """Give a configuration its directory below `root`."""
     key = identity(config_to_dict(config, data_fingerprint))
     name = f"{folder_name(config.optimizer.label)}-T{config.steps}-s{config.seed}-{key}"
-    return PlannedRun(config, root / name, data_fingerprint)
+    return PlannedRun(config, Path(root) / name, data_fingerprint)
 
 
 def folder_name(label: str) -> str:
@@ -118,13 +118,13 @@ def run_job(payload: dict[str, Any], emit: Any) -> Outcome:
     return train(config, shards, Run(Path(payload["run"])), emit)
 
 
-def job_payload(planned: PlannedRun, shards_folder: Path) -> dict[str, Any]:
+def job_payload(planned: PlannedRun, shards_folder: Path | str) -> dict[str, Any]:
     """Return what `run_job` needs, as plain values.
 
     Paths are made absolute: a worker of a cluster has another working directory.
     """
     return {
         "config": config_to_dict(planned.config, planned.fingerprint),
-        "shards": str(shards_folder.resolve()),
+        "shards": str(Path(shards_folder).resolve()),
         "run": str(planned.path.resolve()),
     }

@@ -18,6 +18,7 @@ from adana.ladder.devices import Device
 from adana.ladder.rungs import Rung
 from adana.nn import Enoki, EnokiConfig, Qwen3Config
 from adana.train import LayoutConfig, OptimizerConfig, TrainConfig, build_optimizer, pick_device
+from adana.train.installed import blaming, package_bringing
 
 MFU = 0.4
 """Default share of the peak that a training reaches (model FLOPs utilisation): what well-made loops
@@ -154,14 +155,20 @@ def _sequences_of_a_device(batch_size: int, devices: int, micro_batch: int | Non
 def job_memory(config: TrainConfig) -> int | None:
     """Estimate the bytes that a worker takes that trains `config` on one device.
 
-    None where nothing is known: on a GPU, whose memory is not the workers', and of an LSTM, whose
-    activations were not counted.
+    None where nothing is known: on a GPU, whose memory is not the workers', of an LSTM, whose
+    activations were not counted, and of another package's optimizer that fails, which its training
+    will say.
     """
     model, layout = config.model, config.layout
     if not isinstance(model, EnokiConfig | Qwen3Config) or pick_device(layout.device).type != "cpu":
         return None
     rung = Rung(model, model.heads, config.batch_size, tokens_per_param=0.0, steps=config.steps)
-    weights = _weight_terms(rung, config.optimizer.name, 1)
+    try:
+        weights = _weight_terms(rung, config.optimizer.name, 1)
+    except (RuntimeError, ValueError):
+        if package_bringing(config.optimizer.name) is None:
+            raise
+        return None
     micro = layout.micro_batch or config.batch_size
     compute = _compute_terms(rung, config.precision == "bfloat16", layout, micro)
     averages = FLOAT32 * rung.counts.exact * len(config.averages)
@@ -232,13 +239,17 @@ def state_bytes_per_parameter(optimizer: str) -> tuple[float, float]:
     """Return the bytes of optimizer state of a hidden matrix's weight, and of any other weight.
 
     Measured: one step of the optimizer on a tiny model. 8 for two float32 moments.
+
+    Raises:
+        RuntimeError, ValueError: the optimizer of another package fails; the message names it.
     """
     config = EnokiConfig(heads=1, head_dim=8, layers=1, vocab_size=16, sequence_length=4)
     model = Enoki(config)
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     made = build_optimizer(model, OptimizerConfig(optimizer, lr=1e-3), steps=1000)
-    made.step()
+    with blaming(optimizer):
+        made.step()
     hidden = {p for p in model.blocks.parameters() if p.ndim == 2}
     inside = _state_bytes(made, hidden), sum(p.numel() for p in hidden)
     other = set(model.parameters()) - hidden

@@ -210,14 +210,15 @@ class TrainingObjective:
     def __init__(
         self,
         base: TrainConfig,
-        root: Path,
-        shards_folder: Path,
+        root: Path | str,
+        shards_folder: Path | str,
         fingerprint: str,
         layout: LayoutConfig | None = None,
     ) -> None:
         layout = layout or base.layout
         self.base = dataclasses.replace(base, layout=layout)
-        self.root, self.shards_folder, self.fingerprint = root, shards_folder, fingerprint
+        self.root, self.shards_folder = Path(root), Path(shards_folder)
+        self.fingerprint = fingerprint
 
     def plan(self, config: Config) -> PlannedRun:
         """Return the configuration of a training, and its directory."""

@@ -45,7 +45,7 @@ def open_rules(paths: Sequence[Path]) -> RuleBook:
     return RuleBook([(str(path), rule) for path in paths for rule in read_rules(path)])
 
 
-def write_rules(path: Path, rules: Sequence[Rule]) -> None:
+def write_rules(path: Path | str, rules: Sequence[Rule]) -> None:
     """Write rules to a file.
 
     Raises:
@@ -58,17 +58,17 @@ def write_rules(path: Path, rules: Sequence[Rule]) -> None:
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "rules": [dataclasses.asdict(rule) for rule in rules],
     }
-    write_json(path, content)
+    write_json(Path(path), content)
 
 
-def read_rules(path: Path) -> list[Rule]:
+def read_rules(path: Path | str) -> list[Rule]:
     """Read the rules of a file.
 
     Raises:
         RunError: the file is missing or no JSON.
         ValueError: it is no rule file, of another version, or a key is missing, unknown or wrong.
     """
-    content = read_json(path)
+    content = read_json(Path(path))
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{path} is no rule file; `adana rules fit RUNS --output FILE` writes one")
     if content.get("version") != RULES_VERSION:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 import time
 import warnings
+from collections.abc import Callable
 
 import torch
 
 from adana.nn import build_model
-from adana.train import TrainConfig, build_optimizer, pick_device
+from adana.train import OptimizerConfig, TrainConfig, build_optimizer, pick_device
+from adana.train.installed import blaming, package_bringing
 
+INSTEAD = "adamw"
+"""Whose step is timed where that of another package's optimizer fails."""
 STEPS = 5
 """Steps that are timed, after one that is not."""
 
@@ -20,6 +25,9 @@ def seconds_per_step(config: TrainConfig) -> float:
 
     With the precision and the layout's device, threads and micro-batches, not compiled. What a
     training does besides, evaluations above all, comes on top: some 10 %.
+
+    Raises:
+        RuntimeError, ValueError: the optimizer of another package fails; the message names it.
     """
     device = pick_device(config.layout.device)
     before = torch.get_num_threads()
@@ -30,6 +38,23 @@ def seconds_per_step(config: TrainConfig) -> float:
             return _measure(config, device)
     finally:
         torch.set_num_threads(before)
+
+
+def likely_seconds(config: TrainConfig, say: Callable[[str], None]) -> float:
+    """Return `seconds_per_step`, for which a step of `INSTEAD` does where one fails.
+
+    Only an optimizer of another package may fail; `say` is told why. Its training will say so too,
+    and an estimate should not keep the others from theirs.
+    """
+    name = config.optimizer.name
+    try:
+        return seconds_per_step(config)
+    except (RuntimeError, ValueError) as error:
+        if package_bringing(name) is None:
+            raise
+        say(f"the steps of {name} cannot be timed, {INSTEAD}'s are in their place: {error}")
+    plain = OptimizerConfig(INSTEAD, lr=config.optimizer.lr)
+    return seconds_per_step(dataclasses.replace(config, optimizer=plain))
 
 
 def _measure(config: TrainConfig, device: torch.device) -> float:
@@ -47,7 +72,8 @@ def _measure(config: TrainConfig, device: torch.device) -> float:
             with mixed:
                 loss = model(part, part, chunk=chunk).loss
             loss.backward()
-        optimizer.step()
+        with blaming(config.optimizer.name):
+            optimizer.step()
         optimizer.zero_grad()
         if device.type == "cuda":
             torch.cuda.synchronize(device)

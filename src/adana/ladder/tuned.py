@@ -20,7 +20,8 @@ from typing import Any
 from adana.laws.bowl import Bowl, fit_bowl_by_seed
 from adana.laws.rule_forms import Scale
 from adana.nn import count_parameters
-from adana.runs import Run, identity, science
+from adana.report.reading import misnamed
+from adana.runs import Run, RunError, identity, science
 from adana.train import TrainConfig, config_from_dict, optimizer_entry
 from adana.train.config import OPTIONAL
 
@@ -82,11 +83,11 @@ def read_tuned(
     """Return what was tuned in these runs, by optimizer and size, and notes on what was left out.
 
     Runs of a size may differ in learning rate, seed and `hyperparameter` (omega for lr). Diverged
-    runs are results; unfinished ones are left out. With `best_settings`, runs of a size may differ
-    in `SEARCHED` too: taken are those that share the settings of the lowest bowl.
+    runs are results; left out are unfinished ones, and those with a file that cannot be read. With
+    `best_settings`, runs of a size may differ in `SEARCHED` too: taken are those that share the
+    settings of the lowest bowl.
 
     Raises:
-        RunError: a configuration is of another version.
         ValueError: runs of one optimizer and size differ in more than that, or rules are for other
             hyperparameters.
     """
@@ -97,7 +98,13 @@ def read_tuned(
     notes: list[str] = []
     known: set[str] = set()
     for run in runs:
-        trial = _read(run, beside)
+        try:
+            trial = _read(run, beside)
+        except RunError as error:
+            notes.append(f"left out: {error}")
+            continue
+        if trial is not None and (changed := misnamed(str(run.path), trial.identity)):
+            notes.append(f"beware: {changed}")
         if trial is None:
             notes.append(f"left out: {run.path} is {run.status()['state']}")
         elif trial.identity in known:
@@ -146,7 +153,21 @@ class _Trial:
 
 
 def _read(run: Run, beside: str) -> _Trial | None:
-    """Return one training, with an infinite loss if it diverged; None if it is not finished."""
+    """Return one training, with an infinite loss if it diverged; None if it is not finished.
+
+    Raises:
+        RunError: a file of it cannot be read, or its configuration is of another version.
+    """
+    try:
+        return _trial(run, beside)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"a file of {run.path} has not what adana writes there "
+            f"({type(error).__name__}: {error})"
+        ) from error
+
+
+def _trial(run: Run, beside: str) -> _Trial | None:
     state, summary = run.status()["state"], run.summary()
     if state != "diverged" and not run.finished:
         return None

@@ -18,11 +18,9 @@ from adana.report.compare import (
     Comparison,
     Estimate,
     Group,
-    Point,
-    Record,
+    LeftOut,
     Row,
     compare,
-    read_record,
 )
 from adana.report.differences import differences
 from adana.report.drawing import Image, save_static
@@ -39,6 +37,8 @@ from adana.report.listing import (
     run_called,
     select,
 )
+from adana.report.reading import best_of_nothing
+from adana.report.records import Point, Record, read_record
 from adana.report.schedule_page import overview, write_schedules
 from adana.report.schedules import Course, totals
 from adana.report.search_numbers import plain
@@ -60,6 +60,7 @@ __all__ = [
     "Follower",
     "Group",
     "Image",
+    "LeftOut",
     "Listing",
     "Point",
     "Record",
@@ -70,6 +71,7 @@ __all__ = [
     "alike",
     "all_charts",
     "as_dict",
+    "best_of_nothing",
     "compare",
     "differences",
     "disk_bytes",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from adana.report.cells import Cell, Scale
 from adana.report.choice import Choice
-from adana.report.compare import Record, number
+from adana.report.records import Record, number
 from adana.units import PFH
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from adana.report import words
-from adana.report.compare import flatten, number
+from adana.report.records import flatten, number
 from adana.runs import Run, identity
 
 FRONT = """---

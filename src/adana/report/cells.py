@@ -16,7 +16,7 @@ from typing import Any
 
 from adana.report import words
 from adana.report.common_scale import check_common_scale
-from adana.report.compare import CADENCE_SUFFIX, Record, flatten, number
+from adana.report.records import CADENCE_SUFFIX, Record, flatten, number
 from adana.runs import NOT_IDENTITY, RunError, science
 from adana.units import PFH
 
@@ -213,9 +213,9 @@ def _by_seed(records: Sequence[Record]) -> tuple[Record, ...]:
     for one, other in itertools.pairwise(ordered):
         if one.seed == other.seed:
             raise RunError(
-                f"runs {one.name} and {other.name} are the same training: {one.label!r}, lr "
-                f"{_lr(one):g}, seed {one.seed}, {one.steps} steps. Leave one out: a seed counts "
-                "once."
+                f"runs {one.place} and {other.place} are the same training: {one.label!r}, lr "
+                f"{_lr(one):g}, seed {one.seed}, {one.steps} steps, but did not end alike. Leave "
+                "one out: a seed counts once."
             )
     return tuple(ordered)
 

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from adana.laws import mean_and_standard_error
-from adana.report import drawing, words
+from adana.report import drawing, off_scale, words
 from adana.report import vega as alt
-from adana.report.compare import Comparison, Group, Point, Record
+from adana.report.compare import Comparison, Group
 from adana.report.drawing import MAX_POINTS, Chart, axis, inline, rounded, thin
+from adana.report.records import Point, Record
 
 BY = "optimizer"
 """The field of a row that tells curves apart."""
@@ -88,15 +89,18 @@ def multiplier_chart(comparison: Comparison) -> alt.LayerChart | None:
     color = _color(comparison, lines=False)
     largest = max(row["compute"] for row in rows)
     x = axis("compute", "compute (PFH, 3.6e18 FLOP)", "~g" if largest >= 0.01 else "~e")
-    y = axis("loss", "final validation loss (nats a token)", ".3~f", scheme=alt.Y)
-    base = alt.Chart(inline(rows)).encode(color=color, opacity=_highlight(1.0))
-    line = alt.Chart(inline(curve)).mark_line(strokeWidth=2).encode(x, y, color=color)
-    errors = base.mark_rule(strokeWidth=2).encode(x, y=alt.Y("low:Q"), y2="high:Q")
+    ends = off_scale.domain(rows, off_scale.ceiling(comparison.records))
+    y = _final_axis(ends)
+    base = alt.Chart(inline(off_scale.shown(rows, ends)))
+    base = base.encode(color=color, opacity=_highlight(1.0))
+    line = alt.Chart(inline(curve)).mark_line(strokeWidth=2, clip=True).encode(x, y, color=color)
+    errors = base.mark_rule(strokeWidth=2, clip=True).encode(x, y=alt.Y("low:Q"), y2="high:Q")
     points = base.mark_point(filled=True, size=90).encode(
         x, y, shape=_shape(comparison), tooltip=_tooltips(rows[0])
     )
     layers = [line, errors, points]
-    gaps = [row for row in rows if "matched" in row]
+    layers += off_scale.crosses(rows, ends, BY, (x, color), HIDDEN)
+    gaps = [row for row in off_scale.shown(rows, ends) if "matched" in row]
     if gaps:
         rules = alt.Chart(inline(gaps)).mark_rule(strokeDash=[3, 3], strokeWidth=1.5)
         layers.insert(0, rules.encode(x, y, x2="matched:Q", color=color, opacity=_highlight(1.0)))
@@ -113,12 +117,19 @@ def sweep_chart(comparison: Comparison) -> alt.LayerChart | None:
     if not rows:
         return None
     x = axis("lr", "peak learning rate", "~g")
-    y = axis("loss", "final validation loss (nats a token)", ".3~f", scheme=alt.Y)
-    base = alt.Chart(inline(rows)).encode(
-        x, y, color=_color(comparison), opacity=_highlight(1.0), tooltip=_tooltips(rows[0])
-    )
-    lines = base.mark_line(strokeWidth=2).encode(strokeDash=_dash(comparison))
-    return _layer([lines, base.mark_point(filled=True, size=70)])
+    ends = off_scale.domain(rows, off_scale.ceiling(comparison.records))
+    color, y = _color(comparison), _final_axis(ends)
+    encodings = {"color": color, "opacity": _highlight(1.0), "tooltip": _tooltips(rows[0])}
+    base = alt.Chart(inline(rows)).encode(x, y, **encodings)
+    lines = base.mark_line(strokeWidth=2, clip=True).encode(strokeDash=_dash(comparison))
+    points = alt.Chart(inline(off_scale.shown(rows, ends))).encode(x, y, **encodings)
+    cross = off_scale.crosses(rows, ends, BY, (x, color))
+    return _layer([lines, points.mark_point(filled=True, size=70), *cross])
+
+
+def _final_axis(ends: tuple[float, float] | None) -> Any:
+    title = "final validation loss (nats a token)"
+    return axis("loss", title, ".3~f", scheme=alt.Y, domain=ends)
 
 
 def all_charts(comparison: Comparison) -> dict[str, Chart]:
@@ -145,11 +156,12 @@ def _loss_chart(comparison: Comparison, curves: Curves, title: str) -> alt.Layer
         return None
     means = [row for label in comparison.labels for row in _mean_rows(label, curves)]
     hover = [row for record, curve in curves for row in _curve_rows(record, curve, HOVER_POINTS)]
-    x, y = axis("tokens", "tokens", "~s"), axis("loss", title, ".3~f", scheme=alt.Y)
+    ends = off_scale.domain(seeds, off_scale.ceiling(record for record, _ in curves))
+    x, y = axis("tokens", "tokens", "~s"), axis("loss", title, ".3~f", scheme=alt.Y, domain=ends)
     color = _color(comparison)
     thin_lines = (
         alt.Chart(inline(seeds))
-        .mark_line(strokeWidth=1)
+        .mark_line(strokeWidth=1, clip=True)
         .encode(
             x,
             y,
@@ -159,17 +171,19 @@ def _loss_chart(comparison: Comparison, curves: Curves, title: str) -> alt.Layer
             strokeDash=alt.condition("datum.state == 'finished'", alt.value([]), alt.value([4, 3])),
         )
     )
-    bold = alt.Chart(inline(means)).mark_line(strokeWidth=2.5)
+    bold = alt.Chart(inline(means)).mark_line(strokeWidth=2.5, clip=True)
     near = drawing.nearest()
     points = (
-        alt.Chart(inline(hover))
+        alt.Chart(inline(off_scale.shown(hover, ends)))
         .mark_point(filled=True, size=60)
         .encode(x, y, color=color, tooltip=_tooltips(hover[0]))
         .encode(opacity=alt.condition(near, alt.value(1), alt.value(0)))
         .add_params(near)
     )
-    layers = [thin_lines, bold.encode(x, y, color=color, opacity=_highlight(1.0)), points]
-    return _layer(layers if means else [thin_lines, points])
+    last = {row["run"]: row for row in hover}
+    cross = off_scale.crosses([*last.values()], ends, BY, (x, color), HIDDEN)
+    middle = [bold.encode(x, y, color=color, opacity=_highlight(1.0))] if means else []
+    return _layer([thin_lines, *middle, points, *cross])
 
 
 def _curve_rows(

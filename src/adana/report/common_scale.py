@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from adana.report.compare import Record
+from adana.report.records import Record
 from adana.runs import Run, RunError
 
 _MOST_NAMED = 3

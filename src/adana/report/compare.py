@@ -8,10 +8,9 @@ finished, stays in the comparison as that: leaving it out would flatter its opti
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 from adana.laws import (
@@ -21,54 +20,13 @@ from adana.laws import (
     mean_and_standard_error,
     steps_to_reach,
 )
+from adana.report.reading import read_runs
+from adana.report.records import CADENCE_SUFFIX, Record, flatten, number
 from adana.report.sweep import Trial
-from adana.runs import NOT_IDENTITY, Run, RunError, identity, science
+from adana.runs import NOT_IDENTITY, Run, RunError, science
 
 OWN_KEYS = frozenset({"version", "seed", "steps", "optimizer", "schedule"}) | NOT_IDENTITY
 """Top-level parts of a configuration in which runs of one comparison may differ."""
-
-CADENCE_SUFFIX = "every"
-"""Keys that end so (``eval_every``) say how often something is written, not what is computed."""
-
-
-class Point(NamedTuple):
-    """A loss (nats a token) on a curve."""
-
-    step: int
-    tokens: int
-    loss: float
-
-
-@dataclass(frozen=True)
-class Record:
-    """One run as it was read: its settings, its state, its curves and its final numbers."""
-
-    name: str
-    identity: str
-    label: str
-    seed: int
-    steps: int
-    config: Mapping[str, Any]
-    environment: Mapping[str, Any]
-    state: str
-    reason: str
-    last_step: int
-    summary: Mapping[str, Any]
-    training: tuple[Point, ...]
-    evaluations: tuple[Point, ...]
-    schedule: tuple[tuple[int, Mapping[str, float]], ...]
-    seconds: float | None = None
-    """Training time so far, over all sessions; None where the run does not say."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether the run ended as planned, with a finite loss."""
-        return self.state == "finished" and number(self.summary, "val_loss") is not None
-
-    @property
-    def loss(self) -> float:
-        """The final validation loss (nats a token) of a finished run."""
-        return float(self.summary["val_loss"])
 
 
 @dataclass(frozen=True)
@@ -103,6 +61,15 @@ class Estimate:
     count: int
 
 
+class LeftOut(NamedTuple):
+    """Why something that was to be compared has no run in the comparison."""
+
+    ended: str
+    """In a few words, for a cell of a table: ``diverged at every rate``."""
+    reason: str
+    """In full."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One optimizer at the main horizon. None means: not known from these runs."""
@@ -132,6 +99,8 @@ class Row:
     state_bytes: float | None
     peak_memory_bytes: float | None
     failures: tuple[Record, ...]
+    ended: str = ""
+    """Why there is no run of it at all, in a few words; empty if there are some."""
 
 
 @dataclass(frozen=True)
@@ -146,11 +115,21 @@ class Comparison:
     """The trials that the learning rates were chosen from, if there was a sweep."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """Where each label's learning rate comes from, in words."""
+    left_out: Mapping[str, LeftOut] = field(default_factory=dict)
+    """What was to be compared and has no run here, by name."""
+    remarks: tuple[str, ...] = ()
+    """What of the runs was left out or is doubtful (`adana.report.reading`)."""
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The optimizers' labels."""
         return tuple(row.label for row in self.rows)
+
+    @property
+    def all_rows(self) -> tuple[Row, ...]:
+        """The rows, and after them one for each name that was left out."""
+        lost = (_lost_row(name, why.ended) for name, why in self.left_out.items())
+        return (*self.rows, *lost)
 
     @property
     def records(self) -> tuple[Record, ...]:
@@ -177,17 +156,21 @@ def compare(
     baseline: str,
     sweep: Sequence[Trial] = (),
     sources: Mapping[str, str] | None = None,
+    *,
+    left_out: Mapping[str, LeftOut] | None = None,
 ) -> Comparison:
     """Read `runs` and compare their optimizers with the one labelled `baseline`.
 
     `sweep` holds the trials that the learning rates were chosen from; it is shown, not used.
     `sources` says in words where each label's rate comes from; by default what the first run was
-    started with, which may be another reason for the same rate.
+    started with, which may be another reason for the same rate. `left_out` names what should have
+    been compared too and has no run among `runs`, which the tables then say.
 
     Raises `RunError` where the runs cannot be compared: the baseline is missing, no horizon is
     shared, models or data differ, or one label stands for several settings.
     """
-    records = [read_record(run) for run in runs]
+    reading = read_runs(runs)
+    records = reading.records
     labels = list(dict.fromkeys(record.label for record in records))
     if baseline not in labels:
         raise RunError(
@@ -204,86 +187,15 @@ def compare(
     rows = tuple(_row(group, main[0]) for group in main)
     found = {group.label: _lr_source(group.records[0].config) for group in main}
     sources = {label: text for label, text in (found | dict(sources or {})).items() if text}
-    return Comparison(baseline, steps, rows, tuple(groups), tuple(sweep), sources)
+    lost = dict(left_out or {})
+    return Comparison(
+        *(baseline, steps, rows, tuple(groups), tuple(sweep), sources, lost),
+        remarks=reading.remarks,
+    )
 
 
 def _lr_source(config: Mapping[str, Any]) -> str:
     return str((config.get("provenance") or {}).get("lr", ""))
-
-
-def read_record(run: Run) -> Record:
-    """Read one run directory."""
-    config, status = run.config(), run.status()
-    optimizer = config.get("optimizer", {})
-    label = optimizer.get("label") or optimizer.get("name")
-    if not label or "seed" not in config or "steps" not in config:
-        raise RunError(
-            f"{run.path / 'config.json'} lacks optimizer.name, seed or steps, so it is not clear "
-            "what was trained. Leave this run out, or train it again."
-        )
-    rows = list(run.metrics())
-    summary = run.summary()
-    reason = str(status.get("reason") or "")
-    if status["state"] == "finished" and number(summary or {}, "val_loss") is None:
-        reason = reason or "summary.json holds no finite val_loss"
-    return Record(
-        name=run.name,
-        identity=identity(config),
-        label=str(label),
-        seed=int(config["seed"]),
-        steps=int(config["steps"]),
-        config=config,
-        environment=run.environment(),
-        state=str(status["state"]),
-        reason=reason,
-        last_step=int(status.get("step") or 0),
-        summary=summary or {},
-        training=_curve(rows, "train_loss"),
-        evaluations=_curve(rows, "val_loss"),
-        schedule=tuple(_schedule(rows)),
-        seconds=number(summary or {}, "seconds") or _seconds(rows),
-    )
-
-
-def number(values: Mapping[str, Any], key: str) -> float | None:
-    """Return a finite number, or None; run directories write NaN and infinity as strings."""
-    value = values.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a nested configuration as ``{"optimizer.lr": 0.008, ...}``."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{name}.")
-        else:
-            flat[name] = value
-    return flat
-
-
-def _curve(rows: Iterable[Mapping[str, Any]], key: str) -> tuple[Point, ...]:
-    points = ((row, number(row, key)) for row in rows)
-    return tuple(
-        Point(int(row["step"]), int(row["tokens"]), loss)
-        for row, loss in points
-        if loss is not None
-    )
-
-
-def _schedule(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, dict[str, float]]]:
-    for row in rows:
-        values = row.get("schedule") or {}
-        numbers = {key: value for key in values if (value := number(values, key)) is not None}
-        if numbers:
-            yield int(row["step"]), numbers
-
-
-def _seconds(rows: Sequence[Mapping[str, Any]]) -> float | None:
-    return number(rows[-1].get("timing") or {}, "seconds") if rows else None
 
 
 def _numbers(records: Iterable[Record], key: str) -> list[float]:
@@ -358,8 +270,9 @@ def _check_group(records: Sequence[Record]) -> None:
             )
         if record.seed in seen:
             raise RunError(
-                f"runs {seen[record.seed].name} and {record.name} are both {record.label!r} with "
-                f"seed {record.seed} and {record.steps} steps. Leave one out: a seed counts once."
+                f"runs {seen[record.seed].place} and {record.place} are both {record.label!r} "
+                f"with seed {record.seed} and {record.steps} steps, and did not end alike. Leave "
+                "one out: a seed counts once."
             )
         seen[record.seed] = record
 
@@ -412,6 +325,12 @@ def _row(group: Group, baseline: Group) -> Row:
         peak_memory_bytes=_average(done, "peak_memory_bytes", statistics.median),
         failures=tuple(record for record in group.records if not record.finished),
     )
+
+
+def _lost_row(name: str, ended: str) -> Row:
+    """Return the row of what has no run: nothing is known but how it ended."""
+    values: dict[str, Any] = {each.name: None for each in fields(Row)}
+    return Row(**values | {"label": name, "seeds": 0, "reached": 0, "failures": (), "ended": ended})
 
 
 def _estimate(values: Sequence[float]) -> Estimate | None:

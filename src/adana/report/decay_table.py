@@ -11,7 +11,7 @@ from typing import Any
 
 from adana.report import words
 from adana.report.choice import Choice
-from adana.report.compare import number
+from adana.report.records import number
 from adana.report.tables import Column
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from adana.report.compare import flatten
+from adana.report.records import flatten
 
 ABSENT = "-"
 """What stands for a key that a configuration does not have."""

@@ -52,8 +52,9 @@ def check_images(images: Iterable[str]) -> None:
         raise ValueError(f"charts are saved as {known}, not as {', '.join(unknown)}")
 
 
-def save_static(chart: alt.TopLevelMixin, path: Path) -> None:
+def save_static(chart: alt.TopLevelMixin, path: Path | str) -> None:
     """Write a chart as SVG, PDF or PNG, by the path's suffix."""
+    path = Path(path)
     spec, version = chart.to_dict(), vegalite_version()
     if path.suffix == ".svg":
         write_bytes(path, vl_convert.vegalite_to_svg(spec, vl_version=version).encode())

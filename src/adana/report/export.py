@@ -18,17 +18,17 @@ SPECIAL = {
 """Characters that LaTeX does not print as they are."""
 
 
-def export(sheets: Iterable[Sheet], folder: Path) -> list[Path]:
+def export(sheets: Iterable[Sheet], folder: Path | str) -> list[Path]:
     """Write each table that has rows as ``NAME.csv``, ``.json`` and ``.tex``; return the files."""
     written = []
     for sheet in sheets:
         if not sheet.records:
             continue
         for suffix, text in (("csv", as_csv(sheet)), ("tex", as_latex(sheet))):
-            path = folder / f"{sheet.name}.{suffix}"
+            path = Path(folder) / f"{sheet.name}.{suffix}"
             write_bytes(path, text.encode())
             written.append(path)
-        path = folder / f"{sheet.name}.json"
+        path = Path(folder) / f"{sheet.name}.json"
         write_json(path, sheet.records)
         written.append(path)
     return written

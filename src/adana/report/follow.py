@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from adana.report.compare import number
+from adana.report.records import number
 from adana.runs import Run
 
 SPEED_ROWS = 20

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from adana.report import charts, tables, words
-from adana.report.compare import Comparison, Record, flatten
+from adana.report.compare import Comparison, Row
+from adana.report.off_scale import CROSSES
 from adana.report.page import figure, page
+from adana.report.records import Record, flatten
 from adana.runs import write_bytes
 
 TEXTS = {
@@ -20,7 +22,7 @@ TEXTS = {
         "Validation loss",
         "Thin lines are single seeds, bold lines their mean; a dashed line is a run that did not "
         "finish. Both axes are logarithmic. Only the right end counts: on the way there, a curve "
-        "also shows how far the learning rate has already come down.",
+        f"also shows how far the learning rate has already come down. {CROSSES}",
     ),
     "multiplier": (
         "What the difference is worth in compute",
@@ -28,17 +30,18 @@ TEXTS = {
         "dotted line runs at equal loss to that curve: where it ends is the compute the baseline "
         "needs, and the ratio is the multiplier M. Bars are one standard error over seeds. The "
         "baseline keeps its peak learning rate at all lengths; compute is that of the model "
-        "(6 P D), without the optimizer's own time.",
+        f"(6 P D), without the optimizer's own time. {CROSSES}",
     ),
     "sweep": (
         "Learning-rate sweep",
         "One training a point, with the first seed; the lowest point of each curve is the learning "
-        "rate used above. A lowest point at the edge means that the best rate may lie outside.",
+        "rate used above. A lowest point at the edge means that the best rate may lie outside. "
+        f"{CROSSES}",
     ),
     "training": (
         "Training loss",
         "The loss of the batches being trained on, so noisier than validation loss. A gap that is "
-        "here but not in validation loss would be memorisation.",
+        f"here but not in validation loss would be memorisation. {CROSSES}",
     ),
     "schedule-lr": (
         "Learning rate",
@@ -72,9 +75,9 @@ FEW = 8
 """Different values of one setting that a page shows."""
 
 
-def write_report(comparison: Comparison, path: Path) -> None:
+def write_report(comparison: Comparison, path: Path | str) -> None:
     """Write the report to `path`, atomically."""
-    write_bytes(path, render(comparison).encode())
+    write_bytes(Path(path), render(comparison).encode())
 
 
 def render(comparison: Comparison) -> str:
@@ -90,8 +93,8 @@ def render(comparison: Comparison) -> str:
         comparison=comparison,
         verdict=words.verdict(comparison),
         notes=tables.notes(comparison),
-        results=_table(tables.RESULTS, comparison),
-        cost=_table(tables.COST, comparison),
+        results=_table(tables.RESULTS, comparison.all_rows),
+        cost=_table(tables.COST, comparison.rows),
         figures={f.name: f for f in figures if not f.name.startswith("schedule-")},
         schedules=[f for f in figures if f.name.startswith("schedule-")],
         differing=differing,
@@ -115,11 +118,11 @@ def settings(comparison: Comparison) -> tuple[dict[str, list[str]], dict[str, st
     return differing, {key: row[0] for key, row in values.items() if key not in differing}
 
 
-def _table(columns: Iterable[tables.Column], comparison: Comparison) -> dict[str, Any]:
+def _table(columns: Iterable[tables.Column], rows: Iterable[Row]) -> dict[str, Any]:
     columns = list(columns)
     return {
         "columns": columns,
-        "rows": [[column.cell(row) for column in columns] for row in comparison.rows],
+        "rows": [[column.cell(row) for column in columns] for row in rows],
     }
 
 

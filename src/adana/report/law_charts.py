@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from adana.laws.loss_law import LossLaw
 from adana.laws.multiplier import LEVEL
 from adana.laws.multiplier_curve import MultiplierCurve
-from adana.report import drawing
+from adana.report import drawing, off_scale
 from adana.report import vega as alt
 from adana.report.drawing import axis, inline, rounded
 from adana.report.study import Study
@@ -28,6 +28,8 @@ from adana.report.study_words import worth
 BY = "optimizer"
 ESTIMATORS = ("measured", "fitted law")
 COMPUTE = "compute (PFH, 3.6e18 FLOP)"
+WORST = 0.1
+"""An optimizer that needs more than ten times the baseline's compute is off the scale of M."""
 Rows = list[dict[str, Any]]
 
 
@@ -37,21 +39,28 @@ def loss_chart(study: Study) -> alt.LayerChart | None:
     if not points:
         return None
     x = _compute_axis(study)
-    y = axis("loss", "final validation loss (nats a token)", ".3~f", scheme=alt.Y)
+    ends = off_scale.domain(points, off_scale.ceiling(study.records))
+    y = axis("loss", "final validation loss (nats a token)", ".3~f", scheme=alt.Y, domain=ends)
     base = alt.Chart(inline(points)).encode(x, color=_color(study), opacity=_highlight(1.0))
-    lines = base.mark_line(strokeWidth=2).encode(y, strokeDash=_dash())
-    errors = base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q"), y2="high:Q")
-    marks = base.mark_point(filled=True, size=80).encode(
-        y, tooltip=drawing.tooltips(points[0], ("low", "high", "estimator"))
+    lines = base.mark_line(strokeWidth=2, clip=True).encode(y, strokeDash=_dash())
+    errors = base.mark_rule(strokeWidth=2, clip=True).encode(y=alt.Y("low:Q"), y2="high:Q")
+    hidden = ("low", "high", "estimator")
+    marks = alt.Chart(inline(off_scale.shown(points, ends))).mark_point(filled=True, size=80)
+    marks = marks.encode(
+        *(x, y),
+        color=_color(study),
+        opacity=_highlight(1.0),
+        tooltip=drawing.tooltips(points[0], hidden),
     )
-    layers = [lines, errors, marks]
+    cross = off_scale.crosses(points, ends, BY, (x, _color(study)), hidden)
+    layers = [lines, errors, marks, *cross]
     laws = [row for label in study.labels for row in _law_rows(study, label)]
     if laws:
         fitted = alt.Chart(inline(laws)).encode(x, color=_color(study))
-        band = fitted.mark_area().encode(
+        band = fitted.mark_area(clip=True).encode(
             y=alt.Y("low:Q"), y2="high:Q", opacity=_highlight(0.15, 0.03)
         )
-        law = fitted.mark_line(strokeWidth=1.5).encode(
+        law = fitted.mark_line(strokeWidth=1.5, clip=True).encode(
             y, strokeDash=_dash(), opacity=_highlight(1.0)
         )
         layers = [band, law, *layers]
@@ -65,7 +74,11 @@ def worth_chart(study: Study) -> alt.LayerChart | None:
     bounds = [row for curve in study.findings.piecewise.values() for row in _bound_rows(curve)]
     if not measured and not fitted and not bounds:
         return None
-    domain = _worth_domain([*measured, *bounds], fitted)
+    off = [row for row in (*measured, *bounds) if row["M"] < WORST]
+    measured, bounds = _above_worst(measured), _above_worst(bounds)
+    domain = _worth_domain([*measured, *bounds], _above_worst(fitted))
+    if off:
+        domain = (WORST, domain[1])
     x = _compute_axis(study)
     y = axis("M", "compute multiplier M", ".2~f", scheme=alt.Y, domain=domain)
     one = alt.Chart(inline([{"M": 1.0}])).mark_rule(color=drawing.BASELINE_COLOR, strokeWidth=1.5)
@@ -100,8 +113,24 @@ def worth_chart(study: Study) -> alt.LayerChart | None:
                     y, tooltip=drawing.tooltips(own[0], ("estimator",))
                 ),
             ]
+    if off:
+        cross = alt.Chart(inline([row | {"bottom": WORST} for row in off]))
+        cross = cross.mark_point(shape="cross", angle=45, size=80, filled=True)
+        shown = drawing.tooltips(off[0], ("estimator",))
+        layers.append(
+            cross.encode(
+                *(x, alt.Y("bottom:Q")),
+                color=_color(study),
+                opacity=_highlight(1.0),
+                tooltip=shown,
+            )
+        )
     layers.insert(1, one.encode(y))  # not first: that one carries the zoom, and this one has no x
     return drawing.layered(BY, layers, height=300)
+
+
+def _above_worst(rows: Rows) -> Rows:
+    return [row for row in rows if row["M"] >= WORST]
 
 
 def headline(study: Study) -> alt.VConcatChart | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adana.report.compare import number
+from adana.report.records import number
 from adana.runs import CONFIG_VERSION, Run, RunError, find_runs, read_json
 
 TAIL_BYTES = 2**18
@@ -66,14 +66,16 @@ class Listing:
         return content | {"run": str(self.run.path)}
 
 
-def list_runs(root: Path) -> list[Listing]:
+def list_runs(root: Path | str) -> list[Listing]:
     """Return the run directories below `root`, by name."""
+    root = Path(root)
     listed = (read_listing(run, root) for run in find_runs(root) if not _is_export(run.path))
     return sorted(listed, key=lambda listing: listing.name)
 
 
-def read_listing(run: Run, root: Path) -> Listing:
+def read_listing(run: Run, root: Path | str) -> Listing:
     """Look at one run directory below `root`. Never raises for what is in its files."""
+    root = Path(root)
     problems: list[str] = []
     config = _read(run.path / "config.json", problems)
     status = _read(run.path / "status.json", problems, default={"state": "new"})
@@ -104,7 +106,7 @@ def read_listing(run: Run, root: Path) -> Listing:
     )
 
 
-def find_run(root: Path, name: str) -> Run:
+def find_run(root: Path | str, name: str) -> Run:
     """Return the run that `name` means: a path, a name below `root`, or the beginning of one.
 
     The last part of a name (the digits of its identity) or its beginning will do too.
@@ -112,6 +114,7 @@ def find_run(root: Path, name: str) -> Run:
     Raises:
         RunError: no run is meant, or several are; the message lists what was likely meant.
     """
+    root = Path(root)
     for path in (Path(name), root / name):
         if (path / "config.json").is_file():
             return Run(path)

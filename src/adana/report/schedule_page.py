@@ -198,6 +198,8 @@ def render_schedules(course: Course, settings: Iterable[tuple[str, str]] = ()) -
     )
 
 
-def write_schedules(course: Course, path: Path, settings: Iterable[tuple[str, str]] = ()) -> None:
+def write_schedules(
+    course: Course, path: Path | str, settings: Iterable[tuple[str, str]] = ()
+) -> None:
     """Write the page to `path`, atomically."""
-    write_bytes(path, render_schedules(course, settings).encode())
+    write_bytes(Path(path), render_schedules(course, settings).encode())

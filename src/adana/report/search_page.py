@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from adana.report import words
 from adana.report.drawing import Chart, Image, check_images, save_static
 from adana.report.page import Figure, Heading, figure, page
+from adana.report.reading import best_of_nothing, guessing
 from adana.report.search_charts import joint_chart, progress_chart, sweep_charts
 from adana.report.search_numbers import decimals_of, loss_text, plain
 from adana.report.study_words import words_list
@@ -77,7 +78,9 @@ class Drawn(NamedTuple):
     chart: Chart
 
 
-def write_search(searches: Sequence[Search], path: Path, images: Sequence[Image] = ()) -> None:
+def write_search(
+    searches: Sequence[Search], path: Path | str, images: Sequence[Image] = ()
+) -> None:
     """Write the page to `path`, atomically, and every chart beside it in each format of `images`.
 
     Raises:
@@ -85,6 +88,7 @@ def write_search(searches: Sequence[Search], path: Path, images: Sequence[Image]
         RunError: something cannot be written.
     """
     check_images(images)
+    path = Path(path)
     charts = search_charts(searches)
     write_bytes(path, render_search(searches, charts).encode())
     for suffix in images:
@@ -212,6 +216,11 @@ def render_search(searches: Sequence[Search], charts: Mapping[str, Drawn] | None
     )
 
 
+def _nothing(scale: SearchAt) -> list[str]:
+    said = best_of_nothing(scale.loss, guessing(scale.config or {}))
+    return [said[0].upper() + said[1:] + "."] if said else []
+
+
 def _part(label: str, search: Search, key: str, figures: Mapping[str, Figure]) -> dict[str, Any]:
     """Return what the page says of one search."""
 
@@ -227,7 +236,7 @@ def _part(label: str, search: Search, key: str, figures: Mapping[str, Figure]) -
         "remarks": [
             f"{scale.size}: {text}" if several else text
             for scale in search.scales
-            for text in scale.remarks
+            for text in (*_nothing(scale), *scale.remarks)
         ],
         "noise": [
             f"{f'{s.size}: ' if several else ''}delta1 {s.delta1:.4g}, delta2 {s.delta2:.4g}; "

@@ -19,7 +19,9 @@ from adana.laws.curves import Curve
 from adana.report.budget import Cost, Spending, costs, spending
 from adana.report.cells import Cell, Scale, sort_cells
 from adana.report.choice import Choice, Sensitivity, choose, sensitivities
-from adana.report.compare import Estimate, Record, read_record
+from adana.report.compare import Estimate
+from adana.report.reading import read_runs
+from adana.report.records import Record
 from adana.report.study_laws import Findings, Worth, curves_of, find_laws, find_with_head, ladder
 from adana.runs import Run, RunError
 
@@ -69,6 +71,8 @@ class Study:
     sensitivities: tuple[Sensitivity, ...]
     spending: tuple[Spending, ...]
     costs: tuple[Cost, ...]
+    remarks: tuple[str, ...] = ()
+    """What of the runs was left out or is doubtful (`adana.report.reading`)."""
 
     @property
     def records(self) -> tuple[Record, ...]:
@@ -109,7 +113,8 @@ def read_study(runs: Sequence[Run], baseline: str) -> Study:
         RunError: no run has the baseline's label, or losses cannot be compared: other data,
             vocabulary or evaluation, one label for two optimizers, or one training twice.
     """
-    cells = sort_cells([read_record(run) for run in runs]) if runs else []
+    reading = read_runs(runs)
+    cells = sort_cells(reading.records) if reading.records else []
     labels = sorted({cell.label for cell in cells})
     if baseline not in labels:
         raise RunError(
@@ -141,6 +146,7 @@ def read_study(runs: Sequence[Run], baseline: str) -> Study:
         sensitivities=sensitivities(by_label),
         spending=spending(by_label),
         costs=cost,
+        remarks=reading.remarks,
     )
 
 

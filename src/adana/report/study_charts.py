@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from adana.report import drawing
+from adana.report import drawing, off_scale
 from adana.report import vega as alt
 from adana.report.cells import Scale
 from adana.report.charts import schedules_of
 from adana.report.choice import Choice, Sensitivity, is_number
-from adana.report.compare import Record
 from adana.report.drawing import Chart, axis, inline, rounded, thin
 from adana.report.law_charts import BY, COMPUTE, Rows, loss_chart, worth_chart
+from adana.report.records import Record
 from adana.report.study import Study
 
 CURVE_POINTS = 120
@@ -56,19 +56,23 @@ def curves_chart(study: Study) -> alt.LayerChart | None:
     largest = max(row["compute"] for row in rows)
     x = axis("compute", COMPUTE.replace("compute", "compute spent"),
              "~g" if largest >= 0.01 else "~e")  # fmt: skip
-    y = axis("loss", "validation loss (nats a token)", ".3~f", scheme=alt.Y)
-    base = alt.Chart(inline(rows)).encode(x, y, color=drawing.color(BY, study.labels))
-    lines = base.mark_line(strokeWidth=1.75).encode(
-        detail="run:N", opacity=drawing.highlight(BY, 0.9)
-    )
+    ends = off_scale.domain(rows, off_scale.ceiling(study.records))
+    y = axis("loss", "validation loss (nats a token)", ".3~f", scheme=alt.Y, domain=ends)
+    color = drawing.color(BY, study.labels)
+    lines = alt.Chart(inline(rows)).mark_line(strokeWidth=1.75, clip=True)
+    lines = lines.encode(x, y, color=color, detail="run:N", opacity=drawing.highlight(BY, 0.9))
     near = drawing.nearest()
     points = (
-        base.mark_point(filled=True, size=60)
+        alt.Chart(inline(off_scale.shown(rows, ends)))
+        .mark_point(filled=True, size=60)
+        .encode(x, y, color=color)
         .encode(tooltip=drawing.tooltips(rows[0], ("run",)))
         .encode(opacity=alt.condition(near, alt.value(1), alt.value(0)))
         .add_params(near)
     )
-    return drawing.layered(BY, [lines, points])
+    last = {row["run"]: row for row in rows}
+    cross = off_scale.crosses([*last.values()], ends, BY, (x, color), ("run",))
+    return drawing.layered(BY, [lines, points, *cross])
 
 
 def best_run(choice: Choice) -> Record | None:
@@ -113,32 +117,37 @@ def _bowl_chart(study: Study, choices: Iterable[Choice]) -> alt.LayerChart | Non
     if not means:
         return None
     x = axis("lr", "peak learning rate", "~g")
-    y = axis("loss", "final loss", ".3~f", scheme=alt.Y, log=False, zero=False)
+    ends = off_scale.domain(means, off_scale.ceiling(study.records))
+    y = axis("loss", "final loss", ".3~f", scheme=alt.Y, log=False, zero=False, domain=ends)
     color = drawing.color(BY, study.labels)
-    base = alt.Chart(inline(means)).encode(
-        x, y, color=color, opacity=drawing.highlight(BY, 1.0),
-        tooltip=drawing.tooltips(means[0]),
-    )  # fmt: skip
-    layers = [base.mark_line(strokeWidth=1, opacity=0.5), base.mark_point(filled=True, size=45)]
+    encodings = {
+        **{"color": color, "opacity": drawing.highlight(BY, 1.0)},
+        "tooltip": drawing.tooltips(means[0]),
+    }
+    lines = alt.Chart(inline(means)).mark_line(strokeWidth=1, opacity=0.5, clip=True)
+    points = alt.Chart(inline(off_scale.shown(means, ends))).mark_point(filled=True, size=45)
+    layers = [lines.encode(x, y, **encodings), points.encode(x, y, **encodings)]
     seeds = [row for choice in choices for row in _seed_rows(choice)]
+    seeds = off_scale.shown(seeds, ends)
     dots = alt.Chart(inline(seeds)).mark_tick(orient="horizontal", thickness=1.5, size=9)
     layers.append(dots.encode(x, y, color=color, opacity=drawing.highlight(BY, 0.6)))
     fits = [row for choice in choices for row in _parabola_rows(choice)]
     if fits:
         curve = alt.Chart(inline(fits)).encode(x, y, color=color)
         layers.append(
-            curve.mark_line(strokeWidth=2, strokeDash=[5, 3]).encode(
+            curve.mark_line(strokeWidth=2, strokeDash=[5, 3], clip=True).encode(
                 opacity=drawing.highlight(BY, 1.0)
             )
         )
-        best = alt.Chart(inline([row for row in fits if row["best"]]))
+        best = alt.Chart(inline([row for row in off_scale.shown(fits, ends) if row["best"]]))
         layers.append(
             best.mark_point(shape="diamond", size=110, strokeWidth=2, filled=False).encode(
                 x, y, color=color, opacity=drawing.highlight(BY, 1.0),
                 tooltip=drawing.tooltips(fits[0], ("best",)),
             )
         )  # fmt: skip
-    lost = [row for choice in choices for row in _diverged_rows(choice, means)]
+    layers += off_scale.crosses(means, ends, BY, (x, color))
+    lost = [row for c in choices for row in _diverged_rows(c, off_scale.shown(means, ends))]
     if lost:
         cross = alt.Chart(inline(lost)).mark_point(shape="cross", angle=45, size=70, filled=True)
         layers.append(

@@ -15,11 +15,12 @@ from typing import Any
 from adana.laws import MultiplierCurve
 from adana.report import html, study_words, words
 from adana.report.choice import RULE
-from adana.report.compare import Record, flatten
 from adana.report.drawing import Chart, Image, check_images, save_static
 from adana.report.export import export
 from adana.report.law_charts import headline
+from adana.report.off_scale import CROSSES
 from adana.report.page import Figure, figure, page
+from adana.report.records import Record, flatten
 from adana.report.study import Study
 from adana.report.study_charts import bowl_charts, schedule_records, study_charts
 from adana.report.study_tables import RESULTS, Sheet, of_scales, sheets
@@ -36,21 +37,21 @@ TEXTS = {
         "Loss against compute",
         "Final validation loss at the chosen learning rates: points are means over seeds, bars one "
         "standard error. Solid lines join the points; dashed lines are the fitted laws with their "
-        "90 % bands. Both axes are logarithmic.",
+        f"90 % bands. Both axes are logarithmic. {CROSSES}",
     ),
     "multiplier": (
         "What the difference is worth in compute",
         "M is the compute the baseline needs for the same loss, divided by the compute used: 1 is "
         "no difference, above 1 is better. Solid: read off the baseline's own points "
         "(piecewise), with 90 % intervals; a triangle where M is only known to lie beyond, as of a "
-        "loss below all of the baseline's. Dashed: from the fitted laws, with 90 % bands. Where "
-        "the two disagree, trust neither.",
+        "loss below all of the baseline's, and a cross at the bottom where M is below 0.1. Dashed: "
+        "from the fitted laws, with 90 % bands. Where the two disagree, trust neither.",
     ),
     "curves": (
         "Loss during training",
         "The best run of each size and optimizer at its chosen learning rate. Only the right end "
         "of a line counts: on the way there, it also shows how far the learning rate has already "
-        "come down.",
+        f"come down. {CROSSES}",
     ),
     "rates": (
         "Best learning rate against size",
@@ -67,13 +68,14 @@ TEXTS = {
 BOWL = (
     "Final loss of each learning rate: points are means, small ticks single seeds. Dashed: the "
     "parabola fitted near the best rate, a diamond at its lowest point. A cross at the top is a "
-    "rate that diverged."
+    "rate that diverged, or whose loss is off the scale: more than 5 % above ln V, what guessing "
+    "among the V tokens gives."
 )
 
 
 def write_study(
     study: Study,
-    folder: Path,
+    folder: Path | str,
     *,
     command: str | None = None,
     images: Sequence[Image] = ("svg",),
@@ -91,6 +93,7 @@ def write_study(
         ValueError: an unknown image format.
     """
     check_images(images)
+    folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -162,6 +162,7 @@ def words_list(items: Sequence[str]) -> str:
 def warnings(study: Study) -> tuple[str, ...]:
     """Return what weakens the comparison, the gravest first."""
     return (
+        *study.remarks,
         *_unequal_trials(study),
         *_edges(study),
         *_lost(study),

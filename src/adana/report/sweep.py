@@ -23,32 +23,39 @@ class Trial(NamedTuple):
     """Final validation loss (nats a token); None if it diverged or failed."""
     best: bool
     """Whether its loss is the lowest of its label."""
+    state: str = ""
+    """How it ended where it has no loss: ``diverged``, ``failed``."""
 
 
 def read_trials(runs: Iterable[Run]) -> list[Trial]:
     """Read the trials of a sweep: labels in the order of `runs`, rates ascending in each."""
     found = []
     for run in runs:
-        optimizer, summary = run.config()["optimizer"], run.summary()
-        loss = None if summary is None else float(summary["val_loss"])
-        found.append((optimizer["label"], float(optimizer["lr"]), loss))
-    labels = list(dict.fromkeys(label for label, _, _ in found))
+        optimizer, summary = run.config()["optimizer"], run.summary() or {}
+        loss = None if (value := summary.get("val_loss")) is None else float(value)
+        state = "" if loss is not None else str(run.status()["state"])
+        found.append(Trial(optimizer["label"], float(optimizer["lr"]), loss, False, state))
+    labels = list(dict.fromkeys(trial.label for trial in found))
     lowest: dict[str, float] = {}
-    for label, _, loss in found:
-        if loss is not None:
-            lowest[label] = min(loss, lowest.get(label, loss))
+    for trial in found:
+        if trial.loss is not None:
+            lowest[trial.label] = min(trial.loss, lowest.get(trial.label, trial.loss))
     trials = [
-        Trial(label, lr, loss, loss is not None and loss == lowest[label])
-        for label, lr, loss in found
+        trial._replace(best=trial.loss is not None and trial.loss == lowest[trial.label])
+        for trial in found
     ]
     return sorted(trials, key=lambda trial: (labels.index(trial.label), trial.lr))
 
 
 def sweep_edges(trials: Sequence[Trial]) -> dict[str, str]:
-    """Return the labels whose best rate is the ``lower`` or ``higher`` end of their sweep."""
+    """Return the labels whose best rate is the ``lower`` or ``higher`` end of their sweep.
+
+    A rate whose training failed tells nothing, so it is no end.
+    """
     edges = {}
-    for label in dict.fromkeys(trial.label for trial in trials):
-        own = [trial for trial in trials if trial.label == label]
+    tried = [trial for trial in trials if trial.state != "failed"]
+    for label in dict.fromkeys(trial.label for trial in tried):
+        own = [trial for trial in tried if trial.label == label]
         if own[0].best:
             edges[label] = "lower"
         elif own[-1].best:
@@ -62,7 +69,7 @@ def sweep_rows(trials: Iterable[Trial]) -> list[tuple[str, str, str]]:
         (
             trial.label,
             words.short(trial.lr),
-            f"{words.decimal(trial.loss, 4) if trial.loss is not None else 'diverged'}"
+            f"{trial.state or 'diverged' if trial.loss is None else words.decimal(trial.loss, 4)}"
             f"{' (best)' if trial.best else ''}",
         )
         for trial in trials

@@ -19,7 +19,8 @@ from rich.text import Text
 
 from adana.laws import Multiplier
 from adana.report import words
-from adana.report.compare import Comparison, Estimate, Record, Row
+from adana.report.compare import Comparison, Estimate, Row
+from adana.report.records import Record
 from adana.report.sweep import sweep_edges, sweep_rows
 
 UNBROKEN = len("1.24 (1.21 to 1.26)")
@@ -40,7 +41,7 @@ def _loss(row: Row) -> str:
     """The loss, or how the runs ended where none gives one."""
     if row.loss is not None:
         return words.estimate(row.loss)
-    return "; ".join(dict.fromkeys(words.outcome(record) for record in row.failures))
+    return row.ended or "; ".join(dict.fromkeys(words.outcome(record) for record in row.failures))
 
 
 def _seeds(row: Row) -> str:
@@ -105,14 +106,7 @@ COST = (
 
 def notes(comparison: Comparison) -> list[str]:
     """Return what the tables need said under them: noise, open intervals, runs that failed."""
-    found = []
-    sampling = [row.sampling_error for row in comparison.rows if row.sampling_error is not None]
-    if sampling:
-        found.append(
-            f"The validation set is a sample of documents: others would move every loss by about "
-            f"{max(sampling):.2g}, and more where they are pieces of few long files; all runs see "
-            "the same ones."
-        )
+    found = [_sampling(comparison.rows)]
     found += [
         f"{row.label} first reached the final loss of {comparison.baseline} after "
         f"{words.grouped(row.tokens_to_baseline)} tokens."
@@ -128,12 +122,56 @@ def notes(comparison: Comparison) -> list[str]:
         f"The best rate of {label} is at the edge of the sweep: a {side} one may be better."
         for label, side in sweep_edges(comparison.sweep).items()
     ]
+    found += _failed_trials(comparison)
     found += [
         f"M of {row.label}: {row.multiplier.note}."
         for row in comparison.rows
         if row.multiplier and row.multiplier.note
     ]
-    return found + [f"Not finished: {words.failure(record)}." for record in comparison.failures]
+    found += comparison.remarks
+    found += [f"Left out: {name} {why.reason}." for name, why in comparison.left_out.items()]
+    found += [f"Not finished: {words.failure(record)}." for record in comparison.failures]
+    return [text for text in found if text]
+
+
+def _failed_trials(comparison: Comparison) -> list[str]:
+    """Name those that chose their rate among fewer than were planned."""
+    found = []
+    for label in comparison.labels:
+        lost = [t for t in comparison.sweep if t.label == label and t.state == "failed"]
+        if lost:
+            rates = ", ".join(words.short(trial.lr) for trial in lost)
+            found.append(
+                f"In the sweep of {label}, trainings failed ({rates}): its rate was chosen among "
+                "fewer than were planned."
+            )
+    return found
+
+
+def _sampling(rows: Sequence[Row]) -> str:
+    """Say how far other validation documents would move each optimizer's loss; empty if unknown.
+
+    Never one number for all where they differ: a bad optimizer's loss may be far more uncertain.
+    """
+    known = {row.label: row.sampling_error for row in rows if row.sampling_error is not None}
+    if not known:
+        return ""
+    (first, own), *others = ((label, f"{error:.2g}") for label, error in known.items())
+    if all(error == own for _, error in others):
+        moved = f"every loss by about {own}"
+    elif len(others) == 1:
+        moved = f"the loss of {first} by about {own} and that of {others[0][0]} by {others[0][1]}"
+    else:
+        rest = {label: known[label] for label, _ in others}
+        low, high = min(rest, key=rest.__getitem__), max(rest, key=rest.__getitem__)
+        moved = (
+            f"the loss of {first} by about {own}, those of the others by {rest[low]:.2g} ({low}) "
+            f"to {rest[high]:.2g} ({high})"
+        )
+    return (
+        f"The validation set is a sample of documents: others would move {moved} (one standard "
+        "error), and more where they are pieces of few long files; all runs see the same ones."
+    )
 
 
 def title(comparison: Comparison) -> str:
@@ -145,7 +183,7 @@ def title(comparison: Comparison) -> str:
 def terminal(comparison: Comparison) -> RenderableType:
     """Return both tables, the verdict and the notes for a `rich` console."""
     return Renderables(
-        rich_table(f"Results: {title(comparison)}", RESULTS, comparison.rows),
+        rich_table(f"Results: {title(comparison)}", RESULTS, comparison.all_rows),
         *(Text(sentence) for sentence in words.verdict(comparison)),
         Text(),
         rich_table("Cost and diagnostics", COST, comparison.rows),
@@ -174,7 +212,7 @@ def rich_table(heading: str, columns: Sequence[Column], rows: Sequence[Any]) -> 
 def markdown(comparison: Comparison) -> str:
     """Return both tables, the verdict and the notes as Markdown."""
     parts = [
-        _markdown(RESULTS, comparison.rows),
+        _markdown(RESULTS, comparison.all_rows),
         " ".join(map(_escape, words.verdict(comparison))),
         _markdown(COST, comparison.rows),
         _markdown_sweep(comparison),
@@ -213,7 +251,9 @@ def as_dict(comparison: Comparison) -> dict[str, Any]:
         "steps": comparison.steps,
         "verdict": list(words.verdict(comparison)),
         "sources": dict(comparison.sources),
-        "rows": [_row_dict(row) for row in comparison.rows],
+        "rows": [_row_dict(row) for row in comparison.all_rows],
+        "remarks": list(comparison.remarks),
+        "left_out": {name: why._asdict() for name, why in comparison.left_out.items()},
         "sweep": [trial._asdict() for trial in comparison.sweep],
         "runs": [_run_dict(record) for record in comparison.records],
     }

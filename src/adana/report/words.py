@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from adana.laws import Multiplier
 from adana.laws.quantiles import student_tail
-from adana.report.compare import Comparison, Estimate, Record, Row
+from adana.report.compare import Comparison, Estimate, Row
+from adana.report.records import Record
 
 MINUS = "\N{MINUS SIGN}"
 NONE = "-"
@@ -142,6 +143,7 @@ def verdict(comparison: Comparison) -> tuple[str, ...]:
         for text in (_finding(row, baseline), _worth(row, baseline))
         if text
     ]
+    found += [f"{name} has no result: {why.ended}." for name, why in comparison.left_out.items()]
     gaps = [row.difference for row in comparison.rows[1:] if row.difference]
     return (*found, *caution(gaps))
 

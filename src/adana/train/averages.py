@@ -105,7 +105,12 @@ class WeightAverage:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return its weights for a checkpoint, live."""
-        return {f"{_PREFIX}{self.rule.name}.{name}": mean for name, mean in self._mean.items()}
+        return {tensor_name(self.rule.name, name): mean for name, mean in self._mean.items()}
+
+
+def tensor_name(average: str, parameter: str) -> str:
+    """Return what the average of a parameter is called in a checkpoint."""
+    return f"{_PREFIX}{average}.{parameter}"
 
 
 def _local(tensors: Any) -> list[Tensor]:

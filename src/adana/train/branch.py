@@ -123,7 +123,8 @@ def plant(branch: Branch, config: TrainConfig, run: Run, data_fingerprint: str) 
     """Make `run` go on from the trunk; False if it has checkpoints of its own already.
 
     The run directory then holds the trunk's checkpoint under the branch's identity, and the
-    trunk's metrics up to it: `train` goes on from there as after an interruption.
+    trunk's metrics up to it: `train` goes on from there as after an interruption. What a branch
+    recorded that has trained and lost its checkpoints is set aside (`Run.set_metrics_aside`).
 
     Raises:
         RunError: the checkpoint is damaged or cannot be copied, or the two runs differ before the
@@ -136,6 +137,8 @@ def plant(branch: Branch, config: TrainConfig, run: Run, data_fingerprint: str) 
     with run.lock():
         if run.finished or checkpoint_folders(run.checkpoints):
             return False
+        if run.status()["step"] and any(run.metrics()):  # it has trained, and lost its checkpoints
+            run.set_metrics_aside()
         run.truncate_metrics(-1)
         for row in branch.trunk.metrics():
             if row["step"] <= branch.saved_steps:

@@ -140,6 +140,17 @@ def verify_checkpoint(path: Path) -> dict[str, Any]:
     return {**read_json(path / STATE), "step": manifest["step"], "ranks": manifest["ranks"]}
 
 
+def newest_identity(folder: Path) -> str | None:
+    """Return of which run the newest readable checkpoint in `folder` is; None if there is none.
+
+    Its files are not checked.
+    """
+    for path in reversed(list_checkpoints(folder)):
+        with contextlib.suppress(RunError, KeyError, TypeError):  # an older one will tell
+            return str(read_json(path / STATE)["identity"])
+    return None
+
+
 def looks_whole(path: Path) -> bool:
     """Whether all files of a checkpoint are there in their sizes; their content is not read."""
     try:

@@ -1,29 +1,42 @@
-"""Ctrl-C, a scheduler's signals and a time limit end a run at the next step, with a checkpoint."""
+"""Ctrl-C, a scheduler's signals, a lost terminal and a time limit end a run with a checkpoint."""
 
 from __future__ import annotations
 
 import signal
 import threading
 import time
+from collections.abc import Iterable
 from types import FrameType, TracebackType
 
-SCHEDULER_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-"""What schedulers send before they kill, and what SLURM's --signal=USR1@120 sends."""
+SCHEDULER_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+"""What schedulers send before they kill, what SLURM's --signal=USR1@120 sends, and what comes when
+the terminal is closed or the connection to it is lost."""
 SIGNALS = (signal.SIGINT, *SCHEDULER_SIGNALS)
 """Those, and Ctrl-C."""
+
+
+def heeded(signals: Iterable[signal.Signals]) -> list[signal.Signals]:
+    """Return those to be handled: all but a SIGHUP that is ignored, as `nohup` has it."""
+    return [
+        number
+        for number in signals
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
+    ]
 
 
 class InterruptFlag:
     """While active, turns the first of `SIGNALS`, or the time limit, into a flag.
 
     A second Ctrl-C acts as usual. Further signals of a scheduler change nothing: SLURM and torchrun
-    send several. The limit is in seconds from the construction.
+    send several. The limit is in seconds from `since`, a time of `time.monotonic`, by default that
+    of the construction.
     """
 
-    def __init__(self, time_limit: float | None = None) -> None:
+    def __init__(self, time_limit: float | None = None, since: float | None = None) -> None:
         self.time_limit = time_limit
         self.signal: signal.Signals | None = None
-        self._began = time.monotonic()
+        self.active = False
+        self._began = time.monotonic() if since is None else since
         self._previous: dict[int, signal._HANDLER] = {}
 
     def __bool__(self) -> bool:
@@ -35,12 +48,13 @@ class InterruptFlag:
         if self.signal is not None:
             return f"by {self.signal.name}"
         if self.time_limit is not None and time.monotonic() - self._began > self.time_limit:
-            return f"by the time limit of {self.time_limit:g} seconds"
+            return f"by the time limit of {self.time_limit:.10g} seconds"
         return ""
 
     def __enter__(self) -> InterruptFlag:
+        self.active = True
         if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
+            for number in heeded(SIGNALS):
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 
@@ -50,6 +64,7 @@ class InterruptFlag:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.active = False
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()

@@ -48,6 +48,7 @@ from adana.train.interrupt import InterruptFlag
 from adana.train.optimizers import build_optimizer, schedule_values, set_gamma, state_bytes
 from adana.train.parallelize import place_model
 from adana.train.progress import WARNING, OnProgress, Outcome, Progress, ignore
+from adana.train.record import lost_rows
 from adana.train.state import Averages, TrainState
 from adana.train.summary import summarise
 from adana.train.timescales import decay_timescales
@@ -71,10 +72,19 @@ class Trainer:
     """The parts of one run on one rank, put together, and the loop over its steps."""
 
     def __init__(
-        self, config: TrainConfig, shards: Shards, run: Run, on_progress: OnProgress, world: World
+        self,
+        config: TrainConfig,
+        shards: Shards,
+        run: Run,
+        on_progress: OnProgress,
+        world: World,
+        *,
+        since: float | None = None,
     ) -> None:
         self.config, self.shards, self.run, self.world = config, shards, run, world
         self.on_progress = on_progress
+        self.unheard: Exception | SystemExit | None = None
+        """What `on_progress` raised."""
         if config.layout.threads:
             torch.set_num_threads(config.layout.threads)
         _check_fits(config, shards, world)
@@ -111,7 +121,7 @@ class Trainer:
         trackers = open_trackers(config.layout.trackers)  # refused on all ranks, used on the first
         self.mirror = Mirror(run, trackers if world.first else [], on_message=self._say)
         self.clock = Clock(world.device)
-        self.interrupted = InterruptFlag(config.layout.time_limit)
+        self.interrupted = InterruptFlag(config.layout.time_limit, since)
         self.unwritten: RunError | None = None
         self.saved = time.monotonic()
         self.peak = self._measure_peak() if config.layout.measure_peak else None
@@ -126,7 +136,7 @@ class Trainer:
             with self.batches:
                 outcome = self._run()
         except BaseException as error:
-            if isinstance(error, ShardError):
+            if isinstance(error, ShardError) or error is self.unheard:
                 self._save_what_is_whole()
             self.mirror.finish("failed")
             raise
@@ -145,12 +155,16 @@ class Trainer:
                 self._log()
                 if asked.stop:  # an evaluation that is due can wait for the next session
                     self._checkpoint()
+                    self._check_heard()
                     return self._stop("interrupted", self._why_stopped())
                 if self._due(self.config.eval_every):
                     problem = self._evaluate()
                 if not problem and (asked.save or self._checkpoint_due()):
                     self._checkpoint()
-            return self._stop("diverged", problem) if problem else self._finish()
+            if problem:
+                return self._stop("diverged", problem)
+            self._check_heard()
+            return self._finish()
 
     # --- one step -------------------------------------------------------------------------------
 
@@ -165,7 +179,8 @@ class Trainer:
         sums = self._accumulate_gradients()
         with clock.section("model"):
             norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.clip)
-            flags = [bool(self.interrupted), self.unwritten is not None, self._overdue()]
+            stop = bool(self.interrupted) or self.unheard is not None
+            flags = [stop, self.unwritten is not None, self._overdue()]
             numbers = torch.stack([*sums, whole(norm).to(sums), *torch.tensor(flags).to(sums)])
             loss, z, norm_value, stopping, failing, overdue = self.world.mean(numbers)
         if failing:
@@ -344,9 +359,10 @@ class Trainer:
         self._set_status("running")
 
     def _save_what_is_whole(self) -> None:
-        """Write a checkpoint where text that cannot be read ends the run, as the last step left it.
+        """Write a checkpoint, as the last step left it, where an error ends the run between steps.
 
-        Not on several ranks: the others wait for this one's gradient.
+        That is text that cannot be read, or what `on_progress` raised. Not on several ranks: the
+        others wait for this one's gradient.
         """
         saved = [checkpoint_step(path) for path in list_checkpoints(self.run.checkpoints)]
         if self.world.size == 1 and self.state.step not in [0, *saved]:
@@ -360,8 +376,8 @@ class Trainer:
             path, plain = found
             if plain["identity"] != self._identity():
                 raise RunError(
-                    f"the checkpoint in {self.run.checkpoints} belongs to another configuration. "
-                    "Delete it to start this run from the beginning."
+                    f"the checkpoint {path} belongs to a run with other settings. Delete it, or "
+                    "name another directory with --run."
                 )
             tensors = self.state.room(plain)
             read_tensors(path, tensors, self.world)
@@ -377,10 +393,36 @@ class Trainer:
             self.mirror.start(self.run.config(), last)
 
     def _go_back(self, last: int) -> None:
-        """Drop the rows past the step `last`, -1 for all."""
-        if last < 0 and any(self.run.metrics()):
-            self._say(f"{self.run.path} has no checkpoint yet: starting from the beginning")
+        """Drop the rows past the step `last`, -1 for all; say so if some are not as they should."""
+        if last >= 0:
+            self._say_if_rows_are_lost()
+        elif any(self.run.metrics()):
+            self._start_over()
         self.run.truncate_metrics(last)
+
+    def _start_over(self) -> None:
+        """Say that there is no checkpoint; keep the rows where there must have been one."""
+        status = self.run.status()
+        if status["state"] != "new" and not status["step"]:
+            self._say(f"{self.run.path} has no checkpoint yet: starting from the beginning")
+            return
+        reached = max([status["step"], *(row["step"] for row in self.run.metrics())])
+        aside = self.run.set_metrics_aside()
+        self._say(
+            f"{WARNING}there is no checkpoint in {self.run.checkpoints}, though the run had come "
+            f"to step {reached}: starting from the beginning. What it recorded is kept in {aside}. "
+            f"If the checkpoints are elsewhere, stop this run, put them back, and rename {aside} "
+            "to metrics.jsonl"
+        )
+
+    def _say_if_rows_are_lost(self) -> None:
+        lost = lost_rows(self.run, self.config, self.state.step)
+        if lost:
+            self._say(
+                f"{WARNING}{self.run.path / 'metrics.jsonl'} lacks {lost}: the record of them is "
+                "lost. The weights are not, so the run goes on. To have the rows, stop it, restore "
+                "the file from a backup and run the same command again"
+            )
 
     def _say_if_other(self, what: str, before: int, now: int) -> None:
         if before != now:
@@ -481,8 +523,29 @@ class Trainer:
         self._report(Progress(self.state.step, self.config.steps, message=message))
 
     def _report(self, progress: Progress) -> None:
-        if self.world.first:
+        if not self.world.first or self.unheard is not None:
+            return
+        try:
             self.on_progress(progress)
+        except (Exception, SystemExit) as error:  # whatever it is, no step is lost to it
+            if isinstance(error, SystemExit) and not self.interrupted.active:
+                raise  # a signal before the first step
+            self.unheard = error
+            if self.world.size == 1:
+                raise
+
+    def _check_heard(self) -> None:
+        """Raise on all ranks what `on_progress` raised on the first of several."""
+        self.world.decide(self._raise_unheard)
+
+    def _raise_unheard(self) -> None:
+        if self.unheard is not None:  # one kind, which every rank knows and takes for what it is
+            raise RunError(reason_unheard(self.unheard)) from self.unheard
+
+
+def reason_unheard(error: BaseException) -> str:
+    """Say of an error that it is that of whoever listens to the run."""
+    return f"on_progress raised {type(error).__name__}: {error}"
 
 
 def _check_fits(config: TrainConfig, shards: Shards, world: World) -> None:

@@ -169,7 +169,7 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig, steps: int) -> to
         TypeError: what an installed package built is no `torch.optim.Optimizer`.
     """
     refuse_other_code(config)
-    refuse_unread(config, config.name)
+    _refuse_optional(config, config.name)
     own = optimizer_entry(config.name)
     absent: dict[str, Any] = {k: v for k, v in own.defaults.items() if getattr(config, k) is None}
     with blaming(config.name):
@@ -220,10 +220,21 @@ def _check_holds_all(optimizer: torch.optim.Optimizer, model: nn.Module, name: s
 
 
 def refuse_unread(config: OptimizerConfig, *names: str) -> None:
-    """Raise `ValueError` if an optional field was given that none of these optimizers reads.
+    """Raise `ValueError` if a hyperparameter was given that none of these optimizers reads.
 
-    One that some of them read is for those: a comparison passes it to them alone.
+    One that some of them read is for those: a comparison passes it to them alone. Of those that
+    every configuration has (kappa, delta, momentum_scale), the default changes nothing, and printed
+    commands have it: another value was given.
     """
+    _refuse_optional(config, *names)
+    default = OptimizerConfig(config.name, config.lr)
+    for field in HYPERPARAMETERS:
+        if field not in OPTIONAL and getattr(config, field) != getattr(default, field):
+            _refuse_field(config, field, names)
+
+
+def _refuse_optional(config: OptimizerConfig, *names: str) -> None:
+    """Do it for the fields that are absent unless they were given."""
     if config.state_dtype is not None and not any(optimizer_entry(name).coded for name in names):
         raise ValueError(
             f"state_dtype {config.state_dtype} was given, but {' and '.join(names)} "
@@ -231,15 +242,20 @@ def refuse_unread(config: OptimizerConfig, *names: str) -> None:
             "out, or take ADana or one of its relatives."
         )
     for field in OPTIONAL:
-        value = getattr(config, field)
-        if value is None or any(field in optimizer_entry(name).reads for name in names):
-            continue
-        readers = ", ".join(name for name, known in OPTIMIZERS.items() if field in known.reads)
-        raise ValueError(
-            f"{field} {value:g} was given, but {' and '.join(names)} "
-            f"{'does' if len(names) == 1 else 'do'} not read it. "
-            f"Leave it out, or take one that does: {readers}"
-        )
+        if getattr(config, field) is not None:
+            _refuse_field(config, field, names)
+
+
+def _refuse_field(config: OptimizerConfig, field: str, names: Sequence[str]) -> None:
+    """Raise `ValueError` if none of these optimizers reads a field that was given."""
+    if any(field in optimizer_entry(name).reads for name in names):
+        return
+    readers = ", ".join(name for name, known in OPTIMIZERS.items() if field in known.reads)
+    raise ValueError(
+        f"{field} {getattr(config, field):g} was given, but {' and '.join(names)} "
+        f"{'does' if len(names) == 1 else 'do'} not read it. "
+        f"Leave it out, or take one that does: {readers}"
+    )
 
 
 def set_gamma(optimizer: torch.optim.Optimizer, peak_lr: float, gamma: float) -> None:

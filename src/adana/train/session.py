@@ -10,9 +10,10 @@ from typing import Any
 
 from adana.data import Shards, local_path
 from adana.runs import NOT_IDENTITY, Run, RunError, identity, write_json
+from adana.train.checkpoint import newest_identity
 from adana.train.config import TrainConfig, config_to_dict
-from adana.train.loop import Trainer
-from adana.train.progress import OnProgress, Outcome, ignore
+from adana.train.loop import Trainer, reason_unheard
+from adana.train.progress import WARNING, OnProgress, Outcome, Progress, ignore
 from adana.train.world import World, join_world, lost_contact
 
 
@@ -22,13 +23,18 @@ def train(
     run: Run,
     on_progress: OnProgress = ignore,
     world: World | None = None,
+    *,
+    since: float | None = None,
 ) -> Outcome:
     """Train, or go on training, `config` in the directory `run`.
 
     A run that already finished is not trained again: its summary is returned. An interrupted one
     goes on from its newest checkpoint, on any number of ranks. Started by `torchrun`, every rank
     calls this with the same arguments; `world` is the connection between them if there is one
-    already (`join_world`), else it is made here. Only the first rank reports progress.
+    already (`join_world`), else it is made here. Only the first rank reports progress. What
+    `on_progress` raises ends the run, with a checkpoint of the last step, and is raised here (on
+    several ranks as a `RunError`). A time limit counts from `since`, a time of `time.monotonic`, by
+    default now.
 
     Raises:
         RunError: the directory holds another configuration, is in use, or cannot be written; or
@@ -37,36 +43,47 @@ def train(
     """
     if world is None:
         with join_world(config.layout.device) as joined:
-            return train(config, shards, run, on_progress, joined)
+            return train(config, shards, run, on_progress, joined, since=since)
     config = config.resolve()
     content = config_to_dict(config, shards.fingerprint)
     world = world.in_training()
     with contextlib.ExitStack() as held:
-        settled = world.decide(lambda: _open(run, content, held))
+        settled = world.decide(lambda: _open(run, content, held, on_progress))
         if settled is not None:
             return settled
         trainer = None
         try:
-            trainer = Trainer(config, shards, run, on_progress, world)
+            trainer = Trainer(config, shards, run, on_progress, world, since=since)
             world.decide(lambda: _begin(run, content))
             return trainer.run_to_end()
-        except Exception as error:
-            if trainer is None and isinstance(error, ValueError):
-                raise  # refused, on all ranks alike: the directory stays as it was
+        except (Exception, SystemExit) as error:
+            if _says_nothing(error, trainer):
+                raise
             step = trainer.state.step if trainer else 0
             explained = _explain(error, step) if world.size > 1 else error
-            _record_failure(run, step, explained, world)
+            unheard = trainer is not None and error is trainer.unheard
+            reason = reason_unheard(error) if unheard else str(explained)
+            _record_failure(run, step, reason, world)
             if explained is error:
                 raise
             raise explained from error
 
 
-def _open(run: Run, content: dict[str, Any], held: contextlib.ExitStack) -> Outcome | None:
+def _open(
+    run: Run, content: dict[str, Any], held: contextlib.ExitStack, on_progress: OnProgress
+) -> Outcome | None:
     """Lock the directory for this run; return how it ended, if it has."""
     _check_apart_from_text(run, content["data"]["corpus"])
     run.create()
     held.enter_context(run.lock())
     _check_same_run(run, content)
+    _check_same_checkpoints(run, content)
+    try:
+        run.status()
+    except RunError:
+        step = _mend_status(run, content)
+        text = f"{WARNING}{run.path / 'status.json'} was damaged; it is now that of step {step}"
+        on_progress(Progress(step, content["steps"], message=text))
     if run.finished:
         return Outcome("finished", content["steps"], "already trained", run.summary())
     status = run.status()
@@ -75,12 +92,35 @@ def _open(run: Run, content: dict[str, Any], held: contextlib.ExitStack) -> Outc
     return None
 
 
+def _mend_status(run: Run, content: dict[str, Any]) -> int:
+    """Write a status from what else there is, and return its step.
+
+    A run that had diverged goes on from its last checkpoint, and diverges again.
+    """
+    if run.summary() is not None:
+        run.set_status("finished", step=content["steps"])
+        return int(content["steps"])
+    step = max((row["step"] for row in run.metrics()), default=0)
+    run.set_status("running", step=step)
+    return int(step)
+
+
 def _begin(run: Run, content: dict[str, Any]) -> None:
     if not (run.path / "config.json").exists():
         write_json(run.path / "config.json", content)
 
 
-def _explain(error: Exception, step: int) -> Exception:
+def _says_nothing(error: BaseException, trainer: Trainer | None) -> bool:
+    """Whether an error is none of the run's, whose directory stays as it was.
+
+    That is a refusal, on all ranks alike, and a signal before the first step (`SystemExit`).
+    """
+    if isinstance(error, SystemExit):
+        return trainer is None or error is not trainer.unheard
+    return trainer is None and isinstance(error, ValueError)
+
+
+def _explain(error: BaseException, step: int) -> BaseException:
     """Say what a failed exchange between ranks means."""
     if isinstance(error, RunError) or not lost_contact(error):
         return error
@@ -91,7 +131,7 @@ def _explain(error: Exception, step: int) -> Exception:
     )
 
 
-def _record_failure(run: Run, step: int, error: Exception, world: World) -> None:
+def _record_failure(run: Run, step: int, reason: str, world: World) -> None:
     """Write why the run failed, on the rank that holds the directory.
 
     The others may be late, and a new session at work: their messages say what became of them.
@@ -99,7 +139,7 @@ def _record_failure(run: Run, step: int, error: Exception, world: World) -> None
     where = "rank 0: " if world.size > 1 else ""
     with contextlib.suppress(RunError):  # on a full disk this fails too: keep the cause
         if world.first:
-            run.set_status("failed", step=step, reason=f"{where}{error}")
+            run.set_status("failed", step=step, reason=f"{where}{reason}")
 
 
 def _check_apart_from_text(run: Run, corpus: str) -> None:
@@ -131,6 +171,18 @@ def _check_same_run(run: Run, content: dict[str, Any]) -> None:
         )
 
 
+def _check_same_checkpoints(run: Run, content: dict[str, Any]) -> None:
+    """Raise `RunError`, before anything is written, if the checkpoints are those of another run."""
+    found = newest_identity(run.checkpoints)
+    if found is not None and found != identity(content):
+        raise RunError(
+            f"the checkpoints in {run.checkpoints} belong to a run with other settings (its "
+            f"identity is {found}, that of these settings {identity(content)}). Run the command "
+            "that the directory was begun with, name another directory with --run, or delete this "
+            "one."
+        )
+
+
 def _differences(old: Any, new: Any, at: str = "") -> list[str]:
     """Name the leaves in which two configurations differ, with both values."""
     if isinstance(old, dict) and isinstance(new, dict):
@@ -138,4 +190,6 @@ def _differences(old: Any, new: Any, at: str = "") -> list[str]:
         return [
             text for key in keys for text in _differences(old.get(key), new.get(key), f"{at}.{key}")
         ]
+    if at == ".data.fingerprint" and old != new:
+        return ["the text has changed since, or was made into tokens otherwise"]
     return [] if old == new else [f"{at.lstrip('.')}: {old!r} there, {new!r} asked for"]

@@ -11,13 +11,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from adana import schedules
+from adana.checks import check_range
 from adana.tune.space import Beta, Float, Integer, Log, Space, aligned_grid
+
+LR_LIMITS = (1e-7, 10.0)
+"""Learning rates that a search tries."""
 
 Maker = Callable[[float], Log | Float | Beta | Integer]
 
 
 def _lr(value: float) -> Log:
-    return Log("lr", aligned_grid(value, 2, 1e-3, 1, 2), value, low=1e-7, high=10.0)
+    low, high = LR_LIMITS
+    check_range("lr", value, low=low, high=high)  # what was given, not the grid made of it
+    grid = tuple(lr for lr in aligned_grid(value, 2, 1e-3, 1, 2) if low <= lr <= high)
+    return Log("lr", grid, value, low=low, high=high)
 
 
 def _warmup(value: float) -> Integer:

@@ -165,7 +165,7 @@ def _move_dict(move: Move) -> dict[str, Any]:
     }
 
 
-def spent_below(root: Path) -> dict[str, Budget]:
+def spent_below(root: Path | str) -> dict[str, Budget]:
     """Return what the searches below `root` spent on each optimizer, no training counted twice.
 
     Only files that name an optimizer count: those of `adana tune`.

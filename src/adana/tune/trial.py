@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import pickle
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -82,8 +83,48 @@ class _Call:
 def _call(payload: _Call, emit: Emit) -> tuple[float, float]:
     """Return the loss of a configuration, and the seconds it took."""
     begun = time.monotonic()
-    loss = payload.function(payload.config)
-    return float(loss), time.monotonic() - begun
+    loss = as_loss(payload.function, payload.function(payload.config))
+    return loss, time.monotonic() - begun
+
+
+def as_loss(function: Callable[..., Any], value: Any) -> float:
+    """Return what an objective returned as a number.
+
+    Numbers of NumPy and arrays or tensors of one element are; text, truth values and nothing are
+    not, for they are a mistake in the objective that would make a search choose by chance.
+
+    Raises:
+        TypeError: it is no number; the message names the objective.
+    """
+    kind = str(getattr(value, "dtype", ""))  # of NumPy and torch, which keep truth values too
+    if not isinstance(value, bool | str | bytes | None) and not kind.endswith(("bool", "bool_")):
+        try:
+            return float(value)
+        except (TypeError, ValueError, RuntimeError):
+            pass  # it says what was wanting, but not of which function
+    raise TypeError(
+        f"the objective {called(function)} must return a loss, a number (NaN or an infinity for a "
+        f"training that diverged); it returned {value!r} ({type(value).__name__})"
+    )
+
+
+def called(function: Callable[..., Any]) -> str:
+    """Return the name of an objective for messages: ``train.loss_of``."""
+    name = getattr(function, "__qualname__", None) or type(function).__qualname__
+    module = getattr(function, "__module__", None) or type(function).__module__
+    return f"{module}.{name}"
+
+
+def check_importable(function: Callable[..., Any]) -> None:
+    """Raise `ValueError` for a function that other processes cannot import by its name."""
+    try:
+        pickle.dumps(function)
+    except Exception as error:  # PicklingError, AttributeError, TypeError: by what it is
+        raise ValueError(
+            f"the objective {called(function)} cannot be sent to worker processes ({error}): they "
+            "import it by its name, so it must stand at the top of a module. Move it there, or "
+            "run it in this process, workers=0"
+        ) from error
 
 
 class FunctionObjective:
@@ -104,10 +145,11 @@ class FunctionObjective:
     def __init__(
         self,
         function: Callable[[dict[str, Any]], float],
-        file: Path | None = None,
+        file: Path | str | None = None,
         tokens: Callable[[Config], int] = lambda config: 0,
     ) -> None:
-        self.function, self.file, self.tokens = function, file, tokens
+        self.function, self.tokens = function, tokens
+        self.file = file = None if file is None else Path(file)
         self._known: dict[str, Trial] = {}
         if file is not None and file.exists():
             self._read(file)

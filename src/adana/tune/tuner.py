@@ -27,7 +27,7 @@ from adana.tune.scale_search import ScaleSearch
 from adana.tune.sensitivity import common_values, sensitivities
 from adana.tune.space import Parameter, Space, baseline_of, starting_at
 from adana.tune.sweep import Sweep, label
-from adana.tune.trial import Config, FunctionObjective, Objective
+from adana.tune.trial import Config, FunctionObjective, Objective, check_importable
 
 
 def tune(
@@ -35,7 +35,7 @@ def tune(
     space: Space,
     *,
     fixed: Config | None = None,
-    folder: Path | None = None,
+    folder: Path | str | None = None,
     rules: Rules | None = None,
     runner: Runner | None = None,
     workers: int = 1,
@@ -57,13 +57,17 @@ def tune(
         on_progress: called with how far the search is.
 
     Raises:
-        ValueError: the space or the rules are not valid.
+        ValueError: the space or the rules are not valid, or worker processes cannot import the
+            function.
         RuntimeError: every value of a hyperparameter diverged.
         FailedTrials: a training crashed; the others are kept.
         Stopped: interrupted (Ctrl-C); what is finished is kept.
     """
+    folder = None if folder is None else Path(folder)
     if callable(objective):
         objective = FunctionObjective(objective, folder / "trials.jsonl" if folder else None)
+    if isinstance(objective, FunctionObjective) and runner is None and workers:
+        check_importable(objective.function)
     problem = Problem(objective, space, fixed=fixed or {})
     study = tune_scales([problem], rules, runner=runner, workers=workers, on_progress=on_progress)
     result = study.scales[0]

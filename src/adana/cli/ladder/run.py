@@ -16,7 +16,7 @@ from rich.console import Console
 from adana.cli.compare import given_rates
 from adana.cli.data_flags import DataFlags
 from adana.cli.engine_flags import EngineFlags
-from adana.cli.execute import share_out, step_flops, train_all
+from adana.cli.execute import FailedRuns, Failure, share_out, step_flops, train_all
 from adana.cli.ladder.study_tables import print_study
 from adana.cli.prepare import prepare_with_bar
 from adana.cli.report import write_whole_study
@@ -32,16 +32,16 @@ from adana.ladder import (
     Study,
     carried,
     first_rates,
+    likely_seconds,
     mean_losses,
     next_rate,
     plan_run,
     read_bests,
-    seconds_per_step,
     training_order,
     unseen_seed,
 )
 from adana.nn import Family, ModelConfig
-from adana.runs import write_json
+from adana.runs import RunError, write_json
 from adana.searches import Search
 from adana.train import LayoutConfig, ScheduleName, TrainConfig, optimizer_names
 
@@ -152,11 +152,18 @@ def run_command(arguments: RunLadder) -> int:
         return ladder.code
     everything = [p for own in planned.values() for p in own]
     ladder.record(everything)
-    write_whole_study(
-        *([p.run for p in everything], study.optimizers[0]),
-        *(arguments.output or ladder.folder / "report", console),
-        command=own_command(),
-    )
+    try:
+        write_whole_study(
+            *([p.run for p in everything], study.optimizers[0]),
+            *(arguments.output or ladder.folder / "report", console),
+            command=own_command(),
+        )
+    except RunError as error:
+        if not ladder.failures:
+            raise
+        say(console, f"no report: {error}")
+    if ladder.failures:
+        raise FailedRuns(ladder.failures)
     return 0
 
 
@@ -166,12 +173,14 @@ def make_study(arguments: RunLadder) -> Study:
     Raises:
         ValueError: a number is out of range, or an optimizer is unknown.
     """
-    arguments.check()
+    arguments.check(arguments.jobs)
     check_folder("--runs", arguments.runs)
     if arguments.output:
         check_folder("--output", arguments.output)
     if arguments.jobs is not None and arguments.jobs < 1:
         raise ValueError(f"--jobs must be at least 1, got {arguments.jobs}")
+    if not arguments.plan:
+        arguments.check_installed()
     study = PRESETS[arguments.preset]
     names = (
         *("optimizers", "head_dim", "layers", "sequence_length", "batch_size", "schedule"),
@@ -249,7 +258,10 @@ class _Ladder:
         self.layout = dataclasses.replace(layout, threads=threads)
         self.code = 0
         """Exit code of the last trainings: not 0 if they were stopped."""
+        self.failures: list[Failure] = []
+        """The trainings that failed so far; they are not tried again."""
         self._seconds: dict[tuple[str, ModelConfig], float] = {}
+        self._said: set[str] = set()
 
     def introduce(self, grid: Mapping[Cell, Sequence[Rate]]) -> None:
         """Print what will be trained with the rule of every number, and how long it takes."""
@@ -271,7 +283,10 @@ class _Ladder:
         say(self.console, f"run directories: {self.folder}")
 
     def train(self, grid: Mapping[Cell, Sequence[Rate]]) -> dict[Cell, list[PlannedRun]]:
-        """Train all of the grid, and what has to be added to it; empty if it was interrupted."""
+        """Train all of the grid, and what has to be added to it; empty if it was interrupted.
+
+        Runs that failed are among them. Where one did, no rates are added.
+        """
         planned = {
             cell: [p for rate in rates for p in self._place(cell, rate)]
             for cell, rates in grid.items()
@@ -298,7 +313,10 @@ class _Ladder:
     def _widen(self, planned: Mapping[Cell, Sequence[PlannedRun]]) -> dict[Cell, list[PlannedRun]]:
         """Return the trainings to add, and say why."""
         added = {}
+        failed = {failure.path for failure in self.failures}
         for cell, own in planned.items():
+            if any(p.path in failed for p in own):
+                continue
             rate = next_rate(self.study, mean_losses(own))
             if rate is not None:
                 added[cell] = self._place(cell, rate)
@@ -307,10 +325,19 @@ class _Ladder:
         return added
 
     def _train(self, planned: Sequence[PlannedRun]) -> bool:
-        self.code = train_all(
-            *(planned, self.arguments.jobs, self.shards.folder, self.console, self.arguments),
-            step_cost=self._step_cost,
-        )
+        """Train what is missing; whether all of it has ended, well or not."""
+        failed = {failure.path for failure in self.failures}
+        left = [p for p in planned if p.path not in failed]
+        if not left:
+            return True
+        try:
+            self.code = train_all(
+                *(left, self.arguments.jobs, self.shards.folder, self.console, self.arguments),
+                step_cost=self._step_cost,
+            )
+        except FailedRuns as error:
+            self.failures += error.failures
+            self.code = 0
         return self.code == 0
 
     def _step_cost(self, config: TrainConfig) -> float:
@@ -322,8 +349,13 @@ class _Ladder:
             return step_flops(config)
         key = (config.optimizer.name, config.model)
         if key not in self._seconds:
-            self._seconds[key] = seconds_per_step(config)
+            self._seconds[key] = likely_seconds(config, self._say_once)
         return self._seconds[key]
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            say(self.console, text)
 
     def _place(self, cell: Cell, rate: Rate) -> list[PlannedRun]:
         """Return the trainings of one rate, one for each seed."""

@@ -24,7 +24,7 @@ from adana.report import (
     words,
     write_report,
 )
-from adana.report.compare import Record
+from adana.report.records import Record
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from adana.cli.manage.common import ago, print_json
 from adana.cli.run_folders import RUNS
 from adana.cli.terminal import print_rows
 from adana.report import find_run, last_rows, read_listing, words
-from adana.report.compare import flatten
+from adana.report.records import flatten
 from adana.runs import Run, RunError, read_json
 
 

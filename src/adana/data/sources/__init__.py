@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from adana.data.config import DataConfig
+from adana.data.bad_rows import BadDocument, RowRules, note, tolerated
+from adana.data.config import SKIP, DataConfig
 from adana.data.digests import FileDigests
 from adana.data.documents import AnyDocument, ListReader, Text, reading
 from adana.data.errors import CorpusError
@@ -55,16 +56,16 @@ def open_text(config: DataConfig, cache: Path | None = None) -> Text:
     on the hub and the hub does not answer), `ValueError` for a fraction out of range.
     """
     check_fraction(config.validation_fraction)
+    rules = RowRules(config.text_field, skip_bad=config.bad_rows == SKIP)
     if hub.is_hub(config.corpus):
-        return _streamed(config, hub.open_hub(config, FileDigests(cache)))
+        return _streamed(config, hub.open_hub(config, rules, FileDigests(cache)))
     if config.corpus not in installed.BUILT_IN:
         with reading(config.corpus):
             paths = files.find(config.corpus)
-            size = sum(path.stat().st_size for path in paths.paths if rows.has_rows(path))
+            size = sum(rows.size_on_disk(path) for path in paths.paths if rows.has_rows(path))
         if size > LISTED_ROW_BYTES:
-            stream = rows.open_rows(paths, config.text_field, FileDigests(cache))
-            return _streamed(config, stream)
-    return _listed(read_corpus(config.corpus, config.text_field, config.limit_documents), config)
+            return _streamed(config, rows.open_rows(paths, rules, FileDigests(cache)))
+    return _listed(_read(config.corpus, rules, config.limit_documents), config)
 
 
 def local_path(source: str) -> Path | None:
@@ -88,9 +89,13 @@ def read_corpus(source: str, text_field: str = "text", limit: int | None = None)
 
     Raises `CorpusError` if there is nothing to read or if a file of the user's cannot be read.
     """
+    return _read(source, RowRules(text_field), limit)
+
+
+def _read(source: str, rules: RowRules, limit: int | None) -> Corpus:
     reader = installed.BUILT_IN.get(source)
     with reading(source):
-        found = reader() if reader else files.read(files.find(source), text_field)
+        found = reader() if reader else files.read(files.find(source), rules)
         documents, notes = _distinct(found, source, limit)
     return Corpus(source, documents, [*found.notes(), *notes])
 
@@ -98,15 +103,18 @@ def read_corpus(source: str, text_field: str = "text", limit: int | None = None)
 def _distinct(
     found: Iterable[AnyDocument], source: str, limit: int | None
 ) -> tuple[list[AnyDocument], list[str]]:
-    """Drop empty documents and exact copies (the first name stays), and say how many."""
+    """Drop bad and empty documents and exact copies (the first name stays), and say how many."""
     kept: dict[str, AnyDocument] = {}
+    bad: list[str] = []
     read = empty = 0
 
     def filled() -> Iterable[AnyDocument]:
         nonlocal read, empty
-        for document in found:
+        for document in tolerated(found, source):
             read += 1
-            if document.blank:
+            if isinstance(document, BadDocument):
+                bad.append(document.name)
+            elif document.blank:
                 empty += 1
             else:
                 yield document
@@ -120,8 +128,9 @@ def _distinct(
             f"the corpus {source!r} has no text: {read} documents were read, none with "
             "anything in it. Give a file or folder with some text."
         )
-    notes = [f"{empty} empty documents left out"] if empty else []
-    if copies := read - empty - len(kept):
+    notes = [note(len(bad), bad[0])] if bad else []
+    notes += [f"{empty} empty documents left out"] if empty else []
+    if copies := read - len(bad) - empty - len(kept):
         notes.append(f"{copies} exact duplicates left out")
     return sorted(kept.values(), key=lambda document: document.name), notes
 

@@ -8,8 +8,9 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from adana.data.bad_rows import RowRules
 from adana.data.documents import AnyDocument, FileDocument
-from adana.data.errors import CorpusError, Unavailable
+from adana.data.errors import BadText, CorpusError, Missing, Unavailable
 from adana.data.sources import rows
 
 TEXT_SUFFIXES = (".txt", ".md", ".py")
@@ -65,21 +66,28 @@ def find(source: str) -> Paths:
         return Paths(path.parent, [path], [])
     if source and path.exists():
         raise CorpusError(f"{path} is not a kind of file that can be read. {_accepted()}")
-    raise CorpusError(f"the corpus {source!r} does not exist. {_accepted()}")
+    raise Missing(f"the corpus {source!r} does not exist. {_accepted()}")
 
 
-def read(paths: Paths, text_field: str) -> Found:
+def read(paths: Paths, rules: RowRules) -> Found:
     """Return the documents of files, rows in memory."""
 
     def each() -> Iterator[AnyDocument]:
         for path in paths.paths:
             name = path.relative_to(paths.root).as_posix()
             if rows.has_rows(path):
-                yield from rows.read(path, name, text_field)
+                yield from rows.read(path, name, rules)
             else:
-                yield FileDocument.of(name, path)
+                yield _document(path, name, rules)
 
     return Found(each, lambda: paths.notes)
+
+
+def _document(path: Path, name: str, rules: RowRules) -> AnyDocument:
+    try:
+        return FileDocument.of(name, path)
+    except BadText as error:
+        return rules.bad(name, error)
 
 
 @dataclass(frozen=True)
@@ -139,5 +147,6 @@ def _left_out(below: Below) -> list[str]:
 def _accepted() -> str:
     return (
         "Give a built-in corpus (python, python-packages), a hub data set (fineweb-10bt, "
-        f"hub:OWNER/NAME), a file that ends in {', '.join(SUFFIXES)}, or a folder with such files."
+        f"hub:OWNER/NAME), a file that ends in {', '.join(SUFFIXES)}, a folder with such files, or "
+        "the key of prepared tokens (`adana data list`)."
     )

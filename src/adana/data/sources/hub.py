@@ -9,16 +9,18 @@ tomorrow may be another text.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from adana.data.bad_rows import RowRules
 from adana.data.config import DataConfig
 from adana.data.digests import FileDigests
-from adana.data.documents import AnyDocument, Document
-from adana.data.errors import CorpusError, Unavailable, Unreachable
+from adana.data.documents import AnyDocument
+from adana.data.errors import BadText, CorpusError, Unavailable, Unreachable
 from adana.data.extras import need
 from adana.data.sources.rows import Stream
 from adana.data.split import BYTES_PER_TOKEN
@@ -60,8 +62,8 @@ def full_name(source: str) -> str:
     return SHORTHANDS.get(source, source)
 
 
-def open_hub(config: DataConfig, digests: FileDigests) -> Stream:
-    """Return the documents of a hub data set as a stream.
+def open_hub(config: DataConfig, rules: RowRules, digests: FileDigests) -> Stream:
+    """Return the documents of a hub data set as a stream, read by `rules`.
 
     Raises `Unreachable` if the hub does not answer, and `CorpusError` if it has no such data set;
     reading raises `Unavailable` if `datasets` is not installed, or if there is no such
@@ -80,7 +82,7 @@ def open_hub(config: DataConfig, digests: FileDigests) -> Stream:
     identity = ["hub", Path(path).name, subset, config.hub_split, config.text_field, version]
 
     def read(cursor: Any) -> _HubReader:
-        return _HubReader(_load(path, subset, revision, config), full, config.text_field, cursor)
+        return _HubReader(_load(path, subset, revision, config), full, rules, cursor)
 
     limit = config.limit_tokens and config.limit_tokens * BYTES_PER_TOKEN
     return Stream(
@@ -212,8 +214,8 @@ def _first_line(error: BaseException) -> str:
 class _HubReader:
     """Reads a streaming data set; the cursor is the state that `datasets` keeps for that."""
 
-    def __init__(self, data: Any, name: str, text_field: str, cursor: Any) -> None:
-        self._data, self._name, self._field = data, name, text_field
+    def __init__(self, data: Any, name: str, rules: RowRules, cursor: Any) -> None:
+        self._data, self._name, self._rules = data, name, rules
         self._row = 0
         if cursor is not None:
             self._row = cursor["row"]
@@ -224,7 +226,8 @@ class _HubReader:
         try:
             for row in self._data:
                 self._row += 1
-                yield self._document(row)
+                text = functools.partial(self._text, row)
+                yield self._rules.document(f"{self._name}:{self._row}", text)
         except CorpusError:
             raise
         except Exception as error:  # whatever the HTTP client of the day raises
@@ -237,11 +240,12 @@ class _HubReader:
         """Return where the next document is."""
         return {"row": self._row, "state": self._data.state_dict()}
 
-    def _document(self, row: dict[str, Any]) -> Document:
-        text = row.get(self._field)
-        if not isinstance(text, str | None) or self._field not in row:
-            raise CorpusError(
-                f'{self._name}, document {self._row:,}: no text in the field "{self._field}" '
+    def _text(self, row: dict[str, Any]) -> str:
+        field = self._rules.text_field
+        text = row.get(field)
+        if not isinstance(text, str | None) or field not in row:
+            raise BadText(
+                f'{self._name}, document {self._row:,}: no text in the field "{field}" '
                 f"(there are {', '.join(row)}). Name the right one with --text-field."
             )
-        return Document(f"{self._name}:{self._row}", text or "")
+        return text or ""

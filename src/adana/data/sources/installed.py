@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from adana.data.documents import AnyDocument, FileDocument
-from adana.data.errors import CorpusError
+from adana.data.errors import CorpusError, NotUtf8
 from adana.data.sources.files import SUFFIXES, Found, files_below
 
 _PACKAGES = frozenset({"site-packages", "dist-packages"})
@@ -51,7 +51,7 @@ def _sources(roots: list[tuple[str, Path, frozenset[str]]]) -> Found:
                 try:
                     document = FileDocument.of(prefix + path.relative_to(root).as_posix(), path)
                 except CorpusError as error:
-                    binary = isinstance(error.__cause__, UnicodeDecodeError)
+                    binary = isinstance(error, NotUtf8)
                     what = "are not UTF-8 text" if binary else "cannot be read"
                     left_out[f"files that {what} left out"] += 1
                     continue

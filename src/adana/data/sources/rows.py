@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -9,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adana.data.bad_rows import RowRules
 from adana.data.digests import FileDigests
-from adana.data.documents import AnyDocument, Document, Reader, decode, read_blocks, unreadable
-from adana.data.errors import CorpusError
+from adana.data.documents import AnyDocument, Document, Reader, read_blocks, unreadable
+from adana.data.errors import BadText, CorpusError
 from adana.data.extras import need
+from adana.data.plain_text import UTF8_MARK, check_regular, decode, text_offset
 
 if TYPE_CHECKING:
     from adana.data.sources.files import Paths
@@ -41,81 +44,95 @@ def has_rows(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def read(path: Path, name: str, text_field: str, skip: int = 0) -> Iterator[Document]:
+def read(path: Path, name: str, rules: RowRules, skip: int = 0) -> Iterator[Document]:
     """Yield the rows of a file from number `skip` on, named ``NAME:ROW`` from 1.
 
-    An empty line of a .jsonl file, and a row whose text is null, is an empty document.
-    Raises `CorpusError` that names the file and row for anything that is not a text.
+    An empty line of a .jsonl file, and a row whose text is null, is an empty document. Of anything
+    else that is not a text, `rules` say what becomes: `BadText` names the file and row. A file that
+    is none, such as a broken link, counts as one such row. Raises `CorpusError` for a file of which
+    no row can be read.
     """
+    try:
+        check_regular(path)
+    except BadText as error:
+        if not skip:
+            yield rules.bad(name, error)
+        return
     each = _read_jsonl if path.suffix.lower() == ".jsonl" else _read_parquet
     try:
-        yield from each(path, name, text_field, skip)
+        yield from each(path, name, rules, skip)
     except OSError as error:
         raise unreadable(path, error) from error
 
 
-def _read_jsonl(path: Path, name: str, text_field: str, skip: int) -> Iterator[Document]:
+def _read_jsonl(path: Path, name: str, rules: RowRules, skip: int) -> Iterator[Document]:
     offset = 0
     with open(path, "rb") as file:
         for number, data in enumerate(file, start=1):
             if number > skip:
-                line = decode(data, path, offset)
-                if number == 1:
-                    line = line.removeprefix("\ufeff")
-                text = _text_of_line(line, path, number, text_field) if line.strip() else ""
-                yield Document(f"{name}:{number}", text)
+                at = functools.partial(_text_of_line, data, path, number, offset)
+                yield rules.document(
+                    f"{name}:{number}", functools.partial(at, field=rules.text_field)
+                )
             offset += len(data)
 
 
-def _text_of_line(line: str, path: Path, number: int, field: str) -> str:
+def _text_of_line(data: bytes, path: Path, number: int, offset: int, *, field: str) -> str:
     """Return the text of one JSON line, with the file and line in every complaint."""
+    line = decode(data.removeprefix(UTF8_MARK) if number == 1 else data, path, offset)
+    return _text_of_json(line, path, number, field) if line.strip() else ""
+
+
+def _text_of_json(line: str, path: Path, number: int, field: str) -> str:
     where = f"{path}, line {number}"
     advice = f'Each line must be a JSON object such as {{"{field}": "..."}}.'
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise CorpusError(f"{where}: not valid JSON ({error}). {advice}") from error
+        raise BadText(f"{where}: not valid JSON ({error}). {advice}") from error
     if isinstance(value, dict) and field in value and value[field] is None:
         return ""
     text = value.get(field) if isinstance(value, dict) else None
     if not isinstance(text, str):
-        raise CorpusError(
+        raise BadText(
             f'{where}: no string field "{field}". {advice} Another name is given by --text-field.'
         )
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise CorpusError(
+        raise BadText(
             f'{where}: "{field}" has half of a surrogate pair at character {error.start}, which is '
             "no Unicode text. Write the file again from its source, or remove the line."
         ) from error
     return text
 
 
-def _read_parquet(path: Path, name: str, text_field: str, skip: int) -> Iterator[Document]:
-    with _open_parquet(path, text_field) as file:
+def _read_parquet(path: Path, name: str, rules: RowRules, skip: int) -> Iterator[Document]:
+    with _open_parquet(path, rules.text_field) as file:
         first = 0
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows
             if first + rows > skip:
                 yield from _read_group(
-                    file, group, path=path, name=name, field=text_field, first=first, skip=skip
+                    file, group, path=path, name=name, rules=rules, first=first, skip=skip
                 )
             first += rows
 
 
 def _read_group(
-    file: Any, group: int, *, path: Path, name: str, field: str, first: int, skip: int
+    file: Any, group: int, *, path: Path, name: str, rules: RowRules, first: int, skip: int
 ) -> Iterator[Document]:
     """Yield the rows of one row group, whose first row is number `first`, from `skip` on."""
     pyarrow = need("pyarrow", f"reading {path}")
     try:
-        for batch in file.iter_batches(_PARQUET_ROWS, row_groups=[group], columns=[field]):
+        columns = [rules.text_field]
+        for batch in file.iter_batches(_PARQUET_ROWS, row_groups=[group], columns=columns):
             last = first + batch.num_rows
             if last > skip:
                 rows = batch.column(0).slice(max(0, skip - first))
                 for number, row in enumerate(rows, start=max(first, skip) + 1):
-                    yield Document(f"{name}:{number}", _text_of_row(row, path, number))
+                    text = functools.partial(_text_of_row, row, path, number)
+                    yield rules.document(f"{name}:{number}", text)
             first = last
     except pyarrow.ArrowException as error:
         raise CorpusError(
@@ -124,11 +141,11 @@ def _read_group(
 
 
 def _text_of_row(row: Any, path: Path, number: int) -> str:
-    """Return the text of one row, empty for null; `CorpusError` names it if it is not UTF-8."""
+    """Return the text of one row, empty for null; `BadText` names it if it is not UTF-8."""
     try:
         return row.as_py() or ""
     except UnicodeDecodeError as error:
-        raise CorpusError(
+        raise BadText(
             f"{path}, row {number}: not valid UTF-8 (byte {error.object[error.start]:#04x} at "
             f"offset {error.start} of the text). Write the file again from its source, or remove "
             "the row."
@@ -161,35 +178,56 @@ def _open_parquet(path: Path, field: str) -> Any:
     return file
 
 
-def open_rows(paths: Paths, text_field: str, digests: FileDigests) -> Stream:
+def open_rows(paths: Paths, rules: RowRules, digests: FileDigests) -> Stream:
     """Return files, row by row in the order of their names, as a stream.
 
     The fingerprint covers the content of every file, so the first opening reads them all.
     """
-    parts = [f"rows of {text_field}", *(digests.of(path) for path in paths.paths)]
+    contents = (_content(path, rules, digests) for path in paths.paths)
+    parts = [f"rows of {rules.text_field}", *contents]
     return Stream(
         fingerprint=hashlib.sha256("\n".join(parts).encode()).hexdigest(),
-        read=lambda cursor: _FileReader(paths, text_field, cursor),
-        size=sum(_text_bytes(path, text_field) for path in paths.paths),
+        read=lambda cursor: _FileReader(paths, rules, cursor),
+        size=sum(_text_bytes(path, rules.text_field) for path in paths.paths),
         notes=paths.notes,
     )
 
 
+def _content(path: Path, rules: RowRules, digests: FileDigests) -> str:
+    """Return what tells the documents of a file from those of another."""
+    try:
+        check_regular(path)
+    except BadText as error:
+        return f"no file: {rules.bad(path.name, error).name}"
+    digest = digests.of(path)
+    marked = not has_rows(path) and text_offset(path)
+    return f"{digest} after its byte order mark" if marked else digest
+
+
+def size_on_disk(path: Path) -> int:
+    """Return the bytes of a file, 0 for a link that leads nowhere."""
+    return path.stat().st_size if path.is_file() else 0
+
+
 def _text_bytes(path: Path, field: str) -> int:
     """Return about how many bytes of text a file holds."""
-    if path.suffix.lower() != ".parquet":
-        return path.stat().st_size
+    if path.suffix.lower() != ".parquet" or not path.is_file():
+        return size_on_disk(path)
     with _open_parquet(path, field) as file:
         groups = (file.metadata.row_group(i) for i in range(file.num_row_groups))
         columns = (group.column(i) for group in groups for i in range(group.num_columns))
         return sum(c.total_uncompressed_size for c in columns if c.path_in_schema == field)
 
 
+def _whole_text(path: Path) -> str:
+    return "".join(text for _, _, text in read_blocks(path))
+
+
 class _FileReader:
     """Reads files one after the other; the cursor is the file's number and the row in it."""
 
-    def __init__(self, paths: Paths, text_field: str, cursor: list[int] | None) -> None:
-        self._paths, self._field = paths, text_field
+    def __init__(self, paths: Paths, rules: RowRules, cursor: list[int] | None) -> None:
+        self._paths, self._rules = paths, rules
         self._file, self._row = cursor or (0, 0)
 
     def __iter__(self) -> Iterator[AnyDocument]:
@@ -198,12 +236,12 @@ class _FileReader:
             path = self._paths.paths[self._file]
             name = path.relative_to(self._paths.root).as_posix()
             if has_rows(path):
-                for document in read(path, name, self._field, self._row):
+                for document in read(path, name, self._rules, self._row):
                     self._row += 1
                     yield document
             elif self._row == 0:
                 self._row = 1
-                yield Document(name, "".join(text for _, text in read_blocks(path)))
+                yield self._rules.document(name, functools.partial(_whole_text, path))
             self._file, self._row = self._file + 1, 0
 
     def cursor(self) -> list[int]:
