@@ -5,6 +5,7 @@ import fcntl
 import io
 import os
 import select
+import signal
 import sys
 import termios
 import time
@@ -131,6 +132,7 @@ def test_a_comparison_whose_output_cannot_be_written_ends_as_others_do(monkeypat
 def train_on_terminal(terminal: str, cache: str) -> None:
     """Train as a shell on that terminal would have it: closing it sends SIGHUP."""
     os.environ["ADANA_CACHE"] = cache
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
     os.setsid()
     own = os.open(terminal, os.O_RDWR)
     fcntl.ioctl(own, termios.TIOCSCTTY, 0)

@@ -31,6 +31,7 @@ def train_and_tell(pipe, corpus, folder, path, steps, pause):
         while progress.step >= pause:
             time.sleep(1)
 
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
     layout = LayoutConfig(device="cpu", threads=1, checkpoint_every=CHECKPOINT_EVERY)
     config = tiny_config(corpus, steps=steps, eval_every=40, log_every=3, layout=layout)
     pipe.send(train(config, open_shards(folder), Run(path), tell).state)
