@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+from tests.data.interrupted import prepare_until_interrupted
 
 from adana.data import CorpusError, DataConfig, ShardError, entries, prepare, sources
 from adana.data import build as build_module
@@ -138,16 +139,7 @@ def test_the_count_of_bad_rows_outlives_an_interruption(tmp_path):
     rows, path, cache = lines_of(texts(400)), tmp_path / "x.jsonl", tmp_path / "cache"
     path.write_text("\n".join([*rows[:10], "{", *rows[10:300], "{", *rows[300:], "{"]))
     config = DataConfig(str(path), 280, 0.2, bad_rows="skip")
-    count = 0
-
-    def interrupt(stage, fraction):
-        nonlocal count
-        count += "turning text" in stage
-        if count == 12:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        prepare(config, cache, interrupt, shard_tokens=1000)
+    prepare_until_interrupted(config, cache)
     shards, told = told_by(config, cache)
     assert any("going on after" in stage for stage in told)
     assert shards.manifest["corpus"]["notes"] == [

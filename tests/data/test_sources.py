@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tests.data.interrupted import prepare_until_interrupted
 
 from adana.data import (
     CorpusError,
@@ -368,16 +369,7 @@ def test_reading_a_hub_data_set_goes_on_from_any_row(hub_folder):
 def test_interrupted_hub_build_ends_with_the_same_tokens(hub_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(build_module, "BATCH_BYTES", 2000)
     config = DataConfig(f"hub:{hub_folder[0]}", 280)
-    count = 0
-
-    def interrupt(stage, fraction):
-        nonlocal count
-        count += "turning text" in stage
-        if count == 12:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        prepare(config, tmp_path / "cache", interrupt, shard_tokens=1000)
+    prepare_until_interrupted(config, tmp_path / "cache")
     told = []
     again = prepare(config, tmp_path / "cache", lambda s, _: told.append(s), shard_tokens=1000)
     assert any("going on after" in stage for stage in told)
