@@ -161,3 +161,10 @@ def test_vectors_with_empty_dimensions_are_vectors():
     decayed, undecayed = adana.param_groups(model)
     assert {"positions", "in_proj_weight"} <= names_of(model, decayed)
     assert {"token", "bias_k", "bias_v"} <= names_of(model, undecayed)
+
+
+def test_matrices_that_are_only_named_like_magnitudes_decay():
+    model = nn.Module()
+    model.w_g, model.w_v = (nn.Parameter(torch.ones(4, 4)) for _ in range(2))
+    (decayed,) = adana.param_groups(model)
+    assert names_of(model, decayed) == {"w_g", "w_v"}

@@ -248,3 +248,18 @@ def test_what_is_folded_and_was_no_kernel_is_warned_of():
         adana.param_groups(Experts(), muon=True, heads=None, stacks="lm_head")
     with pytest.raises(ValueError, match="stacks pattern 'uup' matches no parameter"):
         adana.param_groups(Experts(), muon=True, stacks="uup")
+
+
+def test_a_state_of_matrices_is_not_taken_for_one_of_stacks():
+    (p,) = parameters(shapes=[(3, 4, 5)])
+    folded = adana.LogMuon([p], lr=1e-2, muon=True)
+    set_gradients([p], 0)
+    folded.step()
+    saved = folded.state_dict()
+    del saved["param_groups"][0]["stack_dims"]  # as before there were stacks
+    stacked = adana.LogMuon([{"params": [p], "muon": True, "stack_dims": 1}], lr=1e-2)
+    with pytest.raises(ValueError, match=r"trained with stack_dims=0.* built with 1"):
+        stacked.load_state_dict(saved)
+    saved["param_groups"][0]["stack_dims"] = 1
+    stacked.load_state_dict(saved)
+    assert stacked.param_groups[0]["stack_dims"] == 1

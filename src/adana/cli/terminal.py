@@ -42,13 +42,18 @@ class Output:
         try:
             self.stream.write(text)
         except UnicodeEncodeError as error:
-            self.stream.write(text.encode(error.encoding, "replace").decode(error.encoding))
+            known = (
+                getattr(self.stream, "encoding", None) or error.encoding
+            )  # the error of a table says "charmap"
+            self.stream.write(text.encode(known, "replace").decode(known))
 
     def _attempt(self, act: Callable[[], object]) -> None:
         if self.silent:
             return
         try:
             act()
+        except BlockingIOError:  # whoever reads is slow: what does not fit is dropped
+            return
         except (OSError, ValueError) as error:  # ValueError: somebody closed it
             self.silent = True
             _send_to_nowhere(self.stream)

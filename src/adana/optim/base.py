@@ -13,6 +13,7 @@ from typing import Any
 from adana.optim.refusals import (
     refuse_other_codes,
     refuse_other_shapes,
+    refuse_other_stacks,
     warn_of_other_codes,
     warn_of_other_course,
 )
@@ -134,6 +135,7 @@ class LogTimeOptimizer(SteppingOptimizer):
             # What the hooks registered before made of it.
             final = {**hooked, "param_groups": in_order(hooked["param_groups"], self.param_groups)}
             refuse_other_shapes(final, self.param_groups)
+            refuse_other_stacks(final["param_groups"], self.param_groups)
             return final if self.host is None else without_tensors(final)
 
         asked = [dict(group) for group in self.param_groups]

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
+from torch.nn.utils.weight_norm import WeightNorm
 
 from adana.names import is_matrix, plain_name
 from adana.optim.matrices import HEADS, hidden_matrices, stacks_of_matrices
@@ -150,9 +151,8 @@ def _magnitudes(model: nn.Module) -> set[int]:
     found = set()
     for module in model.modules():
         own = dict(module.named_parameters(recurse=False))
-        found |= {
-            id(p) for name, p in own.items() if name.endswith("_g") and f"{name[:-1]}v" in own
-        }
+        hooks = module._forward_pre_hooks.values()
+        found |= {id(own[f"{h.name}_g"]) for h in hooks if isinstance(h, WeightNorm)}
         if isinstance(module, ParametrizationList) and type(module[0]).__name__ == "_WeightNorm":
             found.add(id(own["original0"]))
     return found

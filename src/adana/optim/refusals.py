@@ -245,6 +245,21 @@ def refuse_other_shapes(saved: Mapping[str, Any], groups: Sequence[Mapping[str, 
                 )
 
 
+def refuse_other_stacks(
+    saved: Sequence[Mapping[str, Any]], groups: Sequence[Mapping[str, Any]]
+) -> None:
+    """Raise `ValueError` where a group was built for stacks of matrices and saved for others."""
+    for i, (theirs, ours) in enumerate(zip(saved, groups, strict=False)):
+        found, asked = theirs.get("stack_dims", 0), ours.get("stack_dims", 0)
+        if found != asked:
+            raise ValueError(
+                f"group {i} of the state dict was trained with stack_dims={found}, this optimizer "
+                f"is built with {asked}: its matrices would be other ones without a word. Build "
+                "the optimizer as it was, or change the saved group to go on otherwise: "
+                f"state_dict['param_groups'][{i}]['stack_dims'] = {asked}"
+            )
+
+
 def refuse_other_codes(saved: Mapping[str, Any], parts: Mapping[str, torch.dtype]) -> None:
     """Raise `ValueError` where what was saved of a state is not what `parts` says is stored."""
     for name, dtype, found in _other_codes(saved, parts):
