@@ -20,7 +20,7 @@ from typing import Any
 from adana.laws.bowl import Bowl, fit_bowl_by_seed
 from adana.laws.rule_forms import Scale
 from adana.nn import count_parameters
-from adana.report.reading import misnamed
+from adana.report.reading import explained, misnamed
 from adana.runs import Run, RunError, identity, science
 from adana.train import TrainConfig, config_from_dict, optimizer_entry
 from adana.train.config import OPTIONAL
@@ -99,7 +99,8 @@ def read_tuned(
     known: set[str] = set()
     for run in runs:
         try:
-            trial = _read(run, beside)
+            with explained(run):
+                trial = _read(run, beside)
         except RunError as error:
             notes.append(f"left out: {error}")
             continue
@@ -153,21 +154,7 @@ class _Trial:
 
 
 def _read(run: Run, beside: str) -> _Trial | None:
-    """Return one training, with an infinite loss if it diverged; None if it is not finished.
-
-    Raises:
-        RunError: a file of it cannot be read, or its configuration is of another version.
-    """
-    try:
-        return _trial(run, beside)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise RunError(
-            f"a file of {run.path} has not what adana writes there "
-            f"({type(error).__name__}: {error})"
-        ) from error
-
-
-def _trial(run: Run, beside: str) -> _Trial | None:
+    """Return one training, with an infinite loss if it diverged; None if it is not finished."""
     state, summary = run.status()["state"], run.summary()
     if state != "diverged" and not run.finished:
         return None

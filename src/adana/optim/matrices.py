@@ -35,7 +35,8 @@ def stacks_of_matrices(candidates: Named, stacks: str | None) -> set[int]:
         if p.ndim < 3:
             raise ValueError(
                 f"stacks pattern {stacks!r} matches {name} of shape {tuple(p.shape)}, which is one "
-                "matrix: a stack has three or more dimensions, of which the first counts matrices"
+                "matrix: a stack has three or more dimensions, of which the first counts matrices. "
+                "Biases of experts look so too: match the weights alone (stacks='experts.*weight')"
             )
     return {id(p) for _, p in found}
 

@@ -20,8 +20,8 @@ MARGIN = 1.05
 """Times ln V: an untrained model is a little worse than one that guesses among all tokens."""
 
 CROSSES = (
-    "A cross at the top is a loss off the scale: more than 5 % above ln V, what guessing among the "
-    "V tokens gives."
+    f"A cross at the top is a loss off the scale: more than {100 * (MARGIN - 1):.0f} % above ln V, "
+    "what guessing among the V tokens gives."
 )
 """The sentence that a caption owes its reader."""
 

@@ -7,9 +7,10 @@ somebody changed by hand is named too: a run's name holds the identity of its co
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from adana.report.records import Record, number, read_record
@@ -46,7 +47,8 @@ def read_runs(runs: Iterable[Run]) -> Reading:
     unreadable, copies = [], []
     for run in runs:
         try:
-            record = _read(run)
+            with explained(run):
+                record = read_record(run)
         except RunError as error:
             unreadable.append(f"Left out, it cannot be read: {error}")
             continue
@@ -63,9 +65,14 @@ def read_runs(runs: Iterable[Run]) -> Reading:
     return Reading(records, (*_some(unreadable), *_some(copies), *doubts(records)))
 
 
-def _read(run: Run) -> Record:
+@contextlib.contextmanager
+def explained(run: Run) -> Iterator[None]:
+    """Raise `RunError`, with what to do, where a file of `run` has not the content it should have.
+
+    That is any error of a block that reads them: files can be changed by hand.
+    """
     try:
-        return read_record(run)
+        yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RunError(
             f"a file of {run.path} has not what adana writes there "

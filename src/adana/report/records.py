@@ -62,7 +62,12 @@ class Record:
 
 
 def read_record(run: Run) -> Record:
-    """Read one run directory."""
+    """Read one run directory: losses in nats a token, times in seconds.
+
+    Raises:
+        RunError: a file cannot be read or is of another version, or its configuration does not say
+            what was trained.
+    """
     config, status = run.config(), run.status()
     optimizer = config.get("optimizer", {})
     label = optimizer.get("label") or optimizer.get("name")

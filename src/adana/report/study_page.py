@@ -17,7 +17,7 @@ from adana.report import html, study_words, words
 from adana.report.choice import RULE
 from adana.report.drawing import Chart, Image, check_images, save_static
 from adana.report.export import export
-from adana.report.law_charts import headline
+from adana.report.law_charts import WORST, headline
 from adana.report.off_scale import CROSSES
 from adana.report.page import Figure, figure, page
 from adana.report.records import Record, flatten
@@ -44,8 +44,9 @@ TEXTS = {
         "M is the compute the baseline needs for the same loss, divided by the compute used: 1 is "
         "no difference, above 1 is better. Solid: read off the baseline's own points "
         "(piecewise), with 90 % intervals; a triangle where M is only known to lie beyond, as of a "
-        "loss below all of the baseline's, and a cross at the bottom where M is below 0.1. Dashed: "
-        "from the fitted laws, with 90 % bands. Where the two disagree, trust neither.",
+        "loss below all of the baseline's, and a cross at the bottom where M is below "
+        f"{WORST:g}. Dashed: from the fitted laws, with 90 % bands. Where the two disagree, trust "
+        "neither.",
     ),
     "curves": (
         "Loss during training",
