@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from adana.cli import compare, main
+from adana.cli import compare, main, terminal
 from adana.cli.progress import Display
-from adana.cli.terminal import Output, say
+from adana.cli.terminal import Output, say, unbreakable
 from adana.runs import Run, find_runs
 from adana.train import Progress
 from adana.train.checkpoint import checkpoint_step, list_checkpoints
@@ -56,7 +56,7 @@ def adana(*arguments: str) -> int:
 
 
 def test_output_falls_silent_once_and_nothing_is_raised(broken, capsys):
-    console = Console(file=broken)
+    console = unbreakable(Console(file=broken))
     for _ in range(3):
         say(console, "a line")
         console.print("another")
@@ -64,7 +64,7 @@ def test_output_falls_silent_once_and_nothing_is_raised(broken, capsys):
         display.update("run", Progress(10, 10, loss=1.0, message="a word"))
         display.finish("run", "finished")
     assert isinstance(console.file, Output)
-    assert console.file.silent
+    assert console.file.error is not None
     assert capsys.readouterr().err.count("output can no longer be written (") == 1
 
 
@@ -79,8 +79,8 @@ def test_bars_on_a_terminal_that_is_gone_raise_nothing(broken, capsys):
 
 def test_where_standard_error_is_gone_too_nothing_is_said(broken, monkeypatch):
     monkeypatch.setattr(sys, "stderr", broken)
-    say(Console(file=broken), "a line")
-    say(Console(file=open("/dev/full", "w")), "a line")  # noqa: SIM115 - it stays as it is
+    say(unbreakable(Console(file=broken)), "a line")
+    say(unbreakable(Console(file=open("/dev/full", "w"))), "a line")  # noqa: SIM115 - it stays as it is
     sys.stderr.flush()  # what was left of it went nowhere
 
 
@@ -89,18 +89,38 @@ def test_a_stream_without_a_file_falls_silent_too(capsys):
         def flush(self):
             raise OSError(errno.EIO, "Input/output error")
 
-    console = Console(file=Failing())
+    console = unbreakable(Console(file=Failing()))
     say(console, "a line")
     say(console, "another")
     assert console.file.getvalue() == "a line\n"
     assert "written (Input/output error); the command goes on" in capsys.readouterr().err
 
 
-def test_a_character_that_the_encoding_lacks_is_a_question_mark():
+def test_a_character_that_the_encoding_lacks_is_a_question_mark(monkeypatch):
     binary = io.BytesIO()
-    text = io.TextIOWrapper(binary, encoding="ascii")
-    say(Console(file=text), "5.2 ± 0.1")
-    assert binary.getvalue() == b"5.2 ? 0.1\n"
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(binary, encoding="ascii"))
+    assert adana("train", "--data", "corpus", *TINY, "--run", "run") == 0
+    assert b"validation loss" in binary.getvalue()
+    assert b"(? " in binary.getvalue()  # the plus-minus of its standard error
+
+
+@pytest.mark.parametrize(
+    "words", [("--help",), ("ladder", "run", "--help"), ("ladder", "plan", "--json", "plan.json")]
+)
+def test_what_is_to_be_printed_and_cannot_be_is_a_failure(words, broken, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", broken)
+    assert adana(*words) == 1
+    broken.flush()  # as the interpreter does at its end
+    full = "adana: output cannot be written (No space left on device)\n"
+    assert capsys.readouterr().err == (full if broken.name == "/dev/full" else "")
+    assert Path("plan.json").exists() == ("plan.json" in words)
+
+
+def test_an_error_that_cannot_be_told_is_a_code_all_the_same(monkeypatch):
+    full = open("/dev/full", "w", buffering=1)  # noqa: SIM115 - closing it would fail
+    monkeypatch.setattr(sys, "stderr", full)
+    assert adana("runs", "show", "no-such-run") == 1
+    terminal._send_to_nowhere(full)
 
 
 @pytest.mark.parametrize("errors", ["gone-too", "there"])

@@ -480,6 +480,26 @@ def test_a_course_that_loading_replaces_is_said_with_what_to_do():
     assert optimizer.param_groups[0]["decay_offset"] == 40
 
 
+def test_values_of_a_group_s_own_that_loading_replaces_are_said_too():
+    def built(**own):
+        a, b = parameters(shapes=[(3,), (3,)])
+        groups = [{"params": [a]}, {"params": [b], **own}]
+        return adana.ADana(groups, lr=1e-2, total_steps=100, decay_offset=20)
+
+    optimizer = built()
+    with warnings.catch_warnings(action="error"):
+        optimizer.load_state_dict(built().state_dict())
+    saved = adana.ADana(parameters(shapes=[(3,), (3,)]), lr=1e-2, total_steps=100).state_dict()
+    saved["param_groups"] = [{**saved["param_groups"][0], "params": [i]} for i in (0, 1)]
+    optimizer = built(delta=16.0)
+    said = (
+        r"decay_offset=20 \(saved: 10.0\), delta=16.0 of param_groups\[1\] \(saved: 8.0\)\. .* "
+        r"call optimizer.reschedule\(decay_offset=20\); optimizer.param_groups\[1\]\['delta'\] = 16"
+    )
+    with pytest.warns(UserWarning, match=said):
+        optimizer.load_state_dict(saved)
+
+
 def test_loading_what_was_saved_of_the_same_course_says_nothing(make):
     saved = run(make, parameters(), 2).state_dict()
     optimizer = make(parameters())

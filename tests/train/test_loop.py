@@ -328,6 +328,32 @@ def test_an_error_of_whoever_listens_ends_the_run_with_a_checkpoint(
     assert_same_end(whole, run)
 
 
+def test_an_error_of_whoever_listens_after_the_end_leaves_the_run_finished(
+    config, shards, tmp_path, monkeypatch
+):
+    class Failing:
+        name, forgets, queues = "failing", False, False
+
+        def start(self, run_path, config, resume_step):
+            pass
+
+        def log(self, row):
+            pass
+
+        def finish(self, state, summary):
+            raise OSError("no server")
+
+    def listen(progress):
+        if "the tracker failing failed" in progress.message:
+            raise Unwell("no more")
+
+    monkeypatch.setattr(loop_module, "open_trackers", lambda names: [Failing()])
+    run = Run(tmp_path / "run")
+    with pytest.raises(Unwell):
+        train(config, shards, run, listen)
+    assert run.finished
+
+
 @pytest.mark.parametrize("where", ["between", "while it tells"])
 def test_a_signal_before_the_first_step_is_no_failure_of_the_run(
     where, config, shards, tmp_path, monkeypatch

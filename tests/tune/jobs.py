@@ -214,6 +214,7 @@ def train_job(payload, emit):
 
 def main(folder: str, mode: str) -> None:
     """Run three jobs, two at a time, and print what became of them."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
     payloads = {name: (Path(folder), name, mode) for name in ("a", "b", "c")}
     results = run_jobs(beat, payloads, workers=2)
     print(json.dumps({name: result.value or result.error for name, result in results.items()}))

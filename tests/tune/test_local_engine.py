@@ -148,13 +148,16 @@ def wait_until_both_beat(folder: Path, process: subprocess.Popen, signals: int =
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
 def test_after_a_signal_running_jobs_save_and_waiting_ones_never_start(start, tmp_path, number):
     process = start()
     wait_until_both_beat(tmp_path, process)
     if number == signal.SIGINT:
         os.killpg(process.pid, number)  # as Ctrl-C in a terminal does
     else:
+        process.send_signal(number)
+    if number == signal.SIGHUP:  # from the terminal and from the shell
+        wait_until_both_beat(tmp_path, process, signals=1)
         process.send_signal(number)
     output, errors = process.communicate(timeout=60)
     assert json.loads(output) == {"a": "saved", "b": "saved"}

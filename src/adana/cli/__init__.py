@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import os
@@ -15,6 +16,7 @@ import tyro
 
 from adana import __version__
 from adana.cli.help_texts import improve_help
+from adana.cli.terminal import Output, watched_output
 
 DESCRIPTION = """Train language models with log-time optimizers, and measure what they save.
 
@@ -67,23 +69,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Errors are one message that says what to do; set ADANA_DEBUG=1 for the traceback.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    with watched_output() as output:
+        code = _exit_code(words, output)
+        if not output.complete():
+            code = code or 1
+    raise SystemExit(code)
+
+
+def _carry_out(words: Sequence[str]) -> int:
+    """Do what the words say; return the exit code, or raise."""
     if words == ["--version"]:
         print(_versions())
-        raise SystemExit(0)
+        return 0
     if sys.platform in WITHOUT_LOCKS:
-        raise SystemExit(_complain(NO_LOCKS, 1))
+        raise RuntimeError(NO_LOCKS)
+    verb, carry_out = _parse(words)
+    return carry_out(verb)
+
+
+def _exit_code(words: Sequence[str], output: Output) -> int | str | None:
+    """Do what the words say, and say what goes wrong; return the exit code."""
     try:
-        verb, carry_out = _parse(words)
-        code = carry_out(verb)
+        return _carry_out(words)
+    except SystemExit as exit_:  # of --help, of wrong arguments, of a signal
+        return exit_.code
     except KeyboardInterrupt:
         goes_on = words and words[0] in GOING_ON
         more = "; the same command goes on where it was" if goes_on else ""
-        code = _complain(f"interrupted{more}", 130)
-    except ValueError as error:
-        code = _complain(error, 2)
-    except (RuntimeError, OSError) as error:
-        code = _complain(error, 1)
-    raise SystemExit(code)
+        return _complain(f"interrupted{more}", 130)
+    except (ValueError, RuntimeError, OSError) as error:
+        if output.lost:  # which is the cause, and is told of
+            return 1
+        return _complain(error, 2 if isinstance(error, ValueError) else 1)
 
 
 def load_verb(name: str) -> tuple[type, Callable[[Any], int]]:
@@ -140,5 +157,6 @@ def _versions() -> str:
 def _complain(error: object, code: int) -> int:
     if os.environ.get("ADANA_DEBUG") and isinstance(error, Exception):
         raise error
-    print(f"adana: {error}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # the code says that something is wrong
+        print(f"adana: {error}", file=sys.stderr)
     return code

@@ -20,7 +20,7 @@ from adana.cli.prepare import prepare_with_bar
 from adana.cli.report import write_comparison
 from adana.cli.run_folders import check_folder
 from adana.cli.settings import Settings, describe
-from adana.cli.terminal import print_rows, say
+from adana.cli.terminal import print_rows, say, unbreakable
 from adana.cli.tuned import check_flags, on_new_seeds, refuse_rates, tuned_config
 from adana.data import Shards
 from adana.ladder import (
@@ -93,7 +93,7 @@ class CompareArguments(EngineFlags, Settings):
 
 def compare_command(arguments: CompareArguments) -> int:
     """Run `adana compare`; return the exit code."""
-    console = Console()
+    console = unbreakable(Console())
     check_arguments(arguments)
     arguments = dataclasses.replace(arguments, optimizers=labels(arguments.optimizers))
     rates = given_rates(arguments.lr, arguments.optimizers)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from rich.console import Console
 
-from adana.cli.terminal import say
+from adana.cli.terminal import say, unbreakable
 from adana.data import (
     DataConfig,
     best_available,
@@ -32,7 +32,7 @@ def _found_tokenizer() -> str:
             "gpt2 or trained"
         )
     name, words = best_available()
-    say(Console(stderr=True), f"data: --tokenizer {AUTO} is {words}")
+    say(unbreakable(Console(stderr=True)), f"data: --tokenizer {AUTO} is {words}")
     return name
 
 

@@ -16,8 +16,8 @@ from adana.cli.terminal import say
 from adana.cli.train import CTRL_C, EXIT_CODES, outcome_text
 from adana.ladder import PlannedRun, job_payload, run_job
 from adana.nn import model_flops
+from adana.signals import SCHEDULER_SIGNALS
 from adana.train import LayoutConfig, TrainConfig, gpus_to_share, pick_device
-from adana.train.interrupt import SCHEDULER_SIGNALS
 from adana.tune import Engine, Result
 
 

@@ -118,6 +118,10 @@ def fit_command(arguments: FitArguments) -> int:
         )
     fit = _fit(curves, arguments, arguments.form, saturation, console)
     pairs = _multipliers(curves, fit, arguments)
+    if arguments.output:  # before it is printed, which may fail
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        content = as_json(fit, pairs, curves, arguments.level)
+        write_json(arguments.output, content | {"left_out": list(found.left_out)})
     if fit:
         console.print(laws_table(fit, arguments.level))
         print_statements(console, fit.statements)
@@ -126,9 +130,6 @@ def fit_command(arguments: FitArguments) -> int:
     said = [text for pair in pairs.values() for curve in pair if curve for text in curve.statements]
     print_statements(console, list(dict.fromkeys([*_noise_words(curves, fit), *said])))
     if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        content = as_json(fit, pairs, curves, arguments.level)
-        write_json(arguments.output, content | {"left_out": list(found.left_out)})
         say(console, f"written: {arguments.output}")
     return 0
 

@@ -43,16 +43,17 @@ def report_surfaces(
             "with --baseline"
         )
     fit = fit_chinchilla(surfaces, bootstrap=bootstrap, seed=seed)
-    console.print(_laws_table(fit, level))
     others = [name for name in names if name != baseline and len(names) > 1]
-    if others:
-        console.print(_efficiencies_table(fit, baseline, others, level))
     said = [*fit.statements, *_tested(surfaces, seed)]
-    print_statements(console, said)
-    if output:
+    if output:  # before it is printed, which may fail
         output.parent.mkdir(parents=True, exist_ok=True)
         content = _as_json(fit, baseline, others, level=level, statements=said)
         write_json(output, content | {"left_out": list(read.left_out)})
+    console.print(_laws_table(fit, level))
+    if others:
+        console.print(_efficiencies_table(fit, baseline, others, level))
+    print_statements(console, said)
+    if output:
         say(console, f"written: {output}")
     return 0
 

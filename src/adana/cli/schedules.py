@@ -59,10 +59,11 @@ def schedules_command(arguments: SchedulesArguments) -> int:
     console = Console()
     course = course_of(arguments)
     rows = describe_course(arguments, course)
-    print_rows(console, rows)
     write_schedules(course, arguments.output, rows)
     if arguments.picture:
         save_static(overview(course), arguments.picture)
+    print_rows(console, rows)
+    if arguments.picture:
         say(console, f"picture: {arguments.picture.resolve()}")
     say(console, f"schedules: {arguments.output.resolve()}")
     return 0

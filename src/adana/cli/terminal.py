@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any, cast
 
 from rich.console import Console
@@ -14,57 +15,89 @@ from rich.text import Text
 
 
 class Output:
-    """A text stream that falls silent when it cannot be written any more; all else is the stream's.
+    """A text stream that remembers whether it could be written; all else is the stream's.
 
-    What reads a pipe may end, a terminal may close, the disk of a log may be full: whoever writes
-    goes on all the same. It is said once, on standard error if that is not gone too. What the
-    encoding of the stream does not have is written as question marks.
+    What reads a pipe may end, a terminal may close, the disk of a log may be full. It then raises
+    what the stream does, or falls silent if it `goes_on`, which is said once, on standard error if
+    that is not gone too.
     """
 
-    def __init__(self, stream: IO[str]) -> None:
-        self.stream = stream
-        self.silent = False
-        """Whether nothing can be written any more."""
+    def __init__(self, stream: IO[str], *, goes_on: bool = False) -> None:
+        self.stream, self.goes_on = stream, goes_on
+        self.error: Exception | None = None
+        """Why nothing can be written any more."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
 
     def write(self, text: str) -> int:
         """Write `text`, or drop it."""
-        self._attempt(lambda: self._write(text))
+        self._attempt(lambda: self.stream.write(text))
         return len(text)
 
     def flush(self) -> None:
         """Flush the stream, if it can be written."""
         self._attempt(self.stream.flush)
 
-    def _write(self, text: str) -> None:
-        try:
-            self.stream.write(text)
-        except UnicodeEncodeError as error:
-            known = (
-                getattr(self.stream, "encoding", None) or error.encoding
-            )  # the error of a table says "charmap"
-            self.stream.write(text.encode(known, "replace").decode(known))
+    def complete(self) -> bool:
+        """Return whether all was written, and if not say why. It is not said of `| head`."""
+        with contextlib.suppress(OSError, ValueError):
+            self.flush()
+        if self.lost and not isinstance(self.error, BrokenPipeError):
+            _tell(f"output cannot be written ({_why(self.error)})")
+        return not self.lost
+
+    @property
+    def lost(self) -> bool:
+        """Whether something that the command is for could not be written."""
+        return self.error is not None and not self.goes_on
 
     def _attempt(self, act: Callable[[], object]) -> None:
-        if self.silent:
+        if self.error is not None and self.goes_on:
             return
         try:
             act()
-        except BlockingIOError:  # whoever reads is slow: what does not fit is dropped
-            return
+        except BlockingIOError:  # whoever reads is slow
+            if not self.goes_on:
+                raise
         except (OSError, ValueError) as error:  # ValueError: somebody closed it
-            self.silent = True
+            self.error = error
             _send_to_nowhere(self.stream)
-            _tell_of_silence(self.stream, error)
+            if not self.goes_on:
+                raise
+            _tell(
+                f"output can no longer be written ({_why(error)}); the command goes on without it"
+            )
 
 
 def unbreakable(console: Console) -> Console:
-    """Return the console, which from now on falls silent where its output cannot be written."""
-    if not isinstance(console.file, Output):
-        console.file = cast(IO[str], Output(console.file))
+    """Return the console, which from now on falls silent where its output cannot be written.
+
+    That is for commands whose results are files. Others end there, as what they print is lost.
+    """
+    if isinstance(console.file, Output):
+        console.file.goes_on = True
+    else:
+        console.file = cast(IO[str], Output(console.file, goes_on=True))
     return console
+
+
+@contextlib.contextmanager
+def watched_output() -> Iterator[Output]:
+    """Give standard output as an `Output`, which `print` and consoles use meanwhile.
+
+    Question marks stand for what the encodings of a terminal do not have.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    output = Output(sys.stdout or io.StringIO())  # None where it is closed, as by >&-
+    with contextlib.redirect_stdout(cast(IO[str], output)):
+        yield output
+
+
+def _why(error: Exception | None) -> object:
+    return getattr(error, "strerror", None) or error
 
 
 def _send_to_nowhere(stream: IO[str]) -> None:
@@ -80,21 +113,18 @@ def _send_to_nowhere(stream: IO[str]) -> None:
             os.close(nowhere)
 
 
-def _tell_of_silence(stream: IO[str], error: Exception) -> None:
+def _tell(text: str) -> None:
+    """Say something about the output itself, on standard error if that can be written."""
     other = getattr(sys.stderr, "rich_proxied_file", sys.stderr)  # below a bar that is shown
-    if stream is other:
-        return
-    why = getattr(error, "strerror", None) or error
-    text = f"adana: output can no longer be written ({why}); the command goes on without it"
     try:
-        print(text, file=other, flush=True)
+        print(f"adana: {text}", file=other, flush=True)
     except (OSError, ValueError):
         _send_to_nowhere(other)
 
 
 def say(console: Console, text: str) -> None:
     """Print one line as it is: no markup, no colours, no wrapping."""
-    unbreakable(console).print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_rows(console: Console, rows: Iterable[tuple[str, str]]) -> None:
@@ -104,4 +134,4 @@ def print_rows(console: Console, rows: Iterable[tuple[str, str]]) -> None:
     grid.add_column(overflow="fold")
     for name, text in rows:
         grid.add_row(Text(name), Text(text))
-    unbreakable(console).print(grid)
+    console.print(grid)

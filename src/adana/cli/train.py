@@ -25,6 +25,7 @@ from adana.cli.settings import Settings, describe
 from adana.cli.terminal import print_rows, say, unbreakable
 from adana.ladder import open_rules, plan_run
 from adana.runs import Run
+from adana.signals import SCHEDULER_SIGNALS, heeded
 from adana.trackers import open_trackers
 from adana.train import (
     LayoutConfig,
@@ -38,7 +39,6 @@ from adana.train import (
     refuse_unread,
     train,
 )
-from adana.train.interrupt import SCHEDULER_SIGNALS, heeded
 
 EXIT_CODES = {"finished": 0, "failed": 1, "diverged": 3, "interrupted": 75}
 """Exit code by how a training ended; 75 is EX_TEMPFAIL of sysexits.h: run the same again later."""

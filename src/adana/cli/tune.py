@@ -18,7 +18,7 @@ from adana.cli.ladder.run import own_command
 from adana.cli.prepare import prepare_with_bar
 from adana.cli.run_folders import check_folder
 from adana.cli.settings import Settings
-from adana.cli.terminal import say
+from adana.cli.terminal import say, unbreakable
 from adana.cli.tune_display import SearchDisplay
 from adana.cli.tune_sizes import Size, make_sizes
 from adana.cli.tune_tables import print_plan, print_result
@@ -117,7 +117,7 @@ class TuneArguments(EngineFlags, Settings):
 
 def tune_command(arguments: TuneArguments) -> int:
     """Run `adana tune`; return the exit code."""
-    console = Console()
+    console = unbreakable(Console())
     arguments.check(arguments.jobs)
     check_folder("--runs", arguments.runs)
     if arguments.output:

@@ -192,8 +192,8 @@ def warn_of_other_codes(
 
 
 COURSE = (
-    "total_steps", "omega", "kappa", "delta", "momentum_scale", "extra_momentum", "clip_snr",
-    "momentum_cooldown", "betas", "eps",
+    "total_steps", "omega", "decay_offset", "kappa", "delta", "momentum_scale", "extra_momentum",
+    "clip_snr", "momentum_cooldown", "betas", "eps", "ns_steps", "rms_scale",
 )  # fmt: skip
 """Hyperparameters whose loss in loading a state is told: a run would go on in silence without."""
 
@@ -204,25 +204,42 @@ def warn_of_other_course(
     groups: Sequence[Mapping[str, Any]],
     defaults: Mapping[str, Any],
 ) -> None:
-    """Warn where what was loaded has replaced hyperparameters `given` to the constructor.
+    """Warn where what was loaded has replaced hyperparameters that the optimizer was built with.
 
-    A longer horizon, say. The other arguments are those of `warn_of_other_codes`.
+    A longer horizon, say, `given` to the constructor, or values of a group's own. The other
+    arguments are those of `warn_of_other_codes`.
     """
-    lost = {
-        name: now[name]
-        for name in COURSE
-        if name in given and given[name] != defaults[name]
-        for before, now in zip(asked, groups, strict=True)
-        if before[name] != now[name]
-    }
-    if lost:
-        those = ", ".join(f"{name}={given[name]} (saved: {found})" for name, found in lost.items())
-        changes = ", ".join(f"{name}={given[name]}" for name in lost)
-        warnings.warn(
-            f"the saved hyperparameters replace those that this optimizer was built with: {those}. "
-            f"To go on with the new ones, call optimizer.reschedule({changes}) after loading.",
-            stacklevel=3,
-        )
+    lost: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
+    own = []
+    for i, (before, now) in enumerate(zip(asked, groups, strict=True)):
+        for name in COURSE:
+            wanted, found = before.get(name), now.get(name)
+            if wanted in (found, defaults.get(name)) or _is_default_offset(name, before):
+                continue
+            if wanted == given.get(name):
+                lost[f"{name}={wanted}"], changes[name] = found, wanted
+            else:
+                lost[f"{name}={wanted} of param_groups[{i}]"] = found
+                own.append(f"optimizer.param_groups[{i}]['{name}'] = {wanted}")
+    if not lost:
+        return
+    if changes:
+        words = ", ".join(f"{name}={wanted}" for name, wanted in changes.items())
+        own.insert(0, f"call optimizer.reschedule({words})")
+    warnings.warn(
+        "the saved hyperparameters replace those that this optimizer was built with: "
+        f"{', '.join(f'{what} (saved: {found})' for what, found in lost.items())}. "
+        f"To go on with the new ones, after loading: {'; '.join(own)}.",
+        stacklevel=3,
+    )
+
+
+def _is_default_offset(name: str, group: Mapping[str, Any]) -> bool:
+    """Whether `name` is the decay's offset and that is what the group's horizon makes of it."""
+    return name == "decay_offset" and group[name] == schedules.default_decay_offset(
+        group["omega"], group["total_steps"]
+    )
 
 
 def refuse_other_shapes(saved: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]) -> None:

@@ -5,23 +5,9 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterable
 from types import FrameType, TracebackType
 
-SCHEDULER_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
-"""What schedulers send before they kill, what SLURM's --signal=USR1@120 sends, and what comes when
-the terminal is closed or the connection to it is lost."""
-SIGNALS = (signal.SIGINT, *SCHEDULER_SIGNALS)
-"""Those, and Ctrl-C."""
-
-
-def heeded(signals: Iterable[signal.Signals]) -> list[signal.Signals]:
-    """Return those to be handled: all but a SIGHUP that is ignored, as `nohup` has it."""
-    return [
-        number
-        for number in signals
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
-    ]
+from adana.signals import SIGNALS, heeded
 
 
 class InterruptFlag:

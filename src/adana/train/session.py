@@ -134,11 +134,12 @@ def _explain(error: BaseException, step: int) -> BaseException:
 def _record_failure(run: Run, step: int, reason: str, world: World) -> None:
     """Write why the run failed, on the rank that holds the directory.
 
-    The others may be late, and a new session at work: their messages say what became of them.
+    The others may be late, and a new session at work: their messages say what became of them. A
+    run that had come to its end stays what it is.
     """
     where = "rank 0: " if world.size > 1 else ""
     with contextlib.suppress(RunError):  # on a full disk this fails too: keep the cause
-        if world.first:
+        if world.first and not run.concluded:
             run.set_status("failed", step=step, reason=f"{where}{reason}")
 
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from adana.signals import SIGNALS, heeded
+
 Emit = Callable[[Any], None]
 """What a job sends signs of life with: anything picklable."""
 Work = Callable[[Any, Emit], Any]
@@ -33,9 +35,6 @@ class Result:
     details: str = ""
     """The traceback, where there is one."""
 
-
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-"""Ctrl-C, and what schedulers send before they end a process."""
 
 OnResult = Callable[[str, Result], None]
 """Called with a job's name and its result."""
@@ -57,9 +56,10 @@ class Engine(Protocol):
         """Run ``work(payload, emit)`` for every payload and return the results by name.
 
         A job that fails, or whose process dies, has a `Result` with an `error`; the others go on.
-        After Ctrl-C, SIGTERM or SIGUSR1 no further job starts, the running ones get SIGTERM, may
-        save, and are waited for; the second time they are killed. No `KeyboardInterrupt` is raised:
-        jobs that never started, or were cut off before they could save, have no result.
+        After Ctrl-C, SIGTERM, SIGUSR1 or SIGHUP no further job starts, the running ones get
+        SIGTERM, may save, and are waited for; the second time they are killed, but not by SIGHUP,
+        which a lost terminal may send twice. No `KeyboardInterrupt` is raised: jobs that never
+        started, or were cut off before they could save, have no result.
         """
         ...
 
@@ -84,12 +84,12 @@ def failure(error: BaseException) -> Result:
 
 @contextlib.contextmanager
 def on_interrupt(handler: Callable[..., None]) -> Iterator[None]:
-    """Call `handler` at the signals of `STOPPING`; only the main thread can, in others it does
+    """Call `handler` at `adana.signals.SIGNALS`; only the main thread can, in others it does
     nothing.
     """
     previous = {}
     if threading.current_thread() is threading.main_thread():
-        for number in STOPPING:
+        for number in heeded(SIGNALS):
             previous[number] = signal.signal(number, handler)
     try:
         yield

@@ -196,6 +196,8 @@ class _Batch:
 
     def stop(self, number: int | None = None, _frame: object = None) -> None:
         """Handle a signal: ask the running jobs to save, the second time kill them."""
+        if number == signal.SIGHUP and self.stops:
+            return
         self.engine.stopped_by = self.engine.stopped_by or number
         self.stops += 1
         for job in list(self.running.values()):

@@ -7,6 +7,7 @@ the local engine, which runs inside every task (see `adana.tune.ray_job`).
 from __future__ import annotations
 
 import pickle
+import signal
 import tempfile
 from collections.abc import Mapping
 from types import TracebackType
@@ -151,6 +152,8 @@ class _Batch:
 
     def stop(self, number: int | None = None, _frame: object = None) -> None:
         """Handle a signal; `listen` does what it asks for."""
+        if number == signal.SIGHUP and self.stops:
+            return
         self.engine.stopped_by = self.engine.stopped_by or number
         self.stops += 1
 

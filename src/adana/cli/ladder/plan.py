@@ -114,9 +114,10 @@ def plan_command(arguments: PlanLadder) -> int:
     console = Console()
     if not console.is_terminal:
         console.width = max(console.width, NARROWEST)
+    if arguments.json:  # before it is printed, which may fail
+        write_json(arguments.json, trainings, hardware, commands)
     print_plan(console, trainings, hardware, commands, ladder_commands(trainings, arguments))
     if arguments.json:
-        write_json(arguments.json, trainings, hardware, commands)
         say(console, f"json: {arguments.json.resolve()}")
     return 0
 

@@ -22,7 +22,7 @@ from adana.cli.prepare import prepare_with_bar
 from adana.cli.report import write_whole_study
 from adana.cli.run_folders import RUNS, check_folder
 from adana.cli.settings import Settings
-from adana.cli.terminal import say
+from adana.cli.terminal import say, unbreakable
 from adana.data import DataConfig, Shards
 from adana.ladder import (
     PRESETS,
@@ -131,7 +131,7 @@ class RunLadder(EngineFlags, DataFlags):
 
 def run_command(arguments: RunLadder) -> int:
     """Run `adana ladder run`; return the exit code."""
-    console = Console()
+    console = unbreakable(Console())
     study = make_study(arguments)
     centres = {
         name: Rate(lr, f"the given {lr:g}")

@@ -54,6 +54,10 @@ def compare_runs_command(arguments: CompareRuns) -> int:
     runs = [find_run(arguments.runs, name) for name in arguments.names]
     records = [read_record(run) for run in runs]
     different = differences([record.config for record in records])
+    page = arguments.html
+    if page:  # before anything is printed, which may fail
+        page.parent.mkdir(parents=True, exist_ok=True)
+        write_report(compare(runs, records[0].label), page)
     if arguments.json:
         print_json({"runs": [_plain(record) for record in records], "differences": different})
     else:
@@ -62,11 +66,7 @@ def compare_runs_command(arguments: CompareRuns) -> int:
         curves = {record.name: _curve(record, arguments.training) for record in records}
         say(console, f"{'training' if arguments.training else 'validation'} loss")
         say(console, line_chart(curves) or "no losses yet")
-    if arguments.html:
-        page = arguments.html
-        page.parent.mkdir(parents=True, exist_ok=True)
-        write_report(compare(runs, records[0].label), page)
-        if not arguments.json:
+        if page:
             say(console, f"report: {page.resolve()}")
     return 0
 
