@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from adana import schedules
+from adana.train.config import LayoutConfig
 
 PACKAGES = ("torch", "numpy", "tokenizers", "safetensors", "scipy")
 
@@ -31,8 +32,32 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-def versions(content: Mapping[str, Any]) -> dict[str, str]:
-    """Return the versions in ``environment.json`` that decide what is computed, as far as known."""
+def session_record(here: Mapping[str, Any], layout: LayoutConfig, from_step: int) -> dict[str, Any]:
+    """Return what is kept of a session when later ones have written `here`, where they are."""
+    kept = ("micro_batch", "parallel", "compile", "loss_chunk", "keep_every")
+    return {
+        "from_step": from_step,
+        **_versions(here),
+        **{name: here[name] for name in ("device", "processor", "ranks", "threads")},
+        **{name: getattr(layout, name) for name in kept},
+    }
+
+
+def other_versions(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Say which versions two contents of ``environment.json`` differ in; "" if in none."""
+    old, new = _versions(before), _versions(now)
+    changed = [name for name in old if old[name] != new[name]]
+    if not changed:
+        return ""
+    texts = [f"{name} {old[name]}, now {new[name]}" for name in changed]
+    return (
+        f"the last session had {' and '.join(texts)}: the end may differ from that of one version. "
+        "environment.json lists the sessions"
+    )
+
+
+def _versions(content: Mapping[str, Any]) -> dict[str, str]:
+    """Return the versions that decide what is computed, as far as known."""
     known = {**content, **content.get("packages", {})}
     return {name: known[name] for name in ("adana", "torch") if name in known}
 

@@ -8,7 +8,6 @@ that was not (on the CPU, with the same number of threads and ranks; else to rou
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import time
 import warnings
 from typing import Any, NamedTuple
@@ -40,15 +39,22 @@ from adana.train.checkpoint import (
 )
 from adana.train.clock import Clock
 from adana.train.config import TrainConfig, config_to_dict
-from adana.train.environment import environment, hyperparameters, peak_memory_bytes, versions
+from adana.train.environment import (
+    environment,
+    hyperparameters,
+    other_versions,
+    peak_memory_bytes,
+    session_record,
+)
 from adana.train.evaluate import Evaluation, evaluate
 from adana.train.foreign_state import ForeignState
 from adana.train.installed import blaming, code_of, package_bringing
 from adana.train.interrupt import InterruptFlag
+from adana.train.listener import Listener
 from adana.train.optimizers import build_optimizer, schedule_values, set_gamma, state_bytes
 from adana.train.parallelize import place_model
 from adana.train.progress import WARNING, OnProgress, Outcome, Progress, ignore
-from adana.train.record import lost_rows
+from adana.train.record import go_back
 from adana.train.state import Averages, TrainState
 from adana.train.summary import summarise
 from adana.train.timescales import decay_timescales
@@ -82,9 +88,6 @@ class Trainer:
         since: float | None = None,
     ) -> None:
         self.config, self.shards, self.run, self.world = config, shards, run, world
-        self.on_progress = on_progress
-        self.unheard: Exception | SystemExit | None = None
-        """What `on_progress` raised."""
         if config.layout.threads:
             torch.set_num_threads(config.layout.threads)
         _check_fits(config, shards, world)
@@ -122,6 +125,7 @@ class Trainer:
         self.mirror = Mirror(run, trackers if world.first else [], on_message=self._say)
         self.clock = Clock(world.device)
         self.interrupted = InterruptFlag(config.layout.time_limit, since)
+        self.listener = Listener(on_progress, world, self.interrupted)
         self.unwritten: RunError | None = None
         self.saved = time.monotonic()
         self.peak = self._measure_peak() if config.layout.measure_peak else None
@@ -136,7 +140,7 @@ class Trainer:
             with self.batches:
                 outcome = self._run()
         except BaseException as error:
-            if isinstance(error, ShardError) or error is self.unheard:
+            if isinstance(error, ShardError) or error is self.listener.error:
                 self._save_what_is_whole()
             self.mirror.finish("failed")
             raise
@@ -155,7 +159,7 @@ class Trainer:
                 self._log()
                 if asked.stop:  # an evaluation that is due can wait for the next session
                     self._checkpoint()
-                    self._check_heard()
+                    self.listener.check()
                     return self._stop("interrupted", self._why_stopped())
                 if self._due(self.config.eval_every):
                     problem = self._evaluate()
@@ -163,7 +167,7 @@ class Trainer:
                     self._checkpoint()
             if problem:
                 return self._stop("diverged", problem)
-            self._check_heard()
+            self.listener.check()
             return self._finish()
 
     # --- one step -------------------------------------------------------------------------------
@@ -179,7 +183,7 @@ class Trainer:
         sums = self._accumulate_gradients()
         with clock.section("model"):
             norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.clip)
-            stop = bool(self.interrupted) or self.unheard is not None
+            stop = bool(self.interrupted) or self.listener.error is not None
             flags = [stop, self.unwritten is not None, self._overdue()]
             numbers = torch.stack([*sums, whole(norm).to(sums), *torch.tensor(flags).to(sums)])
             loss, z, norm_value, stopping, failing, overdue = self.world.mean(numbers)
@@ -270,17 +274,15 @@ class Trainer:
         self.state.seconds = time.perf_counter() - self.began
 
     def _log(self) -> None:
-        state, config = self.state, self.config
+        state = self.state
         if not self._logged(state.step):
             return
         lap = self.clock.lap()
         row = state.averages.row()
         state.averages = Averages()
-        t = state.step
-        schedule = schedule_values(state.optimizer, self.gamma(t), t)
+        schedule = schedule_values(state.optimizer, self.gamma(state.step), state.step)
         self._record({**row, "schedule": schedule, **self.watch.columns()}, timing=lap)
-        rate = lap["tokens_per_second"]
-        self._report(Progress(t, config.steps, loss=row["train_loss"], tokens_per_second=rate))
+        self._tell(loss=row["train_loss"], tokens_per_second=lap["tokens_per_second"])
 
     def _evaluate(self) -> str:
         """Evaluate and write the row. Return what is wrong with the loss, or an empty string."""
@@ -294,7 +296,7 @@ class Trainer:
                         averaged[average.rule.name] = self._measure().columns()
         self._record(result.columns() | ({"averages": averaged} if averaged else {}))
         step = self.state.step
-        self._report(Progress(step, self.config.steps, val_loss=result.loss))
+        self._tell(val_loss=result.loss)
         if not _finite(result.loss):
             return f"the validation loss became {result.loss} at step {step}"
         return ""
@@ -388,65 +390,25 @@ class Trainer:
             self._say_if_other("ranks", plain["ranks"], self.world.size)
         # Without a checkpoint the run starts over, with its first evaluation: keep no row.
         last = self.state.step if found is not None else -1
-        self.world.decide(lambda: self._go_back(last))
+        self.world.decide(lambda: go_back(self.run, self.config, last, self._say))
         if self.world.first:
             self.mirror.start(self.run.config(), last)
 
-    def _go_back(self, last: int) -> None:
-        """Drop the rows past the step `last`, -1 for all; say so if some are not as they should."""
-        if last >= 0:
-            self._say_if_rows_are_lost()
-        elif any(self.run.metrics()):
-            self._start_over()
-        self.run.truncate_metrics(last)
-
-    def _start_over(self) -> None:
-        """Say that there is no checkpoint; keep the rows where there must have been one."""
-        status = self.run.status()
-        if status["state"] != "new" and not status["step"]:
-            self._say(f"{self.run.path} has no checkpoint yet: starting from the beginning")
-            return
-        reached = max([status["step"], *(row["step"] for row in self.run.metrics())])
-        aside = self.run.set_metrics_aside()
-        self._say(
-            f"{WARNING}there is no checkpoint in {self.run.checkpoints}, though the run had come "
-            f"to step {reached}: starting from the beginning. What it recorded is kept in {aside}. "
-            f"If the checkpoints are elsewhere, stop this run, put them back, and rename {aside} "
-            "to metrics.jsonl"
-        )
-
-    def _say_if_rows_are_lost(self) -> None:
-        lost = lost_rows(self.run, self.config, self.state.step)
-        if lost:
-            self._say(
-                f"{WARNING}{self.run.path / 'metrics.jsonl'} lacks {lost}: the record of them is "
-                "lost. The weights are not, so the run goes on. To have the rows, stop it, restore "
-                "the file from a backup and run the same command again"
-            )
+    def _announce(self) -> None:
+        before, here = self.run.environment(), self._environment()
+        if self.state.step > 0 and (changed := other_versions(before, here)):
+            self._say(changed)
+        session = session_record(here, self.config.layout, self.state.step)
+        sessions = [*before.get("sessions", []), session]
+        write_json(self.run.path / "environment.json", {**here, "sessions": sessions})
+        save_tokenizer(self.run, self.shards.tokenizer)
+        self.run.set_status("running", step=self.state.step)
 
     def _say_if_other(self, what: str, before: int, now: int) -> None:
         if before != now:
             self._say(
                 f"it was begun with {before} {what} and goes on with {now}: the end is the same "
                 "up to rounding only"
-            )
-
-    def _announce(self) -> None:
-        before, here = self.run.environment(), self._environment()
-        if self.state.step > 0:
-            self._say_if_other_versions(versions(before), versions(here))
-        sessions = [*before.get("sessions", []), self._session(here)]
-        write_json(self.run.path / "environment.json", {**here, "sessions": sessions})
-        save_tokenizer(self.run, self.shards.tokenizer)
-        self.run.set_status("running", step=self.state.step)
-
-    def _say_if_other_versions(self, before: dict[str, str], now: dict[str, str]) -> None:
-        changed = [name for name in before if before[name] != now[name]]
-        if changed:
-            texts = [f"{name} {before[name]}, now {now[name]}" for name in changed]
-            self._say(
-                f"the last session had {' and '.join(texts)}: the end may differ from that of one "
-                "version. environment.json lists the sessions"
             )
 
     def _why_stopped(self) -> str:
@@ -505,47 +467,14 @@ class Trainer:
             "corpus": self.shards.manifest.get("corpus", {}),
         }
 
-    def _session(self, here: dict[str, Any]) -> dict[str, Any]:
-        """Return what is kept of this session when later ones have written where they are."""
-        layout = dataclasses.asdict(self.config.layout)
-        kept = ("micro_batch", "parallel", "compile", "loss_chunk", "keep_every")
-        return {
-            "from_step": self.state.step,
-            **versions(here),
-            **{name: here[name] for name in ("device", "processor", "ranks", "threads")},
-            **{name: layout[name] for name in kept},
-        }
-
     def _identity(self) -> str:
         return identity(config_to_dict(self.config, self.shards.fingerprint))
 
     def _say(self, message: str) -> None:
-        self._report(Progress(self.state.step, self.config.steps, message=message))
+        self._tell(message=message)
 
-    def _report(self, progress: Progress) -> None:
-        if not self.world.first or self.unheard is not None:
-            return
-        try:
-            self.on_progress(progress)
-        except (Exception, SystemExit) as error:  # whatever it is, no step is lost to it
-            if isinstance(error, SystemExit) and not self.interrupted.active:
-                raise  # a signal before the first step
-            self.unheard = error
-            if self.world.size == 1:
-                raise
-
-    def _check_heard(self) -> None:
-        """Raise on all ranks what `on_progress` raised on the first of several."""
-        self.world.decide(self._raise_unheard)
-
-    def _raise_unheard(self) -> None:
-        if self.unheard is not None:  # one kind, which every rank knows and takes for what it is
-            raise RunError(reason_unheard(self.unheard)) from self.unheard
-
-
-def reason_unheard(error: BaseException) -> str:
-    """Say of an error that it is that of whoever listens to the run."""
-    return f"on_progress raised {type(error).__name__}: {error}"
+    def _tell(self, **signs: Any) -> None:
+        self.listener.tell(Progress(self.state.step, self.config.steps, **signs))
 
 
 def _check_fits(config: TrainConfig, shards: Shards, world: World) -> None:

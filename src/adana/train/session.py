@@ -12,7 +12,7 @@ from adana.data import Shards, local_path
 from adana.runs import NOT_IDENTITY, Run, RunError, identity, write_json
 from adana.train.checkpoint import newest_identity
 from adana.train.config import TrainConfig, config_to_dict
-from adana.train.loop import Trainer, reason_unheard
+from adana.train.loop import Trainer
 from adana.train.progress import WARNING, OnProgress, Outcome, Progress, ignore
 from adana.train.world import World, join_world, lost_contact
 
@@ -61,8 +61,9 @@ def train(
                 raise
             step = trainer.state.step if trainer else 0
             explained = _explain(error, step) if world.size > 1 else error
-            unheard = trainer is not None and error is trainer.unheard
-            reason = reason_unheard(error) if unheard else str(explained)
+            listener = trainer.listener if trainer else None
+            unheard = listener is not None and error is listener.error
+            reason = listener.reason() if listener and unheard else str(explained)
             _record_failure(run, step, reason, world)
             if explained is error:
                 raise
@@ -116,7 +117,7 @@ def _says_nothing(error: BaseException, trainer: Trainer | None) -> bool:
     That is a refusal, on all ranks alike, and a signal before the first step (`SystemExit`).
     """
     if isinstance(error, SystemExit):
-        return trainer is None or error is not trainer.unheard
+        return trainer is None or error is not trainer.listener.error
     return trainer is None and isinstance(error, ValueError)
 
 
