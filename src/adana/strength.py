@@ -33,13 +33,15 @@ def warn_of_strong_decay(
     if first <= STRONG:
         return
     if decay_offset is None:
-        why, advice = f"omega={omega:g}", "Pass a smaller omega"
+        why, advice = f"omega={omega:g}", "Pass a smaller omega or train for more steps"
     else:
         why = f"omega={omega:g} and decay_offset={decay_offset:g}"
-        enough = f"{omega / STRONG:.0f} or more"
-        advice = f"Pass a larger decay_offset (in steps; {enough}) or a smaller omega"
+        advice = (
+            "Pass a smaller omega, train for more steps, or give the optimizer a decay_offset of "
+            f"{omega / STRONG:.0f} steps or more"
+        )
     warnings.warn(
         f"weight decay removes {first:.0%} of every weight in a step at the start of training, at "
-        f"the peak learning rate ({why}). {advice}, or train for more steps.",
+        f"the peak learning rate ({why}). {advice}.",
         stacklevel=stacklevel + 1,
     )

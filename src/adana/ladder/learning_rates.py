@@ -36,6 +36,8 @@ PUBLISHED_INIT = "scaled-gpt"
 """Initial weights of the published runs (spec/training.md section 1.3)."""
 PUBLISHED_VOCABULARY = EnokiConfig.vocab_size
 """Rows of the embedding in the published runs of both families."""
+SWEEP_ADVICE = ": check it (adana compare --sweep-lr 5)"
+"""What to do about a rate that comes from trainings of another kind."""
 SLACK = 1.01
 """What is within this factor of what was fitted is no extrapolation: steps are whole."""
 DEMO_ONLY = ("steps", "data")
@@ -148,7 +150,7 @@ def _rate_of_law(
     """
     p = count_parameters(model).non_embedding
     far = (*_reservations(law, model, batch_size), *more)
-    note = f"; {'; '.join(far)}: check it with --sweep-lr" if far else ""
+    note = f"; {'; '.join(far)}{SWEEP_ADVICE}" if far else ""
     title = FAMILY_TITLES[law.family]
     source = f"published {title} law a (b + P)^d (arXiv 2602.05298){note}"
     return Rate(law(p), source, law, far)
@@ -213,7 +215,7 @@ def _demo_rate(
     if resolved != DEMO_MODEL or batch_size != DEMO_BATCH or optimizer not in DEMO_RATES:
         return None
     far = [f"{name} {own}, not {tuned}" for name, (own, tuned) in others.items() if own != tuned]
-    note = f"; this run has {', '.join(far)}: check it with --sweep-lr" if far else ""
+    note = f"; this run has {', '.join(far)}{SWEEP_ADVICE}" if far else ""
     return Rate(
         DEMO_RATES[optimizer], f"tuned by a sweep of the demo (docs/evidence/demo.md){note}"
     )

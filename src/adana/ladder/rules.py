@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adana.ladder.learning_rates import FAMILY_TITLES, SLACK, Rate
+from adana.ladder.learning_rates import FAMILY_TITLES, SLACK, SWEEP_ADVICE, Rate
 from adana.ladder.tuned import TunedSize, run_settings, scale_of
 from adana.laws.rule_forms import FORMS, Scale
 from adana.laws.rules import RuleFit
@@ -91,7 +91,7 @@ class Rule:
                 f"training; pass one (--{self.hyperparameter.replace('_', '-')})"
             )
         far = tuple(self._reservations(config))
-        advice = ": check it with --sweep-lr" if self.hyperparameter == "lr" else ""
+        advice = SWEEP_ADVICE if self.hyperparameter == "lr" else ""
         note = f"; {'; '.join(far)}{advice}" if far else ""
         tested = (
             "untested on a larger size"

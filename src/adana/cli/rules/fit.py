@@ -29,8 +29,8 @@ class FitRules:
 
     At every size the loss is fitted as a parabola in the logarithm of the learning rate. A size
     whose best rate is at the end of its grid is left out: its optimum is not known. Then several
-    forms of rule are fitted to the optima, and the one that predicts the largest training best from
-    the others is written, unless --form names one.
+    forms of rule are fitted to the optima, and `a P^d` is written unless another is clearly better
+    (docs/rules.md says when), or --form names one.
     """
 
     output: Path
@@ -41,7 +41,9 @@ class FitRules:
     """What the rules are for. All but lr: from runs with several values of it at every size."""
     form: Annotated[
         str | None,
-        tyro.conf.arg(help=f"The rule to write: {', '.join(FORMS)}. Default: the best of all."),
+        tyro.conf.arg(
+            help=f"The rule to write: {', '.join(FORMS)}. Default: as docs/rules.md says."
+        ),
     ] = None
     level: float = LEVEL
     """Coverage of the intervals."""
