@@ -356,3 +356,13 @@ def test_runs_are_found_at_any_depth_sorted_and_only_those_wanted(tmp_path):
         Run(tmp_path / "b")
     ]
     assert find_runs(tmp_path / "nowhere") == []
+
+
+def test_a_lock_that_cannot_be_written_is_named(tmp_path):
+    run = Run(tmp_path)
+    (tmp_path / "lock").mkdir()
+    with (
+        pytest.raises(RunError, match=r"cannot write .*lock: Is a directory\. Free some"),
+        run.lock(),
+    ):
+        pass

@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 CONFIG_VERSION = 2
 """Version of the ``config.json`` format; raised when a key changes its meaning."""
@@ -320,6 +320,15 @@ class Run:
             return True
         return False
 
+    def _open_lock(self) -> IO[str]:
+        path = self.path / "lock"
+        try:
+            return open(path, "w")
+        except FileNotFoundError:
+            raise  # the directory is gone
+        except OSError as error:
+            raise _cannot_write(path, error) from error
+
     @contextlib.contextmanager
     def lock(self, patience: float | None = None) -> Iterator[None]:
         """Hold the directory for one training process; `RunError` if another one has it.
@@ -327,7 +336,7 @@ class Run:
         Waits `patience` seconds first, by default `LOCK_PATIENCE`: a process that was just killed
         may still be ending.
         """
-        with open(self.path / "lock", "w") as file:
+        with self._open_lock() as file:
             deadline = time.monotonic() + (LOCK_PATIENCE if patience is None else patience)
             while True:
                 try:

@@ -24,9 +24,9 @@ def check_first_decay(first: float, omega: float, decay_offset: float) -> None:
 
 
 def warn_of_strong_decay(
-    first: float, omega: float, decay_offset: float | None, *, stacklevel: int
+    first: float, omega: float, decay_offset: float | None, *, step: int = 1, stacklevel: int
 ) -> None:
-    """Warn if the first step removes a fraction `first` > `STRONG` of every weight.
+    """Warn if `step`, the first by default, removes a fraction `first` > `STRONG` of every weight.
 
     `decay_offset` is None for constant decay. `stacklevel` counts from the caller, which is 1.
     """
@@ -40,8 +40,9 @@ def warn_of_strong_decay(
             "Pass a smaller omega, train for more steps, or give the optimizer a decay_offset of "
             f"{omega / STRONG:.0f} steps or more"
         )
+    when = "a step at the start of training" if step == 1 else f"step {step:,}"
     warnings.warn(
-        f"weight decay removes {first:.0%} of every weight in a step at the start of training, at "
-        f"the peak learning rate ({why}). {advice}.",
+        f"weight decay removes {first:.0%} of every weight in {when}, at the peak learning rate "
+        f"({why}). {advice}.",
         stacklevel=stacklevel + 1,
     )

@@ -134,6 +134,17 @@ def test_prune_deletes_only_when_told_to(capsys, trained, tmp_path):
     assert len(list(run.checkpoints.iterdir())) == 1
 
 
+def test_every_verb_takes_the_beginning_of_a_name(capsys, tmp_path):
+    output = str(tmp_path / "out")
+    assert adana("report", "adam", "adana", "--output", output) == 0
+    assert adana("report", "nobody", "--output", output) == 1
+    assert adana("branch", "nobody", "--steps", "8") == 1
+    assert adana("train", "--config", "nobody", "--run", str(tmp_path / "run")) == 1
+    assert capsys.readouterr().err.count("no run below runs is called 'nobody'") == 3
+    assert adana("branch", "adam", "--steps", "8") == 2  # it is found, and is no trunk
+    assert "constant" in capsys.readouterr().err
+
+
 def test_watch_shows_a_run_that_ended_at_once(capsys):
     assert adana("runs", "watch", "adana") == 0
     out = capsys.readouterr().out

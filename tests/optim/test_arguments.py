@@ -344,3 +344,22 @@ def test_complex_parameters_and_gradients_are_refused_before_anything_moved(make
     params[1].data = params[1].data.to(torch.complex64)  # as module.to(torch.complex64) does
     params[1].grad = torch.zeros(2, 2, dtype=torch.complex64)
     refused_before_anything_moved(optimizer, params, "complex parameters")
+
+
+def test_tensor_betas_of_adamw_are_taken():
+    (p,) = parameters(shapes=[(3,)])
+    betas = (torch.tensor(0.9), torch.tensor(0.95))
+    adamw = torch.optim.AdamW([p], lr=torch.tensor(1e-3), betas=betas, foreach=False)
+    p.grad = torch.ones(3)
+    adamw.step()
+    optimizer = adana.ADana([p], lr=1e-3)
+    adana.load_adamw_state(optimizer, adamw.state_dict())
+    assert torch.allclose(optimizer.state[p]["m"], torch.ones(3))
+
+
+def test_an_average_in_the_wrong_place_says_where_it_goes():
+    model = torch.nn.Linear(2, 2)
+    average = torch.optim.swa_utils.AveragedModel(model, avg_fn=adana.log_time_average())
+    average.update_parameters(model)
+    with pytest.raises(TypeError, match=r"pass log_time_average.. as multi_avg_fn"):
+        average.update_parameters(model)

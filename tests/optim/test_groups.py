@@ -26,6 +26,22 @@ def test_matrices_and_head_decay_while_embedding_and_gains_do_not():
     assert total == len(list(model.parameters()))
 
 
+def test_position_tables_that_are_parameters_are_spared_by_their_names():
+    class Embeddings(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.position_embeddings = nn.Parameter(torch.ones(1, 5, 4))
+            self.pos_embed = nn.Parameter(torch.ones(1, 5, 4))
+            self.embedder = nn.Parameter(torch.ones(5, 4))
+            self.patch_embed = nn.Conv2d(3, 4, 2)
+
+    model = nn.ModuleDict({"embeddings": Embeddings()})
+    decayed, _ = adana.param_groups(model)
+    assert names_of(model, decayed) == {"embeddings.patch_embed.weight", "embeddings.embedder"}
+    (decayed, _) = adana.param_groups(model, decay_embeddings=True)
+    assert len(decayed["params"]) == 4
+
+
 def test_groups_serve_this_package_and_torch_alike():
     model = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3))
     ours = adana.ADana(adana.param_groups(model), lr=1e-3)

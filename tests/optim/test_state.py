@@ -211,6 +211,26 @@ def test_rescheduling_the_horizon_moves_the_decay_offset_that_followed_it():
     assert optimizer.hyper(optimizer.param_groups[0], 4).ema_m == 0.5
 
 
+def test_decay_that_becomes_too_strong_is_warned_of():
+    (p, q) = parameters(shapes=[(2,), (3,)])
+    optimizer = adana.ADana([p], 1e-2, total_steps=1000)
+    with pytest.warns(
+        UserWarning, match=r"removes 67% of every weight in a step at the start"
+    ) as told:
+        optimizer.add_param_group({"params": [q], "decay_offset": 5.0})
+    assert told[0].filename == __file__
+    optimizer = adana.ADana([p], 1e-2, total_steps=1000)
+    for _ in range(3):
+        p.grad = torch.ones(2)
+        optimizer.step()
+    with pytest.warns(UserWarning, match=r"removes 50% of every weight in step 4, .*\(omega=4 and"):
+        optimizer.reschedule(total_steps=20)
+    for _ in range(40):
+        optimizer.step()
+    with warnings.catch_warnings(action="error"):
+        optimizer.reschedule(total_steps=20)  # by now it takes little
+
+
 def test_rescheduling_keeps_groups_without_decay_without_it():
     decayed, spared = parameters(shapes=[(2,), (3,)])
     optimizer = adana.ADana([{"params": [decayed]}, {"params": [spared], "omega": 0.0}], 1e-2)

@@ -354,6 +354,19 @@ def test_an_error_of_whoever_listens_after_the_end_leaves_the_run_finished(
     assert run.finished
 
 
+def test_a_finished_run_is_told_of_where_nothing_can_be_written(
+    config, shards, tmp_path, monkeypatch
+):
+    run = Run(tmp_path / "run")
+    config = dataclasses.replace(config, steps=2)
+    ended = train(config, shards, run)
+    monkeypatch.setattr(Run, "lock", None)
+    monkeypatch.setattr(Run, "create", None)
+    assert train(config, shards, run).summary == ended.summary
+    with pytest.raises(RunError, match="other settings"):
+        train(dataclasses.replace(config, steps=3), shards, run)
+
+
 @pytest.mark.parametrize("where", ["between", "while it tells"])
 def test_a_signal_before_the_first_step_is_no_failure_of_the_run(
     where, config, shards, tmp_path, monkeypatch

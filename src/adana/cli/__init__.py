@@ -124,17 +124,19 @@ def with_default_action(arguments: Sequence[str]) -> list[str]:
 
 def _parse(words: Sequence[str]) -> tuple[Any, Callable[[Any], int]]:
     """Return the arguments of the verb asked for, and what carries it out."""
+    config = (tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes)
     completing = any(word.startswith("--tyro-") for word in words)  # for a shell: all options
-    names = VERBS if completing else [name for name in VERBS if [name] == words[:1]]
-    loaded = {name: load_verb(name) for name in names}
+    if words and words[0] in VERBS and not completing:
+        kind, carry_out = load_verb(words[0])
+        improve_help(kind)
+        given = with_default_action(words)[1:]
+        return tyro.cli(kind, prog=f"adana {words[0]}", args=given, config=config), carry_out
+    loaded = {name: load_verb(name) for name in VERBS} if completing else {}
     for kind, _ in loaded.values():
         improve_help(kind)
+    kinds = {name: kind for name, (kind, _) in loaded.items()}
     verb: Any = tyro.cli(
-        _choice_of_verbs({name: kind for name, (kind, _) in loaded.items()}),
-        prog="adana",
-        description=DESCRIPTION,
-        args=with_default_action(words),
-        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
+        _choice_of_verbs(kinds), prog="adana", description=DESCRIPTION, args=words, config=config
     )
     return verb, dict(loaded.values())[type(verb)]
 
@@ -144,8 +146,7 @@ def _choice_of_verbs(loaded: Mapping[str, type]) -> Any:
     kinds = []
     for name, about in VERBS.items():
         kind = loaded.get(name) or dataclasses.make_dataclass(name, [])
-        listed = None if name in loaded else about
-        kinds.append(Annotated[kind, tyro.conf.subcommand(name, description=listed)])
+        kinds.append(Annotated[kind, tyro.conf.subcommand(name, description=about)])
     return Union[tuple(kinds)]  # noqa: UP007 - made while running
 
 

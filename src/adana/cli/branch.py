@@ -17,7 +17,7 @@ from adana.cli.terminal import say, unbreakable
 from adana.cli.train import exit_code, outcome_text, stopping_early
 from adana.data import Shards
 from adana.ladder import PlannedRun, plan_run
-from adana.runs import Run
+from adana.report import find_run
 from adana.schedules import default_cooldown_steps
 from adana.train import (
     Branch,
@@ -44,14 +44,14 @@ class BranchArguments:
     with weight decay planned for the length of the trunk.
     """
 
-    trunk: Annotated[Path, tyro.conf.Positional]
-    """Run directory of the long run."""
+    trunk: Annotated[str, tyro.conf.Positional]
+    """The long run: the beginning of its name below --runs, or of its identity; or a path."""
     steps: tuple[int, ...]
     """Training lengths in steps, cooldown included."""
     cooldown: float | None = None
     """Length of the cooldown as a fraction of each training. Default: a fifth."""
     runs: Path = Path("runs")
-    """Folder of the branches' run directories."""
+    """Folder of the run directories, where those of the branches are made."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
     threads: int | None = None
@@ -66,7 +66,7 @@ def branch_command(arguments: BranchArguments) -> int:
         raise ValueError("--steps names no training length; give one or several, as --steps 1000")
     if arguments.cooldown is not None and not 0 < arguments.cooldown < 1:
         raise ValueError(f"--cooldown must be between 0 and 1, got {arguments.cooldown}")
-    trunk = Run(arguments.trunk)
+    trunk = find_run(arguments.runs, arguments.trunk)
     # All lengths are checked before the first is trained.
     found = [find_branch(trunk, steps, _cooldown(arguments, steps)) for steps in arguments.steps]
     codes = []

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from types import MappingProxyType
-from typing import Annotated, Any, get_args, get_type_hints
+from pathlib import Path
+from types import MappingProxyType, NoneType
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import tyro
 from docstring_parser import parse_from_object
@@ -20,6 +21,8 @@ NOTHING = (None, ())
 """Defaults that say nothing to a reader."""
 
 SILENT = tyro.conf.arg(help_behavior_hint="")
+METAVARS = {int: "INT", float: "FLOAT", str: "STR", Path: "PATH"}
+"""How help shows the value of a flag that may be left out, by its type."""
 
 
 def improve_help(kind: Any) -> None:
@@ -40,8 +43,20 @@ def _leave_out_empty_defaults(cls: type) -> None:
     hints = get_type_hints(cls, include_extras=True)
     for field in dataclasses.fields(cls):
         own = field.name in cls.__annotations__
-        if own and field.default in NOTHING and SILENT not in get_args(hints[field.name]):
-            cls.__annotations__[field.name] = Annotated[hints[field.name], SILENT]
+        hint = hints[field.name]
+        if own and field.default in NOTHING and SILENT not in get_args(hint):
+            cls.__annotations__[field.name] = Annotated[hint, SILENT, *_metavar(hint)]
+
+
+def _metavar(hint: Any) -> list[Any]:
+    """Return what shows the value of an optional flag as FLOAT, not as {None}|FLOAT."""
+    if any(getattr(mark, "metavar", None) for mark in getattr(hint, "__metadata__", ())):
+        return []  # it has its own
+    plain = hint.__origin__ if get_origin(hint) is Annotated else hint
+    kinds = [kind for kind in get_args(plain) if kind is not NoneType]
+    if NoneType not in get_args(plain) or len(kinds) != 1 or kinds[0] not in METAVARS:
+        return []
+    return [tyro.conf.arg(metavar=METAVARS[kinds[0]])]
 
 
 def dataclasses_in(kind: Any) -> Iterator[type]:

@@ -29,18 +29,19 @@ def check_folder(flag: str, path: Path) -> None:
 def runs_below(folders: Sequence[Path], console: Console, like: str | None = None) -> list[Run]:
     """Return every run directory below `folders`, however often it is named.
 
-    Those of another version of adana are left out, and said to be. With `like`, the path of one of
-    them or the beginning of its name, only those whose losses have a common scale with that run's.
+    What is no folder is the name of a run below `RUNS`, as for `adana runs show`. Runs of another
+    version of adana are left out, and said to be. With `like`, the path of one of them or the
+    beginning of its name, only those whose losses have a common scale with that run's.
 
     Raises:
         RunError: a folder is none, there is no run that can be read, or none called `like`.
     """
     found: dict[Path, Run] = {}
     for folder in folders:
-        if not folder.is_dir():
-            what = "is a file" if folder.exists() else "does not exist"
-            raise RunError(f"{folder} {what}, expected a run directory or a folder of some")
-        found |= {run.path.resolve(): run for run in find_runs(folder)}
+        if folder.is_file():
+            raise RunError(f"{folder} is a file, expected a run directory or a folder of some")
+        runs = find_runs(folder) if folder.is_dir() else [_called(str(folder))]
+        found |= {run.path.resolve(): run for run in runs}
     if not found:
         where = ", ".join(map(str, folders))
         raise RunError(
@@ -56,6 +57,16 @@ def runs_below(folders: Sequence[Path], console: Console, like: str | None = Non
     kept = alike(readable, run_called(like, paths, "among these, as --like has it,"))
     say(console, f"--like {like}: {len(kept)} of {len(readable)} runs")
     return kept
+
+
+def _called(name: str) -> Run:
+    runs = {str(run.path.relative_to(RUNS)): run for run in find_runs(RUNS) if run.path != RUNS}
+    if not runs:
+        raise RunError(
+            f"{name} does not exist, expected a run directory, a folder of some, or the name of a "
+            f"run below {RUNS}"
+        )
+    return run_called(name, runs, f"below {RUNS}")
 
 
 def _readable(run: Run, console: Console) -> bool:

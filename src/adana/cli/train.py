@@ -24,6 +24,7 @@ from adana.cli.run_folders import check_folder
 from adana.cli.settings import Settings, describe
 from adana.cli.terminal import print_rows, say, unbreakable
 from adana.ladder import open_rules, plan_run
+from adana.report import find_run
 from adana.runs import Run
 from adana.signals import SCHEDULER_SIGNALS, heeded
 from adana.trackers import open_trackers
@@ -76,8 +77,9 @@ class TrainArguments(Settings):
     lr: float | None = None
     """Peak learning rate. Default: a rule, printed with its source."""
     config: Path | None = None
-    """In place of all flags that say what is trained: the config.json of a run directory, or that
-    directory. Goes with flags of where and how: --run, --runs, --device, --parallel, ..."""
+    """In place of all flags that say what is trained: the config.json of a run directory, that
+    directory, or the beginning of its name below --runs. Goes with flags of where and how: --run,
+    --runs, --device, --parallel, ..."""
     # torchrun takes --run for an abbreviation of an option of its own.
     run: Annotated[Path | None, tyro.conf.arg(aliases=["--run-directory"])] = None
     """Run directory. Default: a name made of the settings, below --runs. Under torchrun write
@@ -105,16 +107,21 @@ class TrainArguments(Settings):
     """Stop with a checkpoint after this long: 3:50:00, 45:00 (minutes) or 90 (seconds)."""
 
 
+def _config_file(given: Path, runs: Path) -> Path:
+    """Return the file or run directory that --config names."""
+    return given if given.exists() else find_run(runs, str(given)).path
+
+
 def train_command(arguments: TrainArguments) -> int:
     """Run `adana train`; return the exit code."""
     check_folder("--runs", arguments.runs)
-    if arguments.run:
+    if arguments.run and not Run(arguments.run).concluded:
         check_folder("--run", arguments.run)
     open_trackers(arguments.trackers)  # what is not installed is known before data are read
     fingerprint = None
     if arguments.config:
         refuse_flags(arguments, PLACE_FLAGS)
-        config, fingerprint = given_config(arguments.config)
+        config, fingerprint = given_config(_config_file(arguments.config, arguments.runs))
         refuse_other_code(config.optimizer)
         layout, recorded = train_layout(arguments), config.layout.threads
         if arguments.threads is None and recorded and recorded <= (layout.threads or 0):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,8 +53,11 @@ def folder_name(label: str) -> str:
 
     >>> folder_name("adana:kappa=0.9,omega=8")
     'adana-kappa0.9-omega8'
+    >>> folder_name("adamw:beta2=0.95")
+    'adamw-beta2-0.95'
     """
-    return label.replace("=", "").replace(":", "-").replace(",", "-")
+    apart = re.sub(r"(?<=\d)=", "-", label)
+    return apart.replace("=", "").replace(":", "-").replace(",", "-")
 
 
 def sweep_rates(centre: Rate, points: int) -> list[Rate]:

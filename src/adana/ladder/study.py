@@ -220,8 +220,8 @@ PRESETS = {
         evaluations=4,
     ),
 }
-"""Studies by name. `laptop`: an evening on 2 cores. `smoke`: minutes, to see everything work; a
-tenth of the tokens that the models need, so its losses mean little."""
+"""Studies by name. `laptop`: about two hours on 2 cores. `smoke`: minutes, to see everything work;
+a tenth of the tokens that the models need, so its losses mean little."""
 
 
 def first_rates(study: Study, cell: Cell, centre: Rate | None = None) -> list[Rate]:

@@ -40,6 +40,8 @@ def log_time_average(delta: float = schedules.DELTA) -> MultiAverage:
 
     @torch.no_grad()
     def update(averaged: Sequence[Tensor], newest: Sequence[Tensor], n: Any) -> None:
+        if isinstance(averaged, Tensor):
+            raise TypeError("pass log_time_average() as multi_avg_fn, not as avg_fn")
         weight = float(schedules.ema_weight(float(n), delta))
         for mean, value in zip(averaged, newest, strict=True):
             if mean.is_floating_point():

@@ -14,6 +14,7 @@ from adana.checks import check_range
 from adana.dtensors import local
 from adana.optim.base import LogTimeOptimizer
 from adana.optim.peak import multiplier
+from adana.optim.storage import steps_made
 from adana.strength import check_first_decay, warn_of_strong_decay
 
 AnyOptimizer = TypeVar("AnyOptimizer", bound=torch.optim.Optimizer)
@@ -99,19 +100,13 @@ def with_log_time_decay(
         group[f"{_PREFIX}offset"] = float(decay_offset)
         group[f"{_PREFIX}peak_lr"] = float(group["lr"]) if peak_lr is None else float(peak_lr)
         group[f"{_PREFIX}peak_given"] = peak_lr is not None
-        group[f"{_PREFIX}t"] = _steps_made(optimizer, group)
+        group[f"{_PREFIX}t"] = steps_made(optimizer, group)
         group["weight_decay"] = 0.0
     if any(group[f"{_PREFIX}omega"] for group in groups):
         warn_of_strong_decay(first, omega, decay_offset, stacklevel=2)
     if not attached:
         optimizer.register_step_pre_hook(_before_step)
     return optimizer
-
-
-def _steps_made(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> int:
-    """Return how many steps a group has made, by the counters that its optimizer may keep."""
-    counters = (optimizer.state.get(p, {}).get("step", 0) for p in group["params"])
-    return max((int(count) for count in counters), default=0)
 
 
 def _before_step(

@@ -13,6 +13,9 @@ from torch.nn.utils.weight_norm import WeightNorm
 from adana.names import is_matrix, plain_name
 from adana.optim.matrices import HEADS, hidden_matrices, stacks_of_matrices
 
+OWN_EMBEDDING = r"(?i)(^|[._])(\w*_)?embed(ding)?s?$"
+"""Names of embedding tables that are parameters of a model's own, not of an `nn.Embedding`."""
+
 
 def param_groups(
     model: nn.Module,
@@ -29,15 +32,17 @@ def param_groups(
     """Split a model's parameters into a decayed and an undecayed group.
 
     Decayed are the matrices (two or more dimensions), the output head included. Undecayed are
-    embedding tables, norm gains, the magnitudes of `torch.nn.utils.weight_norm`, biases and every
-    other vector or scalar (spec/optimizers.md section 0), also one with two or more empty
-    dimensions like a class token (1, 1, width); and what the model itself says is not to be:
-    parameters with an attribute `_no_weight_decay`, and those that a module's `no_weight_decay()`
-    names, as Mamba and timm have them. A head tied to the embedding counts as the embedding.
+    embedding tables (of `nn.Embedding`, and parameters whose own name says so, as `pos_embed`),
+    norm gains, the magnitudes of `torch.nn.utils.weight_norm`, biases and every other vector or
+    scalar (spec/optimizers.md section 0), also one with two or more empty dimensions like a class
+    token (1, 1, width); and what the model itself says is not to be: parameters with an attribute
+    `_no_weight_decay`, and those that a module's `no_weight_decay()` names, as Mamba and timm have
+    them (not the Mamba of transformers: no_decay="A_log"). A head tied to the embedding counts as
+    the embedding.
 
     Args:
         model: any module.
-        decay_embeddings: decay `nn.Embedding` tables too. Default False, as in the published runs.
+        decay_embeddings: decay embedding tables too. Default False, as in the published runs.
         no_decay: a regular expression or several; a parameter in whose name one is found is not
             decayed.
         muon: make the groups of `LogMuon` and of hybrids like it: the decayed matrices of hidden
@@ -50,8 +55,7 @@ def param_groups(
         matrices: a regular expression; with `muon`, the hidden matrices are the decayed matrices in
             whose name it is found, heads and embedding tables excepted. Default None: the weights
             of linear, convolutional, recurrent and attention modules; other parameters of two or
-            more dimensions (a learned position table, experts kept as one tensor) are not, with a
-            warning.
+            more dimensions (experts kept as one tensor) are not, with a warning.
         stacks: a regular expression; with `muon`, decayed parameters of three or more dimensions in
             whose name it is found are stacks of hidden matrices, one for each index of the first
             dimension (experts kept as one tensor). Each matrix is orthogonalised by itself.
@@ -105,6 +109,7 @@ def param_groups(
         for module in model.modules()
         if isinstance(module, nn.Embedding | nn.EmbeddingBag)
     }
+    tables |= {id(p) for name, p in named if re.search(OWN_EMBEDDING, name)}
     embeddings = set() if decay_embeddings else tables
     spared = {id(p) for name, p in named if any(re.search(x, name) for x in no_decay)}
     spared |= _spared_by_the_model(model) | _magnitudes(model)

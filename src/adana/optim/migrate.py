@@ -135,7 +135,7 @@ def _names(groups: Iterable[Mapping[str, Any]]) -> list[str]:
 def _betas_by_id(state_dict: Mapping[str, Any]) -> dict[int, tuple[float, float]]:
     try:
         return {
-            i: tuple(group["betas"])
+            i: (float(group["betas"][0]), float(group["betas"][1]))  # torch takes tensors too
             for group in state_dict["param_groups"]
             for i in group["params"]
         }

@@ -30,6 +30,7 @@ from adana.optim.refusals import (
     refuse_unequal_averages,
     unknown_argument,
 )
+from adana.optim.storage import steps_made
 from adana.optim.update import Form, Hyper
 from adana.strength import check_first_decay, warn_of_strong_decay
 
@@ -114,16 +115,19 @@ class ScheduledOptimizer(torch.optim.Optimizer):
         if unknown:
             known = set(self.DEFAULTS) - {"version"}
             raise unknown_argument(type(self).__name__, unknown[0], given, known, lr)
+        self._constructing = True
         super().__init__(params, {"lr": lr, **self.DEFAULTS, **given})
+        self._constructing = False
         self._refuse_silent_lack_of_decay()
-        self._warn_of_strong_decay()
+        self._warn_of_strong_decay(self.param_groups)
 
-    def _warn_of_strong_decay(self) -> None:
-        """Warn once, of the group that decays most, where the first step would remove too much."""
-        strongest = max(self.param_groups, key=lambda group: self.decay(group, 1))
-        offset = strongest["decay_offset"] if strongest["decay"] == "log-time" else None
-        first, omega = self.decay(strongest, 1), strongest["omega"]
-        warn_of_strong_decay(first, omega, offset, stacklevel=4)  # who called the subclass
+    def _warn_of_strong_decay(self, groups: Sequence[dict[str, Any]]) -> None:
+        """Warn once, of the group that decays most, where the next step would remove too much."""
+        steps = [steps_made(self, group) + 1 for group in groups]
+        taken = [self.decay(group, step) for group, step in zip(groups, steps, strict=True)]
+        most, step, group = max(zip(taken, steps, groups, strict=True), key=lambda each: each[0])
+        offset = group["decay_offset"] if group["decay"] == "log-time" else None
+        warn_of_strong_decay(most, group["omega"], offset, step=step, stacklevel=_outside())
 
     def _refuse_silent_lack_of_decay(self) -> None:
         """Raise where groups made for AdamW without decay would switch all decay off."""
@@ -319,6 +323,8 @@ class ScheduledOptimizer(torch.optim.Optimizer):
         except (RuntimeError, ValueError):
             self.param_groups.pop()
             raise
+        if not self._constructing:
+            self._warn_of_strong_decay(self.param_groups[-1:])
 
     def _look_at_names(self, group: Mapping[str, Any]) -> None:
         """Refuse arguments of other optimizers in a group, and warn of names that look mistyped."""
@@ -348,6 +354,9 @@ class ScheduledOptimizer(torch.optim.Optimizer):
 
         Raises:
             ValueError: a name is unknown, or a value is out of range; nothing is changed then.
+
+        Warns:
+            UserWarning: the next step would remove more than a fifth of a group's weights.
         """
         fixed = {
             "version", "variant", "muon", "stack_dims", "foreach", "capturable", "differentiable",
@@ -375,6 +384,7 @@ class ScheduledOptimizer(torch.optim.Optimizer):
         # For groups added later; those of an optimizer built without decay stay without it.
         spared = () if self.defaults["omega"] else ("omega",)
         self.defaults.update({k: x for k, x in changes.items() if k not in spared})
+        self._warn_of_strong_decay(self.param_groups)
 
     def _new_peaks(self, given: float | Sequence[float] | None) -> Sequence[float | None]:
         """Return the peak asked for of every group; None where it is to stay."""

@@ -35,6 +35,12 @@ def count_of(step: Tensor) -> int:
     return int(step.item())
 
 
+def steps_made(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> int:
+    """Return how many steps a group has made, by the counters that its optimizer may keep."""
+    counters = (optimizer.state.get(p, {}).get(STEP, 0) for p in group["params"])
+    return max((count_of(x) if isinstance(x, Tensor) else int(x) for x in counters), default=0)
+
+
 def kept_dtype(state: Mapping[str, Any]) -> torch.dtype | None:
     """Return the dtype of what is kept of a parameter, by the first tensor; None of nothing."""
     for name, x in state.items():

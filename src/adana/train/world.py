@@ -168,6 +168,11 @@ def pick_device(name: str) -> torch.device:
         name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     try:
         device = torch.device(name)
+    except RuntimeError as error:  # which lists two dozen kinds
+        raise ValueError(
+            f"device {name!r} is unknown, expected cpu, cuda, cuda:1, ... or auto"
+        ) from error
+    try:
         torch.empty(0, device=device)
         if device.type == "cuda":
             torch.cuda.set_device(device)

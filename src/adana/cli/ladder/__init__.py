@@ -26,7 +26,7 @@ class LadderArguments:
     A ladder is one shape of model at growing sizes.
         adana ladder plan enoki --heads 6 8 12    what it would cost; trains nothing
         adana ladder run --preset smoke           a ladder in minutes, with its report
-        adana ladder run                          one in an evening on 2 cores
+        adana ladder run                          one in about two hours on 2 cores
     """
 
     action: Action

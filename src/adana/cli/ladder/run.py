@@ -55,7 +55,7 @@ class RunLadder(EngineFlags, DataFlags):
     compares them at their best: losses, laws, and how much compute the baseline needs for the same
     loss, with intervals. Stop it whenever you like: the same command goes on where it was.
         adana ladder run --preset smoke      minutes on 2 cores: does everything work?
-        adana ladder run                     an evening on 2 cores
+        adana ladder run                     about two hours on 2 cores
         adana ladder run --plan              what that would train, and how long it takes here
         adana ladder run --data my_texts/ --optimizers adamw adana --seeds 3
         adana ladder run --optimizers adamw adana adana:kappa=0.75       one of them twice

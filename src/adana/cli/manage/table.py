@@ -131,4 +131,5 @@ def _problems(listings: Sequence[Listing]) -> list[str]:
 def _total(found: Sequence[Listing], everything: Sequence[Listing]) -> str:
     size = words.size(float(sum(listing.bytes for listing in found)))
     of = f" of {len(everything)}" if len(found) < len(everything) else ""
-    return f"{len(found)}{of} runs, {size}" if everything else "no run directories there yet"
+    runs = "run" if len(everything) == 1 else "runs"
+    return f"{len(found)}{of} {runs}, {size}" if everything else "no run directories there yet"
