@@ -447,8 +447,8 @@ def test_a_config_file_takes_no_flag_about_what_is_trained(capsys, tmp_path):
     error = capsys.readouterr().err
     assert "--heads, --lr cannot be given beside it" in error or "--lr, --heads" in error
     (tmp_path / "corpus" / "new.txt").write_text("something else entirely\n" * 500)
-    assert adana("train", "--config", str(run.path), "--runs", "again") == 1
-    assert "is not what --config was made for" in capsys.readouterr().err
+    assert adana("train", "--config", str(run.path), "--runs", "again") == 0
+    assert "using the tokens prepared before" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -485,4 +485,4 @@ def test_a_run_says_which_text_it_was_trained_on_though_another_of_its_bytes_was
     one, two = (Run(tmp_path / name).environment()["corpus"] for name in ("one", "two"))
     assert (one["source"], two["source"]) == ("corpus", "copied")
     assert not one["notes"]
-    assert "1 files of other kinds left out (.gz)" in two["notes"]
+    assert "1 file of another kind left out (.gz)" in two["notes"]

@@ -115,10 +115,15 @@ def test_delete_frees_one_folder_and_refuses_to_guess(cache, capsys):
     ready()
     assert data("prepare", "corpus", "--vocab-size", "310") == 0
     first, second = entries(cache)
-    assert data("delete") == 2
-    assert data("delete", "nothing") == 2
+    for action in ("delete", "describe"):
+        assert data(action) == 2
+        assert "name a KEY; `adana data list` shows them" in capsys.readouterr().err
+    assert data("delete", "nothing at all") == 2
     assert "expected one" in capsys.readouterr().err
-    assert data("delete", first.key) == 0
+    assert data("delete", first.key[:7]) == 2
+    assert "give at least 8 digits of the KEY" in capsys.readouterr().err
+    assert entries(cache) == [first, second]
+    assert data("delete", first.key[:8]) == 0
     assert entries(cache) == [second]
 
 
@@ -164,7 +169,7 @@ def test_prepared_tokens_are_a_corpus_by_their_key(cache, capsys):
     assert data("prepare", key[:8]) == data("--data", key) == 0
     assert "corpus  corpus, " in capsys.readouterr().out
     assert data("prepare", "corpus", "--vocab-size", "300") == 2
-    assert f"are in the cache, under {key}" in capsys.readouterr().err
+    assert re.search(rf"are in the cache: {key} of .*--data {key}", capsys.readouterr().err)
     assert data("prepare", "0" * 8) == 2
     assert "there is none at all" in capsys.readouterr().err
 
@@ -228,7 +233,7 @@ def test_bad_rows_can_be_skipped_and_the_refusal_says_so(cache, capsys):
     assert "--bad-rows skip" in capsys.readouterr().err
     ready("--bad-rows", "skip")
     out = capsys.readouterr().out
-    assert "note  1 rows or files that are no text left out, the first is bad.txt" in out
+    assert "note  1 row or file that is no text left out, the first is bad.txt" in out
 
 
 @pytest.mark.parametrize("terminal", [True, False])

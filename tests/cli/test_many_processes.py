@@ -17,6 +17,7 @@ import pytest
 
 from adana.cli import branch, main
 from adana.cli.engine_flags import EngineFlags
+from adana.data import DataConfig
 from adana.ladder import job_memory
 from adana.nn import EnokiConfig
 from adana.runs import Run, find_runs
@@ -219,7 +220,10 @@ def test_a_scheduler_stops_a_branch_that_has_not_begun_with_exit_code_75(monkeyp
     def stopped(*_):
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(branch, "find_branch", lambda *_: (SimpleNamespace(data=None), None))
+    trunk = SimpleNamespace(config=lambda: {"data": {"fingerprint": "0"}})
+    monkeypatch.setattr(branch, "find_run", lambda *_: trunk)
+    planned = SimpleNamespace(data=DataConfig())
+    monkeypatch.setattr(branch, "find_branch", lambda *_: (planned, None))
     monkeypatch.setattr(branch, "prepare_on_ranks", stopped)
     with pytest.raises(SystemExit) as exit_:
         main(("branch", "trunk", "--steps", "10", "--device", "cpu"))

@@ -65,7 +65,7 @@ def test_bad_rows_are_skipped_and_counted_where_that_is_asked_for(
     shards = prepare(config, tmp_path / "cache")
     assert shards.manifest["corpus"]["notes"] == [
         "2 rows or files that are no text left out, the first is x.jsonl:201",
-        "1 empty documents left out",
+        "1 empty document left out",
     ]
     assert prepare(config, tmp_path / "cache").manifest == shards.manifest
     same = prepare(DataConfig(str(good), 280, 0.2), tmp_path / "other")
@@ -154,7 +154,8 @@ def test_too_many_bad_rows_mean_that_the_format_is_wrong(tmp_path, monkeypatch, 
     rows, path = lines_of(texts(1100)), tmp_path / "x.jsonl"
     config = DataConfig(str(path), 280, 0.2, bad_rows="skip")
     says = (
-        r"12 of the first 1112 rows.*another format.*--text-field is wrong.*One of them: .*x.json"
+        r"12 of the first 1112 rows.*another format.*--text-field is wrong.*"
+        r"The first of them: .*x\.jsonl, line 1101: "
     )
     path.write_text("\n".join([*rows, *["{"] * 12]))
     with pytest.raises(CorpusError, match=says):
@@ -210,7 +211,7 @@ def test_rows_of_parquet_that_are_not_utf8_are_skipped(tmp_path):
     parquet.write_table(pyarrow.table({"text": column.view("string")}), tmp_path / "x.parquet")
     config = DataConfig(str(tmp_path / "x.parquet"), 280, 0.2, bad_rows="skip")
     assert prepare(config, tmp_path / "cache").manifest["corpus"]["notes"] == [
-        "1 rows or files that are no text left out, the first is x.parquet:51"
+        "1 row or file that is no text left out, the first is x.parquet:51"
     ]
 
 

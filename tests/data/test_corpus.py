@@ -43,9 +43,9 @@ def test_python_corpus_counts_what_it_leaves_out(tmp_path, monkeypatch):
     corpus = read_corpus("python")
     assert [document.name for document in corpus.documents] == ["good.py"]
     assert corpus.notes == [
-        "1 linked folders not followed",
-        "1 files that cannot be read left out",
-        "1 files that are not UTF-8 text left out",
+        "1 linked folder not followed",
+        "1 file that cannot be read left out",
+        "1 file that is not UTF-8 text left out",
     ]
 
 
@@ -193,7 +193,7 @@ def test_a_package_folder_that_cannot_be_listed_is_left_out_and_counted(tmp_path
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
     corpus = read_corpus("python")
     assert [document.name for document in corpus.documents] == ["good.py"]
-    assert corpus.notes == ["1 folders that cannot be read left out"]
+    assert corpus.notes == ["1 folder that cannot be read left out"]
 
 
 def test_broken_link_is_named(tmp_path):
@@ -207,7 +207,7 @@ def test_linked_folders_are_counted_and_not_followed(tmp_path):
     (tmp_path / "again").symlink_to(tmp_path)
     corpus = read_corpus(str(tmp_path))
     assert len(corpus.documents) == 1
-    assert corpus.notes == ["1 linked folders not followed"]
+    assert corpus.notes == ["1 linked folder not followed"]
 
 
 def test_what_a_training_writes_below_its_own_text_is_no_part_of_it(tmp_path):
@@ -270,7 +270,7 @@ def test_duplicates_and_empty_documents_are_left_out_and_counted(tmp_path):
         (tmp_path / name).write_text(text)
     corpus = read_corpus(str(tmp_path))
     assert [document.name for document in corpus.documents] == ["a.txt", "c.txt"]
-    assert corpus.notes == ["1 empty documents left out", "1 exact duplicates left out"]
+    assert corpus.notes == ["1 empty document left out", "1 exact duplicate left out"]
 
 
 def test_fingerprint_depends_on_content_and_not_on_names(tmp_path):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
+import time
 
 import pytest
 
@@ -96,15 +97,44 @@ def test_tokens_that_are_gone_are_made_again_from_the_same_text_only(cache):
     assert not entries(cache)
 
 
-def test_a_corpus_that_is_gone_names_its_tokens_those_as_asked_first(cache):
-    for size in (270, 280, 290):
-        prepare(dataclasses.replace(CONFIG, vocab_size=size))
+def date_of(key, cache, minutes):
+    """Let tokens be made so many minutes after noon of 5 July 2026."""
+    when = time.mktime((2026, 7, 5, 12, minutes, 0, 0, 0, -1))
+    os.utime(cache / key / "manifest.json", (when, when))
+
+
+def test_a_corpus_that_is_gone_names_its_tokens_the_newest_first_and_takes_those_as_asked(cache):
+    made = [prepare(dataclasses.replace(CONFIG, vocab_size=v)) for v in (270, 280, 290, 300)]
+    for minutes, shards in enumerate(made):
+        date_of(shards.folder.name, cache, minutes)
     shutil.rmtree("texts")
-    keys = [entry.key for entry in entries(cache)]
-    last = prepared_config(keys[-1])
-    says = rf"'texts/' does not exist any more.*the cache, under {keys[2]}, {keys[0]}, {keys[1]} "
-    with pytest.raises(CorpusError, match=rf"{says}.*--data {keys[2]}$"):
-        prepare(dataclasses.replace(last, corpus="texts/", prepared=None))
+    keys = [shards.folder.name for shards in made]
+    words = [
+        f"{keys[i]} of 2026-07-05 12:0{i}, {len(made[i].train):,} training tokens"
+        for i in (3, 2, 1)
+    ]
+    says = rf"'texts/' does not exist any more.*the cache: {'; '.join(words)}; and 1 more .*"
+    with pytest.raises(CorpusError, match=rf"{says}To use them as they are: --data {keys[0]}$"):
+        prepare(dataclasses.replace(CONFIG, corpus="texts/", vocab_size=270))
+    with pytest.raises(CorpusError, match=rf"{says}several settings.*choose one with --data KEY$"):
+        prepare(dataclasses.replace(CONFIG, corpus="texts/", vocab_size=310))
+
+
+def test_of_several_texts_of_a_name_that_is_gone_none_is_advised(cache):
+    older = prepare(CONFIG).folder.name
+    (cache.parent / "texts" / "0.txt").write_text("another text")
+    newer = prepare(dataclasses.replace(CONFIG, vocab_size=270)).folder.name
+    date_of(older, cache, 1)
+    date_of(newer, cache, 2)
+    shutil.rmtree("texts")
+    for config in (CONFIG, dataclasses.replace(CONFIG, vocab_size=270)):
+        says = rf"{newer} of .*; {older} of .*several texts.*choose one with --data KEY$"
+        with pytest.raises(CorpusError, match=says):
+            prepare(config)
+
+
+def test_a_corpus_that_was_never_there_has_no_tokens(cache):
+    prepare(CONFIG)
     with pytest.raises(CorpusError, match=r"'nowhere' does not exist\. Give"):
         prepare(DataConfig("nowhere"))
 
@@ -169,7 +199,7 @@ def test_source_and_notes_are_those_of_this_reading(cache):
     beside = prepare(DataConfig("folder", 280))
     assert beside.folder == alone.folder
     assert beside.manifest["corpus"]["source"] == "folder"
-    assert beside.manifest["corpus"]["notes"] == ["1 files of other kinds left out (.gz)"]
+    assert beside.manifest["corpus"]["notes"] == ["1 file of another kind left out (.gz)"]
     assert beside.manifest["split"] == alone.manifest["split"]
     assert beside.fingerprint == alone.fingerprint
     (entry,) = entries(cache)
@@ -183,14 +213,14 @@ def test_of_a_streamed_corpus_the_counts_of_its_build_stay(cache, monkeypatch):
     rows = [f"{i} " + "some words to count " * 20 for i in range(100)]
     lines = [json.dumps({"text": row}) for row in (*rows, rows[0])]
     (folder / "x.jsonl").write_text("\n".join([*lines[:50], "", *lines[50:]]))
-    counted = ["1 empty documents left out", "1 exact duplicates left out"]
+    counted = ["1 empty document left out", "1 exact duplicate left out"]
     alone = prepare(DataConfig("folder/x.jsonl", 280, 0.2))
     assert alone.manifest["corpus"]["notes"] == counted
     (folder / "x.rst").write_text("of another kind")
     beside = prepare(DataConfig("folder", 280, 0.2))
     assert beside.folder == alone.folder
     assert beside.manifest["corpus"]["notes"] == [
-        "1 files of other kinds left out (.rst)",
+        "1 file of another kind left out (.rst)",
         *counted,
     ]
     again = prepare(DataConfig("folder/x.jsonl", 280, 0.2))

@@ -76,7 +76,7 @@ def test_rows_are_documents_in_their_own_order_when_streamed(tmp_path, streamed,
     assert train == [text for text in rows if text not in held_out]
     assert validation == [text for text in rows if text in held_out]
     assert shards.manifest["corpus"]["notes"] == [
-        "1 empty documents left out",
+        "1 empty document left out",
         "2 exact duplicates left out",
     ]
     assert shards.manifest["corpus"]["documents"] == 400
@@ -211,7 +211,7 @@ def test_a_text_that_is_null_is_an_empty_document(tmp_path, write):
     write(tmp_path / f"x.{write.__name__}", ["one", None, "two"])
     corpus = read_corpus(str(tmp_path))
     assert len(corpus.documents) == 2
-    assert corpus.notes == ["1 empty documents left out"]
+    assert corpus.notes == ["1 empty document left out"]
 
 
 def test_without_pyarrow_the_error_says_what_to_install(tmp_path, monkeypatch):
@@ -286,7 +286,7 @@ def test_python_packages_is_the_library_and_the_packages_without_tests(tmp_path,
         "library/json.py",
         "packages/pkg/__init__.py",
     ]
-    assert corpus.notes == ["1 exact duplicates left out"]
+    assert corpus.notes == ["1 exact duplicate left out"]
 
 
 def test_listed_files_stay_on_disk_and_are_checked_when_read(tmp_path):

@@ -95,6 +95,11 @@ def test_corpus_too_small_for_the_vocabulary_says_what_would_work():
     with pytest.raises(CorpusError, match=r"yields 259 tokens\. Pass --vocab-size 259"):
         train_tokenizer(["ab ab"], 5000)
     assert train_tokenizer(["ab ab"], 259).vocab_size == 259
+    with pytest.raises(
+        CorpusError, match="too small for a vocabulary of 300, and for any"
+    ) as caught:
+        train_tokenizer(["a", "b"], 300)
+    assert "257" not in str(caught.value), "the smallest there is, which is no advice"
 
 
 def test_training_prints_nothing(capfd):

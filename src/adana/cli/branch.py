@@ -72,7 +72,8 @@ def branch_command(arguments: BranchArguments) -> int:
     codes = []
     with stopping_early(), join_world(arguments.device) as world:
         console = unbreakable(Console(quiet=not world.first))
-        data = found[0][0].data
+        known = trunk.config()["data"]["fingerprint"]  # of tokens whose text may be gone
+        data = dataclasses.replace(found[0][0].data, fingerprint=known)
         shards = prepare_on_ranks(data, console, world)
         for each, branch in found:
             layout = dataclasses.replace(each.layout, device=arguments.device, time_limit=None)

@@ -6,15 +6,17 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from adana.data import Shards
+from adana.cli.data_flags import OF_TOKENS
+from adana.data import Shards, prepared_config
 from adana.runs import RunError, read_config
 from adana.train import TrainConfig, config_from_dict
 
 
 def given_config(path: Path) -> tuple[TrainConfig, str]:
-    """Return what a config.json describes, and the fingerprint of the text it is trained on.
+    """Return what a config.json describes, and the fingerprint of the tokens it is trained on.
 
-    `path` may be the run directory that the file lies in.
+    `path` may be the run directory that the file lies in. The data of the configuration know the
+    fingerprint too, so that `prepare` takes the tokens in the cache where their text is gone.
 
     Raises:
         RunError: the file cannot be read, is no configuration, or is another version's.
@@ -28,15 +30,22 @@ def given_config(path: Path) -> tuple[TrainConfig, str]:
             f"{path} does not say what it is trained on: it is no run's config.json. Give --config "
             "a run directory, or the config.json in it"
         )
-    return config_from_dict(content), data["fingerprint"]
+    config = config_from_dict(content)
+    known = dataclasses.replace(config.data, fingerprint=data["fingerprint"])
+    return dataclasses.replace(config, data=known), data["fingerprint"]
 
 
 def refuse_flags(arguments: Any, allowed: frozenset[str]) -> None:
-    """Raise `ValueError` if a flag was given beside --config that is not among `allowed`."""
+    """Raise `ValueError` if a flag was given beside --config that is not among `allowed`.
+
+    What the KEY of --data fills in is not named: nobody gave it.
+    """
+    filled_in = OF_TOKENS if prepared_config(arguments.data) else ()
     flags = [
         f"--{field.name.replace('_', '-')}"
         for field in dataclasses.fields(arguments)
-        if field.name not in allowed and getattr(arguments, field.name) != field.default
+        if field.name not in (*allowed, *filled_in)
+        and getattr(arguments, field.name) != field.default
     ]
     if flags:
         raise ValueError(

@@ -31,8 +31,9 @@ class DataArguments(DataFlags):
         adana data delete KEY                 free the space
 
     Interrupt a preparation whenever you like: the same command goes on where it was. The cache lies
-    in $ADANA_CACHE, else ~/.cache/adana; a KEY may be shortened to its first letters. Trainings
-    take it too (8 letters at least), as --data KEY: the tokens as they are, without their text.
+    in $ADANA_CACHE, else ~/.cache/adana; a KEY may be shortened to its first digits (8 at least to
+    delete). Trainings take it too (8 at least), as --data KEY: the tokens as they are, without
+    their text.
     """
 
     action: tyro.conf.Positional[Literal["prepare", "list", "describe", "verify", "delete"]] = (

@@ -81,7 +81,7 @@ class DataFlags:
         From here on --data is the whole key.
         """
         trained = prepared.tokenizer == DataConfig.tokenizer
-        for name in _OF_TOKENS if trained else (n for n in _OF_TOKENS if n != "vocab_size"):
+        for name in OF_TOKENS if trained else (n for n in OF_TOKENS if n != "vocab_size"):
             given, made = getattr(self, name), getattr(prepared, name)
             open_to_any = given == getattr(DataFlags, name) or (name, given) == ("tokenizer", AUTO)
             if not open_to_any and given != made:
@@ -124,7 +124,7 @@ class DataFlags:
         return model_vocab_size(config) if self.vocab_size is None else self.vocab_size
 
 
-_OF_TOKENS = (
+OF_TOKENS = (
     *("tokenizer", "vocab_size", "validation_fraction", "validation_tokens", "text_field"),
     *("hub_split", "limit_documents", "limit_tokens", "bad_rows"),
 )

@@ -10,7 +10,12 @@ from adana.data.errors import CorpusError, ShardError, Unavailable, Unreachable
 from adana.data.kept import run_tokenizer, save_tokenizer
 from adana.data.prefetch import Prefetcher
 from adana.data.prepare import prepare
-from adana.data.prepared import check_vocabulary_holds, model_vocab_size, prepared_config
+from adana.data.prepared import (
+    check_vocabulary_holds,
+    key_of_tokens,
+    model_vocab_size,
+    prepared_config,
+)
 from adana.data.shards import Shards, open_shards
 from adana.data.sources import Corpus, local_path, read_corpus
 from adana.data.stream import BatchStream, validation_documents, validation_windows
@@ -37,6 +42,7 @@ __all__ = [
     "delete",
     "entries",
     "find",
+    "key_of_tokens",
     "local_path",
     "model_vocab_size",
     "open_shards",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from adana.data.counting import counted
 from adana.data.documents import AnyDocument, Document
 from adana.data.errors import BadText, CorpusError
 
@@ -20,9 +21,6 @@ FEW_BAD = 10
 
 SOON_BAD = 100
 """So many may be left out before the share counts: they may well be close together."""
-
-LEFT_OUT = "rows or files that are no text left out"
-"""What a note on them says."""
 
 ADVICE = "Or leave such rows and files out: --bad-rows skip."
 
@@ -43,10 +41,13 @@ class RowRules:
         except BadText as error:
             return self.bad(name, error)
 
-    def bad(self, name: str, error: BadText) -> BadDocument:
-        """Return what stands for a row or file that is no text; `BadText` if it is refused."""
+    def bad(self, name: str, error: BadText, *, rest: bool = False) -> BadDocument:
+        """Return what stands for a row or file that is no text; `BadText` if it is refused.
+
+        With `rest` it stands for all that is left of a file.
+        """
         if self.skip_bad:
-            return BadDocument(name, "", str(error))
+            return BadDocument(name, "", str(error), rest)
         raise BadText(f"{error} {ADVICE}") from error
 
 
@@ -55,6 +56,8 @@ class BadDocument(Document):
     """What is yielded in place of a row or file that is no text."""
 
     why: str = ""
+    rest: bool = False
+    """Whether it stands for all that is left of its file."""
 
 
 def tolerated(
@@ -64,26 +67,28 @@ def tolerated(
 
     `read` documents, of which `bad` were, came before them.
     """
-    why = ""
+    example = ""
     for document in documents:
         read += 1
         if isinstance(document, BadDocument):
-            bad, why = bad + 1, document.why
-            _check_share(bad, read, SOON_BAD, source, why)
+            which = "One" if bad else "The first"
+            example = example or f"{which} of them: {document.why}"
+            bad += 1
+            _check_share(bad, read, SOON_BAD, source, example)
         yield document
-    _check_share(bad, read, min(FEW_BAD, read // 2), source, why)
+    _check_share(bad, read, min(FEW_BAD, read // 2), source, example)
 
 
 def note(count: int, first: str) -> str:
     """Return what the notes say of `count` bad rows, the first by its name."""
-    return f"{count} {LEFT_OUT}, the first is {first}"
+    what = counted(count, "row or file that is no text", "rows or files that are no text")
+    return f"{what} left out, the first is {first}"
 
 
-def _check_share(bad: int, read: int, allowed: int, source: str, why: str) -> None:
+def _check_share(bad: int, read: int, allowed: int, source: str, example: str) -> None:
     if bad > max(allowed, MOST_BAD * read):
-        example = f" One of them: {why}" if why else ""
         raise CorpusError(
             f"{bad} of the first {read} rows and files of {source!r} are no text, more than the "
             f"{MOST_BAD:.0%} that --bad-rows skip may leave out: they seem to be of another format "
-            f"than their names say, or --text-field is wrong.{example}"
+            f"than their names say, or --text-field is wrong. {example}".rstrip()
         )

@@ -22,8 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from adana.data.bad_rows import LEFT_OUT, BadDocument, note, tolerated
+from adana.data.bad_rows import BadDocument, note, tolerated
 from adana.data.config import DataConfig
+from adana.data.counting import counted
 from adana.data.documents import AnyDocument, Document, Text, reading
 from adana.data.errors import CorpusError
 from adana.data.journal import Journal, State
@@ -55,8 +56,10 @@ COMMIT_SECONDS = 15.0
 
 _AHEAD = 2
 
-_COUNTED = re.compile(rf"\d+ (empty documents left out|exact duplicates left out|{LEFT_OUT})")
-"""Notes on what a build itself has counted begin so."""
+_COUNTED = re.compile(
+    r"\d+ (empty documents?|exact duplicates?|rows? or files? that (is|are) no text) left out"
+)
+"""Notes on what a build itself has counted begin so; those of older manifests say `1 rows`."""
 
 
 @dataclass(frozen=True)
@@ -143,9 +146,9 @@ def described_as(corpus: Mapping[str, Any], text: Text) -> dict[str, Any]:
 
 def _left_out(state: State) -> list[str]:
     notes = [note(state.bad, state.first_bad)] if state.bad else []
-    notes += [f"{state.empty} empty documents left out"] if state.empty else []
+    notes += [f"{counted(state.empty, 'empty document')} left out"] if state.empty else []
     if state.copies:
-        notes.append(f"{state.copies} exact duplicates left out")
+        notes.append(f"{counted(state.copies, 'exact duplicate')} left out")
     return notes
 
 

@@ -7,7 +7,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,10 @@ from adana.data.sources.hub import full_name
 
 BUILDING = ".building-"
 """What the names of folders begin with that are not complete."""
+
+LEAST_DIGITS = 8
+"""How many digits of a key stand for it where a mistake would cost something: fewer might be the
+name of another corpus, or of a folder that is not to be deleted."""
 
 ABANDONED_SECONDS = 7 * 24 * 3600
 """Age at which half of a build that nobody went on with is removed: a week."""
@@ -42,6 +46,11 @@ class Entry:
     state: str
     """``complete``, ``unfinished``, or why it cannot be used."""
 
+    @property
+    def made(self) -> float:
+        """When a complete one was made, in seconds since 1970 (as `time.time` counts)."""
+        return (self.folder / MANIFEST).stat().st_mtime
+
 
 def entries(cache: Path, key: str = "") -> list[Entry]:
     """Return the folders of the cache, sorted by name; an absent cache has none.
@@ -57,9 +66,11 @@ def entries(cache: Path, key: str = "") -> list[Entry]:
 def find(cache: Path, key: str) -> list[Entry]:
     """Return the folder whose key begins with `key`, and an unfinished one of the same key.
 
-    Raises `ValueError` if there is none, or if several keys begin so.
+    Raises `ValueError` if `key` is empty, if there is none, or if several keys begin so.
     """
-    found = entries(cache, key) if key else []
+    if not key:
+        raise ValueError("name a KEY; `adana data list` shows them")
+    found = entries(cache, key)
     if len({entry.key for entry in found}) != 1:
         raise ValueError(
             f"{len(found)} folders of {cache} begin with {key!r}, expected one. "
@@ -71,8 +82,14 @@ def find(cache: Path, key: str) -> list[Entry]:
 def delete(cache: Path, key: str) -> list[Entry]:
     """Delete what `find` finds; return what it was.
 
-    Raises `ValueError` as `find` does, `ShardError` if someone is working in it.
+    Raises `ValueError` as `find` does and for a `key` of fewer than `LEAST_DIGITS` digits,
+    `ShardError` if someone is working in it.
     """
+    if 0 < len(key) < LEAST_DIGITS:
+        raise ValueError(
+            f"{key!r} is too short to delete by: give at least {LEAST_DIGITS} digits of the KEY. "
+            "`adana data list` shows them"
+        )
     found = find(cache, key)
     for entry in found:
         if _is_held(entry.folder):
@@ -99,8 +116,12 @@ def find_prepared(cache: Path, config: DataConfig, fingerprint: str | None = Non
         if (found := entry.manifest)
         and described(found["settings"], found["corpus"]["fingerprint"]) == wanted
     ]
-    complete.sort(key=lambda entry: (entry.folder / MANIFEST).stat().st_mtime)
-    return complete[-1].folder if complete else None
+    return newest_first(complete)[0].folder if complete else None
+
+
+def newest_first(complete: Iterable[Entry]) -> list[Entry]:
+    """Return complete folders in the order in which they were made, the last one first."""
+    return sorted(complete, key=lambda entry: entry.made, reverse=True)
 
 
 @contextlib.contextmanager

@@ -49,6 +49,10 @@ class DataConfig:
     """Key of tokens in the cache that are used as they are, if they are there: the settings above
     are then those they were made with (`prepared_config` returns all that), and nothing is read of
     the text. Without them it is prepared, and must be the same text still."""
+    fingerprint: str | None = None
+    """Fingerprint of the tokens that a run was begun with (`Shards.fingerprint`). Where the text is
+    gone, or gives others now, complete tokens in the cache that have it are used. Without such it
+    changes nothing."""
 
     def __post_init__(self) -> None:
         for name in ("limit_documents", "limit_tokens", "validation_tokens"):
@@ -65,7 +69,7 @@ class DataConfig:
         tokens that were made then keep their keys.
         """
         content = dataclasses.asdict(self)
-        del content["prepared"]
+        del content["prepared"], content["fingerprint"]
         if self.bad_rows == REFUSE:
             del content["bad_rows"]
         return content

@@ -48,14 +48,7 @@ def decode(data: bytes, path: Path, offset: int) -> str:
 
     Raises `NotUtf8`, which says which byte is wrong, or in which encoding the file seems to be.
     """
-    wide = _wide_mark(data) if offset == 0 else None
-    if wide:
-        raise NotUtf8(
-            f"{path} is text in {wide}, by the byte order mark it begins with; expected UTF-8. "
-            f"Convert it (`iconv -f {wide.lower()} -t utf-8`), or move it out of the corpus."
-        )
-    if b"\0" in data:
-        _check_nuls(data, path, offset)
+    check_encoding(data, path, offset)
     try:
         return data.decode()
     except UnicodeDecodeError as error:
@@ -64,6 +57,21 @@ def decode(data: bytes, path: Path, offset: int) -> str:
             f"{offset + error.start}. Convert it from what it was written in (for example "
             "`iconv -f latin1 -t utf-8`), or move it out of the corpus."
         ) from error
+
+
+def check_encoding(data: bytes, path: Path, offset: int) -> None:
+    """Raise `NotUtf8` for bytes at `offset` of a file that seem to be in UTF-16, UTF-32 or no text.
+
+    They are known by the byte order mark of the file, or by their NULs.
+    """
+    wide = _wide_mark(data) if offset == 0 else None
+    if wide:
+        raise NotUtf8(
+            f"{path} is text in {wide}, by the byte order mark it begins with; expected UTF-8. "
+            f"Convert it (`iconv -f {wide.lower()} -t utf-8`), or move it out of the corpus."
+        )
+    if b"\0" in data:
+        _check_nuls(data, path, offset)
 
 
 def _wide_mark(data: bytes) -> str | None:

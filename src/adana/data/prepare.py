@@ -40,7 +40,7 @@ from adana.data.errors import (
     Unreachable,
 )
 from adana.data.journal import JOURNAL
-from adana.data.prepared import changed_since, check_agreement, with_keys
+from adana.data.prepared import changed_since, check_agreement, keys_of_tokens, with_keys
 from adana.data.shards import FORMAT_VERSION, MANIFEST, SHARD_TOKENS, Shards, open_shards
 from adana.data.sources import open_text
 from adana.data.sources.hub import is_remote
@@ -67,7 +67,8 @@ def prepare(
     A preparation that is interrupted or killed loses a few seconds of work: the next one with the
     same settings goes on. If the hub does not answer but the corpus was prepared before with the
     same settings, that one is returned. Of `config.prepared`, whose tokens are in the cache,
-    nothing but these is read. Source and notes of the manifest returned are those of this reading;
+    nothing but these is read; those of `config.fingerprint` are what is left of a text that is gone
+    or has changed. Source and notes of the manifest returned are those of this reading;
     the file has those of the one that the tokens were built from.
 
     Raises `CorpusError` for text that cannot be used, `ShardError` if the cache cannot be written,
@@ -105,17 +106,47 @@ def _from_text(
     tell("reading the corpus", 0.0)
     try:
         tokenizer, text = ready_made(config.tokenizer), open_text(config, cache)
-    except Unreachable as error:
-        return _prepared_before(config, cache, tell, error, verify)
-    except Missing as error:
-        raise with_keys(error, config, cache) from error
+    except CorpusError as error:
+        return _without_text(config, cache, tell, error, verify)
     job = Job(text, config, tokenizer, shard_tokens)
     folder = cache / cache_key(job)
+    why = f"the text of {config.corpus!r} has changed since, or is not in the cache as it was asked"
+    if kept := _by_fingerprint(config, cache, tell, why, verify, given=folder.name):
+        return kept
     if config.prepared and folder.name != config.prepared:
         raise changed_since(config, folder.name)
     missing = not folder.exists()
     shards = _open_cached(folder, tell, verify) or _build(job, folder, tell, missing)
     return _as_read_now(shards, text)
+
+
+def _without_text(
+    config: DataConfig, cache: Path, tell: Progress, error: CorpusError, verify: bool
+) -> Shards:
+    """Return the tokens of a text that cannot be opened now, or complain."""
+    gone = f"the text of {config.corpus!r} does not exist any more"
+    why = gone if isinstance(error, Missing) else str(error).partition(". ")[0]
+    if kept := _by_fingerprint(config, cache, tell, why, verify):
+        return kept
+    if isinstance(error, Unreachable):
+        return _prepared_before(config, cache, tell, error, verify)
+    raise with_keys(error, config, cache) if isinstance(error, Missing) else error
+
+
+def _by_fingerprint(
+    config: DataConfig, cache: Path, tell: Progress, why: str, verify: bool, *, given: str = ""
+) -> Shards | None:
+    """Return the tokens whose fingerprint `config` knows; `None` if they are not in the cache.
+
+    `why` says why they are needed. They are not if the text gives the key `given` and they lie
+    there.
+    """
+    keys = keys_of_tokens(config.fingerprint, cache) if config.fingerprint else []
+    if not keys or given in keys:
+        return None
+    folder = cache / keys[0]
+    tell(f"using the tokens prepared before in {folder} (as --data {keys[0]} does): {why}", 0.5)
+    return _open_cached(folder, tell, verify)
 
 
 def _as_read_now(shards: Shards, text: Text) -> Shards:

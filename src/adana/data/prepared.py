@@ -1,23 +1,22 @@
-"""Prepared tokens as a corpus of their own: named by their key, used without their text."""
+"""Prepared tokens as a corpus of their own: named by their key or known by their fingerprint, used
+without their text."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from adana.data.cache import Entry, entries
+from adana.data.cache import LEAST_DIGITS, Entry, entries, newest_first
 from adana.data.config import TRAINED, DataConfig
 from adana.data.errors import CorpusError, Missing, ShardError
-from adana.data.shards import read_manifest
+from adana.data.shards import fingerprint_of, read_manifest
 from adana.data.sources.hub import full_name
 from adana.data.tokenizer import GPT2, GPT2_TOKENS, padded, ready_made
 from adana.places import cache_folder
-
-LEAST_DIGITS = 8
-"""How many digits of a key name a corpus at least: fewer might be the name of something else."""
 
 _KEY = re.compile(rf"[0-9a-f]{{{LEAST_DIGITS},16}}")
 _MOST_NAMED = 3
@@ -49,6 +48,24 @@ def prepared_config(name: str, cache: Path | None = None) -> DataConfig | None:
     return DataConfig(**{**known, "prepared": complete[0].key})
 
 
+def key_of_tokens(fingerprint: str, cache: Path | None = None) -> str | None:
+    """Return the newest of `keys_of_tokens`, by default in `cache_folder()`; `None` without any."""
+    return next(iter(keys_of_tokens(fingerprint, cache or cache_folder())), None)
+
+
+def keys_of_tokens(fingerprint: str, cache: Path) -> list[str]:
+    """Return the keys of complete tokens with this `Shards.fingerprint`, the newest first.
+
+    Of their files only the sizes are looked at.
+    """
+    found = [
+        entry
+        for entry in entries(cache)
+        if entry.manifest and fingerprint_of(entry.manifest) == fingerprint and _is_whole(entry)
+    ]
+    return [entry.key for entry in newest_first(found)]
+
+
 def check_agreement(config: DataConfig, manifest: Mapping[str, Any]) -> None:
     """Raise `ValueError` if tokens were not made with the settings of `config` that names them."""
     made, asked = _without_name(manifest["settings"]), _without_name(config.settings())
@@ -63,17 +80,48 @@ def check_agreement(config: DataConfig, manifest: Mapping[str, Any]) -> None:
 
 def with_keys(error: Missing, config: DataConfig, cache: Path) -> Missing:
     """Return the error for a missing corpus, and which tokens in the cache were made from it."""
-    made = [entry for entry in entries(cache) if _is_of(entry, config.corpus)]
+    if config.fingerprint:
+        return Missing(
+            f"the corpus {config.corpus!r} does not exist any more, and its tokens (fingerprint "
+            f"{config.fingerprint[:16]}) are not in the cache, or not whole. Put the text back, or "
+            f"copy the folder of its tokens into {cache}."
+        )
+    made = newest_first(entry for entry in entries(cache) if _is_of(entry, config.corpus))
     if not made:
         return error
-    made.sort(key=lambda entry: not _is_as_asked(entry, config))
-    keys = ", ".join(entry.key for entry in made[:_MOST_NAMED])
-    keys += ", ..." if len(made) > _MOST_NAMED else ""
+    named = "; ".join(_in_words(entry) for entry in made[:_MOST_NAMED])
+    more = len(made) - _MOST_NAMED
+    named += f"; and {more} more (`adana data list`)" if more > 0 else ""
+    key = _the_one(made, config)
+    advice = (
+        f"To use them as they are: --data {key}"
+        if key
+        else "They are of several texts, or made with several settings: look at them with `adana "
+        "data describe KEY`, and choose one with --data KEY"
+    )
     return Missing(
         f"the corpus {config.corpus!r} does not exist any more, but tokens made from one of that "
-        f"name are in the cache, under {keys} (`adana data describe KEY`). To use them as they "
-        f"are: --data {made[0].key}"
+        f"name are in the cache: {named}. {advice}"
     )
+
+
+def _the_one(made: list[Entry], config: DataConfig) -> str | None:
+    """Return the key of the tokens that must be meant; `None` if that is a guess.
+
+    They are meant if there is one text, and one set of tokens that was made with the settings
+    asked for (or, with none made so, one set at all).
+    """
+    texts = {entry.manifest["corpus"]["fingerprint"] for entry in made if entry.manifest}
+    meant = [entry for entry in made if _is_as_asked(entry, config)] or made
+    tokens = {fingerprint_of(entry.manifest) for entry in meant if entry.manifest}
+    return meant[0].key if len(texts) == len(tokens) == 1 else None
+
+
+def _in_words(entry: Entry) -> str:
+    """Return key, date and training tokens of complete tokens."""
+    tokens = entry.manifest["splits"]["train"]["tokens"] if entry.manifest else 0
+    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.made))
+    return f"{entry.key} of {made}, {tokens:,} training tokens"
 
 
 def tokenizer_size(config: DataConfig, cache: Path | None = None) -> int:
@@ -121,6 +169,15 @@ def changed_since(config: DataConfig, now: str) -> CorpusError:
         f"of {config.corpus!r} has changed since they were made: it gives {now} now. Copy the "
         f"folder {config.prepared} back into the cache, or train on the text as it is: --data "
         f"{config.corpus}"
+    )
+
+
+def _is_whole(entry: Entry) -> bool:
+    """Return whether all files of complete tokens are there with as many bytes as they had."""
+    files = entry.manifest["files"] if entry.manifest else {}
+    return all(
+        (path := entry.folder / name).is_file() and path.stat().st_size == about["size"]
+        for name, about in files.items()
     )
 
 

@@ -63,17 +63,22 @@ class Shards:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over both splits and the tokenizer: equal exactly if the tokens are the same."""
-        files = self.manifest["files"]
-        sums = {
-            f"{split}.bin": _hash_of_split([files[n]["sha256"] for n in counts["files"]])
-            for split, counts in self.manifest["splits"].items()
-        }
-        return _hash_of({**sums, TOKENIZER: files[TOKENIZER]["sha256"]})
+        return fingerprint_of(self.manifest)
 
     def bytes_per_token(self, split: str = "validation") -> float:
         """Return the mean bytes of text a token of ``train`` or ``validation`` stands for."""
         counts = self.manifest["splits"][split]
         return float(counts["bytes"] / counts["tokens"])
+
+
+def fingerprint_of(manifest: Mapping[str, Any]) -> str:
+    """Return the fingerprint of the tokens that a manifest describes, see `Shards.fingerprint`."""
+    files = manifest["files"]
+    sums = {
+        f"{split}.bin": _hash_of_split([files[n]["sha256"] for n in counts["files"]])
+        for split, counts in manifest["splits"].items()
+    }
+    return _hash_of({**sums, TOKENIZER: files[TOKENIZER]["sha256"]})
 
 
 def shard_name(split: str, number: int) -> str:

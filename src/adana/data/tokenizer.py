@@ -166,6 +166,11 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     )
     inner.train_from_iterator(texts, trainer)
     made = inner.get_vocab_size()
+    if made == SMALLEST_VOCABULARY < vocab_size:
+        raise CorpusError(
+            f"the corpus is too small for a vocabulary of {vocab_size}, and for any: it yields no "
+            "token beside the 256 bytes and the end of text. Give more text."
+        )
     if made < vocab_size:
         raise CorpusError(
             f"the corpus is too small for a vocabulary of {vocab_size}: it yields {made} tokens. "

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from adana.data import Shards, local_path
+from adana.data import Shards, key_of_tokens, local_path
 from adana.runs import NOT_IDENTITY, Run, RunError, identity, write_json
 from adana.train.checkpoint import newest_identity
 from adana.train.config import TrainConfig, config_to_dict
@@ -75,6 +75,9 @@ def _open(
 ) -> Outcome | None:
     """Lock the directory for this run; return how it ended, if it has."""
     _check_apart_from_text(run, content["data"]["corpus"])
+    if run.concluded and (run.path / "config.json").exists():  # perhaps on a read-only disk
+        _check_same_run(run, content)
+        return _conclusion(run, content)
     run.create()
     held.enter_context(run.lock())
     _check_same_run(run, content)
@@ -85,12 +88,15 @@ def _open(
         step = _mend_status(run, content)
         text = f"{WARNING}{run.path / 'status.json'} was damaged; it is now that of step {step}"
         on_progress(Progress(step, content["steps"], message=text))
+    return _conclusion(run, content) if run.concluded else None
+
+
+def _conclusion(run: Run, content: dict[str, Any]) -> Outcome:
+    """Return how a concluded run ended."""
     if run.finished:
         return Outcome("finished", content["steps"], "already trained", run.summary())
-    status = run.status()
-    if status["state"] == "diverged":  # it would again: a diverged run is a result
-        return Outcome("diverged", status["step"], status["reason"])
-    return None
+    status = run.status()  # it would diverge again: that is a result
+    return Outcome("diverged", status["step"], status["reason"])
 
 
 def _mend_status(run: Run, content: dict[str, Any]) -> int:
@@ -168,9 +174,25 @@ def _check_same_run(run: Run, content: dict[str, Any]) -> None:
     if identity(other) != identity(content):
         differing = ", ".join(_differences(other, content))
         raise RunError(
-            f"{run.path} holds a run with other settings ({differing}). "
-            "Name another directory with --run, or delete this one."
+            f"{run.path} holds a run with other settings ({differing}). {_advice(other, content)}"
         )
+
+
+def _advice(old: dict[str, Any], new: dict[str, Any]) -> str:
+    """Say what to do about a directory whose run is another than the one asked for.
+
+    Where the data differ, but the old run's are still in the cache, it can go on.
+    """
+    there, asked = (config.get("data", {}).get("fingerprint") for config in (old, new))
+    key = key_of_tokens(there) if there and there != asked else None
+    if key is None:
+        return "Name another directory with --run, or delete this one."
+    same = identity({**old, "data": {}}) == identity({**new, "data": {}})
+    command = "the same command" if same else "the command that it was begun with,"
+    return (
+        f"Its tokens are still in the cache: {command} with --data {key} goes on. Or name another "
+        "directory with --run, or delete this one."
+    )
 
 
 def _check_same_checkpoints(run: Run, content: dict[str, Any]) -> None:
@@ -188,6 +210,8 @@ def _check_same_checkpoints(run: Run, content: dict[str, Any]) -> None:
 def _differences(old: Any, new: Any, at: str = "") -> list[str]:
     """Name the leaves in which two configurations differ, with both values."""
     if isinstance(old, dict) and isinstance(new, dict):
+        if at == ".data" and old.get("fingerprint") == new.get("fingerprint"):
+            return []  # the same tokens, whatever they were called
         keys = [key for key in {**old, **new} if key not in NOT_IDENTITY]
         return [
             text for key in keys for text in _differences(old.get(key), new.get(key), f"{at}.{key}")

@@ -29,8 +29,8 @@ class FitRules:
 
     At every size the loss is fitted as a parabola in the logarithm of the learning rate. A size
     whose best rate is at the end of its grid is left out: its optimum is not known. Then several
-    forms of rule are fitted to the optima, and `a P^d` is written unless another is clearly better
-    (docs/rules.md says when), or --form names one.
+    forms of rule are fitted to the optima. Written is a power law, `a P^d`, unless another form is
+    clearly better, as docs/rules.md says, or --form names one.
     """
 
     output: Path

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from adana.data.bad_rows import BadDocument, RowRules, note, tolerated
 from adana.data.config import SKIP, DataConfig
+from adana.data.counting import counted
 from adana.data.digests import FileDigests
 from adana.data.documents import AnyDocument, ListReader, Text, reading
 from adana.data.errors import CorpusError
@@ -124,14 +125,15 @@ def _distinct(
         if limit is not None and len(kept) >= limit:
             break
     if not kept:
+        were_read = f"{counted(read, 'document was', 'documents were')} read"
         raise CorpusError(
-            f"the corpus {source!r} has no text: {read} documents were read, none with "
-            "anything in it. Give a file or folder with some text."
+            f"the corpus {source!r} has no text: {were_read}, none with anything in it. Give a "
+            "file or folder with some text."
         )
     notes = [note(len(bad), bad[0])] if bad else []
-    notes += [f"{empty} empty documents left out"] if empty else []
+    notes += [f"{counted(empty, 'empty document')} left out"] if empty else []
     if copies := read - len(bad) - empty - len(kept):
-        notes.append(f"{copies} exact duplicates left out")
+        notes.append(f"{counted(copies, 'exact duplicate')} left out")
     return sorted(kept.values(), key=lambda document: document.name), notes
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adana.data.bad_rows import RowRules
+from adana.data.counting import counted
 from adana.data.documents import AnyDocument, FileDocument
 from adana.data.errors import BadText, CorpusError, Missing, Unavailable
 from adana.data.sources import rows
@@ -134,13 +135,16 @@ def files_below(root: Path, *, suffixes: tuple[str, ...], skip: Collection[str])
 
 def _left_out(below: Below) -> list[str]:
     """Return the notes on linked folders and on files of other suffixes, the commonest first."""
-    notes = [f"{below.linked} linked folders not followed"] if below.linked else []
-    if below.outputs:
-        notes.append(f"{below.outputs} folders of runs and reports left out")
+    linked, outputs = below.linked, below.outputs
+    notes = [f"{counted(linked, 'linked folder')} not followed"] if linked else []
+    if outputs:
+        folders = counted(outputs, "folder of runs and reports", "folders of runs and reports")
+        notes.append(f"{folders} left out")
     if count := below.others.total():
         kinds = [suffix or "no suffix" for suffix, _ in below.others.most_common(_MOST_KINDS)]
         more = ", ..." if len(below.others) > _MOST_KINDS else ""
-        notes.append(f"{count} files of other kinds left out ({', '.join(kinds)}{more})")
+        files = counted(count, "file of another kind", "files of other kinds")
+        notes.append(f"{files} left out ({', '.join(kinds)}{more})")
     return notes
 
 

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from adana.data.counting import counted
 from adana.data.documents import AnyDocument, FileDocument
 from adana.data.errors import CorpusError, NotUtf8
 from adana.data.sources.files import SUFFIXES, Found, files_below
@@ -38,22 +39,25 @@ def _packages() -> Found:
 
 
 def _sources(roots: list[tuple[str, Path, frozenset[str]]]) -> Found:
-    left_out: Counter[str] = Counter()
+    left_out: Counter[tuple[str, str, str]] = Counter()
 
     def each() -> Iterator[AnyDocument]:
         left_out.clear()
         found = 0
         for prefix, root, skip in roots:
             below = files_below(root, suffixes=(".py",), skip=skip)
-            left_out["linked folders not followed"] += below.linked
-            left_out["folders that cannot be read left out"] += len(below.closed)
+            left_out["linked folder", "linked folders", "not followed"] += below.linked
+            left_out["folder that cannot be read", "folders that cannot be read", "left out"] += (
+                len(below.closed)
+            )
             for path in below.paths:
                 try:
                     document = FileDocument.of(prefix + path.relative_to(root).as_posix(), path)
                 except CorpusError as error:
                     binary = isinstance(error, NotUtf8)
-                    what = "are not UTF-8 text" if binary else "cannot be read"
-                    left_out[f"files that {what} left out"] += 1
+                    one = "is not UTF-8 text" if binary else "cannot be read"
+                    many = "are not UTF-8 text" if binary else "cannot be read"
+                    left_out[f"file that {one}", f"files that {many}", "left out"] += 1
                     continue
                 found += 1
                 yield document
@@ -63,7 +67,10 @@ def _sources(roots: list[tuple[str, Path, frozenset[str]]]) -> Found:
                 f"Use a Python with its sources, or a corpus of your own ({', '.join(SUFFIXES)})."
             )
 
-    return Found(each, lambda: [f"{n} {what}" for what, n in left_out.items() if n])
+    def notes() -> list[str]:
+        return [f"{counted(n, *what)} {fate}" for (*what, fate), n in left_out.items() if n]
+
+    return Found(each, notes)
 
 
 BUILT_IN: dict[str, Callable[[], Found]] = {

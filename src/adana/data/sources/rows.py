@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adana.data.bad_rows import RowRules
+from adana.data.bad_rows import BadDocument, RowRules
 from adana.data.digests import FileDigests
 from adana.data.documents import AnyDocument, Document, Reader, read_blocks, unreadable
 from adana.data.errors import BadText, CorpusError
 from adana.data.extras import need
-from adana.data.plain_text import UTF8_MARK, check_regular, decode, text_offset
+from adana.data.plain_text import UTF8_MARK, check_encoding, check_regular, decode, text_offset
 
 if TYPE_CHECKING:
     from adana.data.sources.files import Paths
@@ -24,6 +24,9 @@ SUFFIXES = (".jsonl", ".parquet")
 """Files that are read row by row."""
 
 _PARQUET_ROWS = 1024
+
+_HEAD_BYTES = 1 << 16
+"""How much of a .jsonl file is looked at to tell what it is in as a whole."""
 
 
 @dataclass(frozen=True)
@@ -48,33 +51,50 @@ def read(path: Path, name: str, rules: RowRules, skip: int = 0) -> Iterator[Docu
     """Yield the rows of a file from number `skip` on, named ``NAME:ROW`` from 1.
 
     An empty line of a .jsonl file, and a row whose text is null, is an empty document. Of anything
-    else that is not a text, `rules` say what becomes: `BadText` names the file and row. A file that
-    is none, such as a broken link, counts as one such row. Raises `CorpusError` for a file of which
-    no row can be read.
+    else that is not a text, `rules` say what becomes: `BadText` names the file and row. A file of
+    which nothing can be read (a broken link, one in UTF-16, a damaged .parquet) counts as one such
+    row, and so does what follows where a .parquet file breaks off. Raises `CorpusError` for a
+    .parquet file without a text column.
     """
+    parquet = path.suffix.lower() == ".parquet"
     try:
-        check_regular(path)
-    except BadText as error:
-        if not skip:
-            yield rules.bad(name, error)
-        return
-    each = _read_jsonl if path.suffix.lower() == ".jsonl" else _read_parquet
-    try:
-        yield from each(path, name, rules, skip)
+        try:
+            check_regular(path)
+            file = _open_parquet(path, rules.text_field) if parquet else _open_jsonl(path)
+        except BadText as error:
+            if not skip:
+                yield rules.bad(name, error)
+            return
+        with file:
+            yield from (_read_parquet if parquet else _read_jsonl)(file, path, name, rules, skip)
     except OSError as error:
         raise unreadable(path, error) from error
 
 
-def _read_jsonl(path: Path, name: str, rules: RowRules, skip: int) -> Iterator[Document]:
-    offset = 0
+def _open_jsonl(path: Path) -> Any:
+    """Return the opened file; `BadText` if all of it seems to be in UTF-16, UTF-32 or no text."""
     with open(path, "rb") as file:
-        for number, data in enumerate(file, start=1):
-            if number > skip:
-                at = functools.partial(_text_of_line, data, path, number, offset)
-                yield rules.document(
-                    f"{name}:{number}", functools.partial(at, field=rules.text_field)
-                )
-            offset += len(data)
+        head = file.read(_HEAD_BYTES)
+    if not any(_is_object(line) for line in head.splitlines()):
+        check_encoding(head, path, 0)
+    return open(path, "rb")
+
+
+def _is_object(line: bytes) -> bool:
+    """Return whether a line is a JSON object in UTF-8: a row, of whatever fields."""
+    try:
+        return isinstance(json.loads(line.removeprefix(UTF8_MARK).decode()), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _read_jsonl(file: Any, path: Path, name: str, rules: RowRules, skip: int) -> Iterator[Document]:
+    offset = 0
+    for number, data in enumerate(file, start=1):
+        if number > skip:
+            at = functools.partial(_text_of_line, data, path, number, offset)
+            yield rules.document(f"{name}:{number}", functools.partial(at, field=rules.text_field))
+        offset += len(data)
 
 
 def _text_of_line(data: bytes, path: Path, number: int, offset: int, *, field: str) -> str:
@@ -86,6 +106,10 @@ def _text_of_line(data: bytes, path: Path, number: int, offset: int, *, field: s
 def _text_of_json(line: str, path: Path, number: int, field: str) -> str:
     where = f"{path}, line {number}"
     advice = f'Each line must be a JSON object such as {{"{field}": "..."}}.'
+    if number == 1 and line.lstrip().startswith("["):
+        raise BadText(
+            f"{where}: this is a JSON array, write one object a line (`jq -c '.[]'`). {advice}"
+        )
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -107,37 +131,62 @@ def _text_of_json(line: str, path: Path, number: int, field: str) -> str:
     return text
 
 
-def _read_parquet(path: Path, name: str, rules: RowRules, skip: int) -> Iterator[Document]:
-    with _open_parquet(path, rules.text_field) as file:
-        first = 0
-        for group in range(file.num_row_groups):
-            rows = file.metadata.row_group(group).num_rows
-            if first + rows > skip:
-                yield from _read_group(
-                    file, group, path=path, name=name, rules=rules, first=first, skip=skip
-                )
-            first += rows
-
-
-def _read_group(
-    file: Any, group: int, *, path: Path, name: str, rules: RowRules, first: int, skip: int
+def _read_parquet(
+    file: Any, path: Path, name: str, rules: RowRules, skip: int
 ) -> Iterator[Document]:
-    """Yield the rows of one row group, whose first row is number `first`, from `skip` on."""
-    pyarrow = need("pyarrow", f"reading {path}")
-    try:
-        columns = [rules.text_field]
-        for batch in file.iter_batches(_PARQUET_ROWS, row_groups=[group], columns=columns):
-            last = first + batch.num_rows
-            if last > skip:
-                rows = batch.column(0).slice(max(0, skip - first))
-                for number, row in enumerate(rows, start=max(first, skip) + 1):
-                    text = functools.partial(_text_of_row, row, path, number)
-                    yield rules.document(f"{name}:{number}", text)
-            first = last
-    except pyarrow.ArrowException as error:
-        raise CorpusError(
-            f"{path} is damaged after row {first}: {error}. Fetch or write the file again."
-        ) from error
+    for first, batch in _batches(file, path, rules.text_field, skip):
+        if isinstance(batch, BadText):
+            yield rules.bad(f"{name} from row {first + 1} on", batch, rest=True)
+            return
+        rows = batch.column(0).slice(max(0, skip - first))
+        for number, row in enumerate(rows, start=max(first, skip) + 1):
+            text = functools.partial(_text_of_row, row, path, number)
+            yield rules.document(f"{name}:{number}", text)
+
+
+def _batches(file: Any, path: Path, field: str, skip: int) -> Iterator[tuple[int, Any]]:
+    """Yield how many rows come before a batch, and the batch, from the one with row `skip` on.
+
+    Where the file is damaged, the error comes in place of the batch, and nothing after it.
+    """
+    first = 0
+    for group in range(file.num_row_groups):
+        count = file.metadata.row_group(group).num_rows
+        if first + count <= skip:
+            first += count
+            continue
+        batches = file.iter_batches(_PARQUET_ROWS, row_groups=[group], columns=[field])
+        while True:
+            try:
+                batch = next(batches, None)
+            except Exception as error:
+                if not _is_damage(error):
+                    raise
+                yield first, BadText(f"{path} is damaged after row {first}: {_said(error)}")
+                return
+            if batch is None:
+                break
+            if first + batch.num_rows > skip:
+                yield first, batch
+            first += batch.num_rows
+
+
+def _is_damage(error: Exception) -> bool:
+    """Return whether an error of pyarrow is about the content of a file.
+
+    Its decompressors raise an `OSError` without a number; the system's have one.
+    """
+    pyarrow = need("pyarrow", "reading parquet")
+    if isinstance(error, OSError):
+        return error.errno is None
+    machine = MemoryError, pyarrow.lib.ArrowCancelled
+    return isinstance(error, pyarrow.ArrowException) and not isinstance(error, machine)
+
+
+def _said(error: Exception) -> str:
+    """Return what pyarrow says of a damaged file, in one line, and what to do about it."""
+    why = " ".join(str(error).split()).rstrip(".")
+    return f"{why}. Fetch or write it again, or move it out of the corpus."
 
 
 def _text_of_row(row: Any, path: Path, number: int) -> str:
@@ -153,18 +202,20 @@ def _text_of_row(row: Any, path: Path, number: int) -> str:
 
 
 def _open_parquet(path: Path, field: str) -> Any:
-    """Return the opened file after checking that it has a column `field` of text."""
+    """Return the opened file after checking that it has a column `field` of text.
+
+    Raises `BadText` if it is damaged, `CorpusError` if it has no such column.
+    """
     pyarrow = need("pyarrow", f"reading {path}")
     parquet = need("pyarrow.parquet", f"reading {path}")
     with open(path, "rb"):  # so that what the system refuses is said as for every other file
         pass
     try:
         file = parquet.ParquetFile(path)
-    except pyarrow.ArrowException as error:
-        raise CorpusError(
-            f"{path} is not a readable parquet file: {error}. Fetch or write it again, or move it "
-            "out of the corpus."
-        ) from error
+    except Exception as error:
+        if not _is_damage(error):
+            raise
+        raise BadText(f"{path} is not a readable parquet file: {_said(error)}") from error
     schema = file.schema_arrow
     kind = schema.field(field).type if field in schema.names else pyarrow.null()
     if pyarrow.types.is_dictionary(kind):  # each row has the number of its text in a list
@@ -188,7 +239,7 @@ def open_rows(paths: Paths, rules: RowRules, digests: FileDigests) -> Stream:
     return Stream(
         fingerprint=hashlib.sha256("\n".join(parts).encode()).hexdigest(),
         read=lambda cursor: _FileReader(paths, rules, cursor),
-        size=sum(_text_bytes(path, rules.text_field) for path in paths.paths),
+        size=sum(_text_bytes(path, rules) for path in paths.paths),
         notes=paths.notes,
     )
 
@@ -209,14 +260,20 @@ def size_on_disk(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _text_bytes(path: Path, field: str) -> int:
-    """Return about how many bytes of text a file holds."""
+def _text_bytes(path: Path, rules: RowRules) -> int:
+    """Return about how many bytes of text a file holds, 0 for a bad one that is left out."""
     if path.suffix.lower() != ".parquet" or not path.is_file():
         return size_on_disk(path)
-    with _open_parquet(path, field) as file:
+    try:
+        opened = _open_parquet(path, rules.text_field)
+    except BadText as error:
+        return rules.bad(path.name, error).size
+    with opened as file:
         groups = (file.metadata.row_group(i) for i in range(file.num_row_groups))
         columns = (group.column(i) for group in groups for i in range(group.num_columns))
-        return sum(c.total_uncompressed_size for c in columns if c.path_in_schema == field)
+        return sum(
+            c.total_uncompressed_size for c in columns if c.path_in_schema == rules.text_field
+        )
 
 
 def _whole_text(path: Path) -> str:
@@ -236,13 +293,23 @@ class _FileReader:
             path = self._paths.paths[self._file]
             name = path.relative_to(self._paths.root).as_posix()
             if has_rows(path):
-                for document in read(path, name, self._rules, self._row):
-                    self._row += 1
-                    yield document
-            elif self._row == 0:
-                self._row = 1
-                yield self._rules.document(name, functools.partial(_whole_text, path))
+                documents = read(path, name, self._rules, self._row)
+            else:
+                documents = self._whole(path, name)
+            rest = None
+            for document in documents:
+                if isinstance(document, BadDocument) and document.rest:
+                    rest = document
+                    break
+                self._row += 1
+                yield document
             self._file, self._row = self._file + 1, 0
+            if rest is not None:  # the cursor behind it is at the next file
+                yield rest
+
+    def _whole(self, path: Path, name: str) -> Iterator[Document]:
+        if self._row == 0:
+            yield self._rules.document(name, functools.partial(_whole_text, path))
 
     def cursor(self) -> list[int]:
         """Return the number of the file and of the row in it that come next."""
