@@ -94,4 +94,5 @@ if __name__ == "__main__":
     state.print(f"trained: loss {losses[0]:.3f} -> {losses[-1]:.3f}")
     resumed = main(resume_from=folder / "step-100")
     state.print(f"resumed: loss {resumed[0]:.3f} -> {resumed[-1]:.3f}")
+    state.wait_for_everyone()
     state.destroy_process_group()

@@ -35,6 +35,7 @@ with recorded() as record:
 result = {"processes": state.num_processes, "gammas": record.gammas,
           "sums": [float(p.sum()) for p in record.weights()]}
 Path(sys.argv[1]).with_suffix(f".{state.process_index}").write_text(json.dumps(result))
+state.wait_for_everyone()  # one that leaves early may abort the other
 state.destroy_process_group()
 """
 
