@@ -3,6 +3,7 @@
 import copy
 import inspect
 import io
+import pickle
 import warnings
 
 import pytest
@@ -229,6 +230,14 @@ def test_decay_that_becomes_too_strong_is_warned_of():
         optimizer.step()
     with warnings.catch_warnings(action="error"):
         optimizer.reschedule(total_steps=20)  # by now it takes little
+
+
+def test_copies_take_new_groups_as_originals_do():
+    (p, q) = parameters(shapes=[(2,), (3,)])
+    optimizer = adana.ADana([p], 1e-2, total_steps=1000)
+    for again in (copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))):
+        again.add_param_group({"params": [q]})
+        assert len(again.param_groups) == 2
 
 
 def test_rescheduling_keeps_groups_without_decay_without_it():

@@ -75,6 +75,9 @@ class CommonArguments(TypedDict, total=False):
 class ScheduledOptimizer(torch.optim.Optimizer):
     """Groups of hyperparameters, some of which change with the step."""
 
+    _constructing = False
+    """Whether `__init__` adds the groups, and will look at all of them at once."""
+
     DEFAULTS: ClassVar[dict[str, Any]] = {
         "peak_lr": None,
         "omega": schedules.OMEGA,
