@@ -18,7 +18,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from adana.cli.grid import Grid
 from adana.cli.run_folders import check_folder
-from adana.cli.terminal import say
+from adana.cli.terminal import say, unbreakable
 from adana.cli.train import CTRL_C
 from adana.plrf.experiments.defaults import (
     ALPHA,
@@ -127,7 +127,7 @@ def carry_out(
     """
     folder = flags.output or Path("plrf") / name
     check_folder("--output", folder)
-    console = Console()
+    console = unbreakable(Console())
     begun = time.monotonic()
     kept = "nothing was written, the same command begins again"
     try:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from adana.cli.grid import Grid
 from adana.cli.run_folders import RUNS
-from adana.cli.terminal import say
+from adana.cli.terminal import say, unbreakable
 from adana.ladder import Rule, TunedSize, read_tuned, rule_of, write_rules
 from adana.laws.bowl import Bowl
 from adana.laws.rule_forms import FORMS, find_form
@@ -59,7 +59,7 @@ class FitRules:
 def fit_rules_command(arguments: FitRules) -> int:
     """Run `adana rules fit`; return the exit code."""
     _check(arguments)
-    console = Console()
+    console = unbreakable(Console())
     runs = {run.path.resolve(): run for folder in arguments.folders for run in _runs(folder)}
     tuned, notes = read_tuned(
         runs.values(),
