@@ -157,7 +157,6 @@ def test_after_a_signal_running_jobs_save_and_waiting_ones_never_start(start, tm
     else:
         process.send_signal(number)
     if number == signal.SIGHUP:  # from the terminal and from the shell
-        time.sleep(0.1)  # the jobs take longer to save
         process.send_signal(number)
     output, errors = process.communicate(timeout=60)
     assert json.loads(output) == {"a": "saved", "b": "saved"}

@@ -277,7 +277,7 @@ def run_jobs(
         return engine.run(work, payloads, on_event, on_result)
 
 
-_STOPPED = (-signal.SIGTERM, -signal.SIGKILL)
+_STOPPED = (-signal.SIGTERM, -signal.SIGKILL, -signal.SIGHUP)
 """Exit codes of a process that was ended before it could save."""
 
 
