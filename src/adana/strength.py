@@ -24,13 +24,13 @@ def check_first_decay(first: float, omega: float, decay_offset: float) -> None:
 
 
 def warn_of_strong_decay(
-    first: float, omega: float, decay_offset: float | None, *, step: int = 1, stacklevel: int
+    fraction: float, omega: float, decay_offset: float | None, *, step: int = 1, stacklevel: int
 ) -> None:
-    """Warn if `step`, the first by default, removes a fraction `first` > `STRONG` of every weight.
+    """Warn if `step`, the first by default, removes a `fraction` > `STRONG` of every weight.
 
-    `decay_offset` is None for constant decay. `stacklevel` counts from the caller, which is 1.
+    `decay_offset`, in steps, is None for constant decay. `stacklevel` counts from the caller, which is 1.
     """
-    if first <= STRONG:
+    if fraction <= STRONG:
         return
     if decay_offset is None:
         why, advice = f"omega={omega:g}", "Pass a smaller omega or train for more steps"
@@ -42,7 +42,7 @@ def warn_of_strong_decay(
         )
     when = "a step at the start of training" if step == 1 else f"step {step:,}"
     warnings.warn(
-        f"weight decay removes {first:.0%} of every weight in {when}, at the peak learning rate "
+        f"weight decay removes {fraction:.0%} of every weight in {when}, at the peak learning rate "
         f"({why}). {advice}.",
         stacklevel=stacklevel + 1,
     )
