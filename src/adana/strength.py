@@ -28,7 +28,8 @@ def warn_of_strong_decay(
 ) -> None:
     """Warn if `step`, the first by default, removes a `fraction` > `STRONG` of every weight.
 
-    `decay_offset`, in steps, is None for constant decay. `stacklevel` counts from the caller, which is 1.
+    `decay_offset`, in steps, is None for constant decay. `stacklevel` counts from the caller, which
+    is 1.
     """
     if fraction <= STRONG:
         return

@@ -14,8 +14,10 @@ from adana.names import is_matrix, plain_name
 from adana.optim.matrices import HEADS, hidden_matrices, stacks_of_matrices
 
 OWN_EMBEDDING = r"(?i)(^|[._])(\w*_)?embed(ding)?s?$"
-"""Names of embedding tables that are parameters of a model's own, not of an `nn.Embedding`: a guess,
-narrower than that of `adana.optax.decay_mask`, which has nothing but names."""
+"""Names of embedding tables that are parameters of a model's own, not of an `nn.Embedding`.
+
+A guess, narrower than that of `adana.optax.decay_mask`, which has nothing but names.
+"""
 
 
 def param_groups(
