@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from adana.tune import run_jobs
+from adana.tune.worker import GROUP_SIGNALS
 
 from .jobs import Locked, beat, misbehave, span, square
 
@@ -141,8 +142,11 @@ def beating(folder: Path, name: str) -> tuple[int, int, int] | None:
 def wait_until_both_beat(folder: Path, process: subprocess.Popen, signals: int = 0) -> None:
     """Wait until both running jobs live, and each has had so many SIGTERMs."""
     deadline = time.monotonic() + 120
-    while not all((state := beating(folder, name)) and state[2] >= signals for name in ("a", "b")):
-        assert process.poll() is None, process.stderr.read()
+    while True:
+        ended = process.poll() is not None  # looked at first: what it wrote before that counts
+        if all((state := beating(folder, name)) and state[2] >= signals for name in ("a", "b")):
+            return
+        assert not ended, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -152,12 +156,13 @@ def wait_until_both_beat(folder: Path, process: subprocess.Popen, signals: int =
 def test_after_a_signal_running_jobs_save_and_waiting_ones_never_start(start, tmp_path, number):
     process = start()
     wait_until_both_beat(tmp_path, process)
-    if number == signal.SIGINT:
-        os.killpg(process.pid, number)  # as Ctrl-C in a terminal does
+    if number in GROUP_SIGNALS:
+        os.killpg(process.pid, number)  # as a terminal does
     else:
         process.send_signal(number)
-    if number == signal.SIGHUP:  # from the terminal and from the shell
-        process.send_signal(number)
+    if number == signal.SIGHUP:  # and once more from the shell
+        wait_until_both_beat(tmp_path, process, signals=1)
+        os.killpg(process.pid, number)
     output, errors = process.communicate(timeout=60)
     assert json.loads(output) == {"a": "saved", "b": "saved"}
     assert errors == ""
@@ -182,14 +187,17 @@ def test_a_second_ctrl_c_kills_what_does_not_stop(start, tmp_path):
 @pytest.mark.skipif(
     not Path("/proc/thread-self/children").exists(), reason="this kernel lists no children"
 )
-def test_ctrl_c_while_jobs_are_starting_ends_without_results_or_tracebacks(start, tmp_path):
+@pytest.mark.parametrize("number", GROUP_SIGNALS)
+@pytest.mark.parametrize("after", [0.0, 0.1, 0.5, 1.5])
+def test_a_signal_while_jobs_are_starting_ends_without_failures(start, tmp_path, number, after):
     process = start()
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     deadline = time.monotonic() + 120
     while len(children.read_text().split()) < 3:  # the resource tracker and two workers
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(after)
+    os.killpg(process.pid, number)
     output, errors = process.communicate(timeout=60)
     assert errors == ""
     results = json.loads(output)

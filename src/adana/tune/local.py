@@ -22,7 +22,7 @@ from typing import Any, Self
 
 from adana.tune.engine import OnEvent, OnResult, Result, Work, failure, ignore, on_interrupt
 from adana.tune.memory import available_memory, resident_memory
-from adana.tune.worker import Limits, serve
+from adana.tune.worker import GROUP_SIGNALS, Limits, serve
 
 PATIENCE = 10.0
 """Seconds that an idle worker has to end by itself before it is killed."""
@@ -285,10 +285,11 @@ def _start(limits: Limits, gpu: str | None) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=serve, args=(theirs, limits, gpu), daemon=True)
-    # The process is born with SIGINT blocked, so that Ctrl-C does not hit its imports (see worker).
-    # multiprocessing starts its tracker with the first process and unblocks SIGINT: start it now.
+    # Signals for the whole process group must not hit the imports of a process that is about to
+    # leave it: it is born with them blocked (see worker). multiprocessing starts its tracker with
+    # the first process and unblocks SIGINT: start it now.
     resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
     try:
         process.start()
     finally:

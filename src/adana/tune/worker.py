@@ -1,7 +1,7 @@
 """The child's side of the local engine: a process that runs one job after the other.
 
-It is born with SIGINT blocked (see `adana.tune.local`), ends when its parent does, and tells after
-every job whether it can run another one as a new process would.
+It is born with `GROUP_SIGNALS` blocked (see `adana.tune.local`), ends when its parent does, and
+tells after every job whether it can run another one as a new process would.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from typing import Any
 
 from adana.tune.engine import Result, Work, failure
 from adana.tune.fresh import Freshness
+
+GROUP_SIGNALS = (signal.SIGINT, signal.SIGHUP)
+"""What a terminal sends to the whole process group: at Ctrl-C, and when it is closed."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,13 @@ def serve(pipe: Connection, limits: Limits, gpu: str | None = None) -> None:
     """
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when a job uses CUDA for the first time
-    # Ctrl-C in the terminal is for the parent only, which passes on one SIGTERM.
+    # They are for the parent only, which passes on one SIGTERM.
     os.setpgrp()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # drops one that came during the imports
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    lost_terminal = signal.getsignal(signal.SIGHUP)
+    for number in GROUP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)  # drops one that came during the imports
+    signal.signal(signal.SIGHUP, lost_terminal)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
     # A daemon may have no children of its own, but a job may: a DataLoader's workers, say.
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
     # They must not keep the pipe open, whose end tells the parent that this process has died.
